@@ -1,0 +1,96 @@
+"""The exceptions of mpidriver.
+
+::
+
+    MpidriverError
+    ├── ConfigError (ValueError)            survey.toml or the command line is wrong
+    ├── DataError (ValueError)              an input file or array cannot be used
+    ├── RepositoryError (OSError)           a repository is missing, damaged or held by another run
+    └── PoolError (RuntimeError)
+        ├── LaunchError                     the ranks could not be started as asked
+        ├── PoolClosedError                 a pool was used after it was closed
+        └── TaskError                       a task raised; carries item, rank, host and remote traceback
+
+Errors cross ranks by pickle, so each keeps its raw arguments in ``args`` and makes its text in ``__str__``.
+A message says where, what was got and what would do.
+"""
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "LaunchError",
+    "MpidriverError",
+    "PoolClosedError",
+    "PoolError",
+    "RepositoryError",
+    "TaskError",
+]
+
+
+class MpidriverError(Exception):
+    """Root of every error that mpidriver raises on purpose."""
+
+
+class ConfigError(MpidriverError, ValueError):
+    """A configuration value or command-line option is wrong: names file, table, key and what would do."""
+
+
+class DataError(MpidriverError, ValueError):
+    """An input file or array cannot be used: names it, what was found and what was expected."""
+
+
+class RepositoryError(MpidriverError, OSError):
+    """A repository is missing, damaged, not writable or held by another run."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class PoolError(MpidriverError, RuntimeError):
+    """The pool itself could not do what was asked."""
+
+
+class LaunchError(PoolError):
+    """The ranks could not be started as asked."""
+
+
+class PoolClosedError(PoolError):
+    """A pool was used after it was closed."""
+
+
+class TaskError(PoolError):
+    """A task raised.
+
+    Parameters
+    ----------
+    item
+        What the task was called with.
+    rank
+        Rank that ran it.
+    host
+        Name of that rank's host.
+    cause
+        Type and text of the remote exception, one line.
+    remote_traceback
+        The traceback as it was printed where it happened.
+    failed
+        How many items of the same call failed in all.
+    """
+
+    def __init__(
+        self, item: object, rank: int, host: str, cause: str, remote_traceback: str, failed: int = 1
+    ) -> None:
+        super().__init__(item, rank, host, cause, remote_traceback, failed)
+        self.item = item
+        self.rank = rank
+        self.host = host
+        self.cause = cause
+        self.remote_traceback = remote_traceback
+        self.failed = failed
+
+    def __str__(self) -> str:
+        shown = repr(self.item)
+        if len(shown) > 200:
+            shown = shown[:200] + "…"
+        others = f" ({self.failed - 1} more failed)" if self.failed > 1 else ""
+        return f"task on {shown}, rank {self.rank} of {self.host}: {self.cause}{others}\n\n{self.remote_traceback}"
