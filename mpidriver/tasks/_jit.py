@@ -1,0 +1,65 @@
+"""The one way kernels are compiled: numba without the GIL, cached on the node's own disk.
+
+A cache on a shared file system would be written by thousands of ranks at once, and one in a folder that others may
+write to would run their code; so the cache is a private folder of the node: ``$MPIDRIVER_CACHE``, or
+``<tempdir>/mpidriver-<uid>``. Where no such folder can be had, kernels are compiled anew in each process.
+``NUMBA_DISABLE_JIT=1`` leaves the functions plain Python.
+"""
+
+import functools
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import numba
+
+__all__ = ["cache_directory", "kernel"]
+
+
+@functools.cache
+def cache_directory() -> Path | None:
+    """Return the node's private folder for compiled kernels, made if needed; None if it cannot be had or trusted."""
+    chosen = os.environ.get("MPIDRIVER_CACHE")
+    path = Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"mpidriver-{os.getuid()}"
+    try:
+        path.mkdir(mode=0o700, parents=bool(chosen), exist_ok=True)
+        return path if _is_private(path) and os.access(path, os.R_OK | os.W_OK | os.X_OK) else None
+    except OSError:
+        return None
+
+
+def _is_private(path: Path) -> bool:
+    """Tell whether `path` is a real folder of this user's that nobody else may write to."""
+    status = path.lstat()
+    writable_by_others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not writable_by_others
+
+
+def kernel(function=None, **options):
+    """Compile a function with numba: no GIL, cached on disk.
+
+    Parameters
+    ----------
+    function : callable, optional
+        The kernel; without it a decorator is returned.
+    **options
+        Passed to `numba.njit`; ``parallel=True`` is not ours to use, since ranks share the cores.
+
+    Returns
+    -------
+    callable
+        The compiled kernel, or `function` itself under ``NUMBA_DISABLE_JIT=1``.
+    """
+    if function is None:
+        return functools.partial(kernel, **options)
+    if numba.config.DISABLE_JIT:
+        return function
+    directory = cache_directory()
+    if directory is None:
+        return numba.njit(nogil=True, **options)(function)
+    previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory)
+    try:
+        return numba.njit(nogil=True, cache=True, **options)(function)
+    finally:
+        numba.config.CACHE_DIR = previous
