@@ -1,0 +1,36 @@
+"""Single frame: from raw counts of one detector to electrons above sky, a star list, a WCS and a zero point.
+
+`reduce_frame` is the whole stage; its steps are importable from their own files. Importing this package loads neither
+numpy nor astropy, so that option records are cheap to read.
+"""
+
+import importlib
+
+from mpidriver.tasks.single_frame._options import SingleFrameOptions
+
+_HOMES = {
+    "SOURCE_DTYPE": "_records",
+    "SOURCE_UNITS": "_records",
+    "Calibrations": "_records",
+    "RawFrame": "_records",
+    "ReducedFrame": "_records",
+    "SourceFlag": "_records",
+    "reduce_frame": "_reduce",
+}
+
+__all__ = [
+    "SOURCE_DTYPE",
+    "SOURCE_UNITS",
+    "Calibrations",
+    "RawFrame",
+    "ReducedFrame",
+    "SingleFrameOptions",
+    "SourceFlag",
+    "reduce_frame",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
