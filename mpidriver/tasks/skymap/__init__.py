@@ -1,0 +1,34 @@
+"""The sky map: how the sky is divided into tracts (tangent planes) and patches (rectangles of their pixels).
+
+A sky map is made from its options alone and answers, in numpy, which tracts and patches a footprint touches and in
+which one patch of the survey a position is primary.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from mpidriver.tasks.skymap._options import SkyMapOptions
+
+if TYPE_CHECKING:
+    from mpidriver.tasks.skymap._sky import SkyMap, make_skymap
+    from mpidriver.tasks.skymap._tangent import TangentPlane
+    from mpidriver.tasks.skymap._tract import Box, Patch, Tract
+
+__all__ = ["Box", "Patch", "SkyMap", "SkyMapOptions", "TangentPlane", "Tract", "make_skymap"]
+
+_HOMES = {
+    "Box": "_tract",
+    "Patch": "_tract",
+    "SkyMap": "_sky",
+    "TangentPlane": "_tangent",
+    "Tract": "_tract",
+    "make_skymap": "_sky",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs numpy when it is first used: the options record must stay cheap to import."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
