@@ -6,7 +6,7 @@ than a hemisphere. Boxes of unit vectors have no RA wrap and no pole, so that an
 
 import numpy as np
 
-__all__ = ["angular_separation_deg", "bounding_box", "lon_lat", "polygons_overlap", "unit_vectors"]
+__all__ = ["angular_separation_deg", "bounding_box", "grow_polygon", "lon_lat", "polygons_overlap", "unit_vectors"]
 
 #: Absolute pad of a box for coordinates that are kept as 32-bit floats.
 FLOAT32_PAD = 1e-7
@@ -77,7 +77,9 @@ def polygons_overlap(a, b):
     """Tell whether two convex spherical polygons share a point.
 
     Separating-great-circle test: two convex polygons are apart exactly if the great circle of an edge of one has
-    all of the other on its outer side (the gnomonic projection makes it the planar separating-axis theorem).
+    all of the other on its outer side (the gnomonic projection makes it the planar separating-axis theorem). That
+    holds for polygons within one hemisphere; the great circle midway between their centres separates the others, if
+    neither is larger than 45 deg in radius.
 
     Parameters
     ----------
@@ -91,4 +93,33 @@ def polygons_overlap(a, b):
     for one, other in ((a, b), (b, a)):
         if np.any(np.all(_outward_normals(one) @ other.T > 0.0, axis=1)):
             return False
-    return True
+    across = a.mean(axis=0) - b.mean(axis=0)
+    return not (np.all(a @ across > 0.0) and np.all(b @ across < 0.0))
+
+
+def grow_polygon(corners, margin_deg):
+    """Return the corners moved outwards from the polygon's centre by an angle, so that the edges move by at least it.
+
+    Parameters
+    ----------
+    corners : ndarray, shape (corner, 3)
+    margin_deg : float
+
+    Returns
+    -------
+    ndarray, shape (corner, 3)
+    """
+    corners = np.asarray(corners, dtype=float)
+    if margin_deg == 0.0:
+        return corners
+    centre = corners.mean(axis=0)
+    centre /= np.linalg.norm(centre)
+    outwards = corners - (corners @ centre)[:, None] * centre
+    outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
+    normals = _outward_normals(corners)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    # An edge moves by the projection of its corners' motion on its normal; the flattest corner sets the scale.
+    slopes = np.einsum("ij,ij->i", normals, outwards), np.einsum("ij,ij->i", normals, np.roll(outwards, -1, axis=0))
+    shift = np.radians(margin_deg) / max(float(np.min(np.abs(slopes))), 0.05)
+    angles = np.arccos(np.clip(corners @ centre, -1.0, 1.0)) + shift
+    return np.cos(angles)[:, None] * centre + np.sin(angles)[:, None] * outwards
