@@ -1,0 +1,64 @@
+"""A simulated survey with a written truth: frames of a camera and channel images of a radio telescope.
+
+Everything is a pure function of the option record: each frame, channel and table draws from a generator of its own,
+made from the seed and the names of what is drawn, so that order of calls and number of ranks change nothing.
+
+::
+
+    _options        what to simulate (imports no numpy)
+    _streams        the random generators
+    _truth          stars, galaxies, exposures, detectors, radio sources and beams as tables with units
+    _camera         the true WCS of a frame and the one that its header claims
+    _profiles       stars and galaxies on pixels
+    _calibrations   bias, flat field and bad columns
+    _frame          one raw frame
+    _reference      the reference catalogue
+    _polarisation   Stokes spectra of Faraday-thin, two-component and slab sources
+    _channel        one radio channel image
+"""
+
+import importlib
+
+from mpidriver.tasks.simulate._options import (
+    CameraOptions,
+    ErrorOptions,
+    RadioOptions,
+    SimulationOptions,
+    SkyOptions,
+)
+
+_HOMES = {
+    "BEAM_UNITS": "_radio",
+    "DETECTOR_UNITS": "_survey",
+    "EXPOSURE_UNITS": "_survey",
+    "RADIO_SOURCE_UNITS": "_radio",
+    "SimulatedCalibrations": "_calibrations",
+    "SimulatedChannel": "_channel",
+    "SimulatedFrame": "_frame",
+    "Truth": "_truth",
+    "blank_frame": "_frame",
+    "channel_frequencies": "_radio",
+    "claimed_wcs": "_camera",
+    "make_truth": "_truth",
+    "polarised_fraction": "_polarisation",
+    "reference_catalogue": "_reference",
+    "reference_units": "_reference",
+    "simulate_calibrations": "_calibrations",
+    "simulate_channel": "_channel",
+    "simulate_frame": "_frame",
+    "stokes_spectra": "_polarisation",
+    "true_wcs": "_camera",
+    "truth_units": "_truth",
+}
+
+__all__ = ["CameraOptions", "ErrorOptions", "RadioOptions", "SimulationOptions", "SkyOptions", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
