@@ -1,0 +1,84 @@
+"""What is kept: the repository, its FITS files, and the state database.
+
+Names are loaded when first used, so that `mpidriver status` pays for neither numpy nor astropy.
+
+Headers: values are str, bool, int, float or None, or ``(value, comment)``; nothing in a product carries a wall-clock
+time, so that equal input gives equal bytes.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mpidriver.store._atomic import atomic_path, is_partial, remove_partials, write_text
+    from mpidriver.store._digest import file_digest
+    from mpidriver.store._fits_headers import wcs_from_header
+    from mpidriver.store._fits_images import (
+        ImageWriter,
+        MaskedImageWriter,
+        WrittenFile,
+        write_image,
+        write_masked_image,
+    )
+    from mpidriver.store._fits_raw import read_raw
+    from mpidriver.store._fits_readers import (
+        MaskedImageReader,
+        StoredImage,
+        read_header,
+        read_image,
+        read_masked_image,
+    )
+    from mpidriver.store._fits_tables import read_table, read_table_header, read_table_units, write_table
+    from mpidriver.store._layout import DATASETS
+    from mpidriver.store._repository import Repository
+
+_HOMES = {
+    "_atomic": ("atomic_path", "is_partial", "remove_partials", "write_text"),
+    "_digest": ("file_digest",),
+    "_fits_headers": ("wcs_from_header",),
+    "_fits_images": ("ImageWriter", "MaskedImageWriter", "WrittenFile", "write_image", "write_masked_image"),
+    "_fits_raw": ("read_raw",),
+    "_fits_readers": ("MaskedImageReader", "StoredImage", "read_header", "read_image", "read_masked_image"),
+    "_fits_tables": ("read_table", "read_table_header", "read_table_units", "write_table"),
+    "_layout": ("DATASETS",),
+    "_repository": ("Repository",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DATASETS",
+    "ImageWriter",
+    "MaskedImageReader",
+    "MaskedImageWriter",
+    "Repository",
+    "StoredImage",
+    "WrittenFile",
+    "atomic_path",
+    "file_digest",
+    "is_partial",
+    "read_header",
+    "read_image",
+    "read_masked_image",
+    "read_raw",
+    "read_table",
+    "read_table_header",
+    "read_table_units",
+    "remove_partials",
+    "wcs_from_header",
+    "write_image",
+    "write_masked_image",
+    "write_table",
+    "write_text",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mpidriver.store' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mpidriver.store.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,124 @@
+"""Files that appear whole or not at all: write beside, fsync, rename, fsync the directory.
+
+A partial file is named ``.partial-<host>-<pid>-<number>-<name>``: hidden, recognisable, with the suffix of the final
+name (writers that choose a format by suffix work) and on the same file system. A killed process can leave one; nothing
+in a repository reads a name that begins so, and `remove_partials` clears them away.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from mpidriver.errors import RepositoryError
+
+__all__ = ["PARTIAL_PREFIX", "atomic_path", "is_partial", "remove_partials", "write_text"]
+
+PARTIAL_PREFIX = ".partial-"
+
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some of the quota",
+    errno.EFBIG: "raise the file size limit (ulimit -f)",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EACCES: "make the directory writable",
+    errno.EPERM: "make the directory writable",
+    errno.EIO: "check the file system",
+    errno.ENOTDIR: "remove the file that stands where a directory is needed",
+}
+_numbers = itertools.count()
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; on success it becomes `path`, on an error it is removed.
+
+    Parent directories are made. When the block has ended without an error the content is on disk under its final
+    name; until then a reader sees the old file or none.
+
+    Raises
+    ------
+    RepositoryError
+        If the file system refuses: disk full, quota, read-only, not writable. A previous file is untouched.
+    """
+    final = Path(path)
+    partial = final.with_name(f"{PARTIAL_PREFIX}{socket.gethostname()}-{os.getpid()}-{next(_numbers)}-{final.name}")
+    try:
+        with _refusals_named(final):
+            _make_directory(final.parent)
+            yield partial
+            _publish(partial, final)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file atomically, as UTF-8."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def is_partial(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a path names a file that was being written and is no product."""
+    return Path(path).name.startswith(PARTIAL_PREFIX)
+
+
+def remove_partials(root: str | os.PathLike[str]) -> list[Path]:
+    """Remove partial files below a directory, of which no writer may be alive, and return what was removed."""
+    found = [path for path in sorted(Path(root).rglob(f"{PARTIAL_PREFIX}*")) if path.is_file()]
+    for path in found:
+        path.unlink(missing_ok=True)
+    return found
+
+
+def _publish(partial: Path, final: Path) -> None:
+    if not partial.exists():
+        raise RepositoryError(f"{final}: nothing was written to its partial file {partial.name}")
+    _sync(partial, os.O_RDONLY)
+    os.replace(partial, final)
+    sync_directory(final.parent)
+
+
+def _make_directory(directory: Path) -> None:
+    """Make a directory and its parents, durably: each new entry is synced in the directory that holds it."""
+    missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        sync_directory(folder.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Put a directory's entries on disk, where the file system knows how to."""
+    try:
+        _sync(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _refusals_named(final: Path) -> Iterator[None]:
+    """Turn a refusal of the file system into a RepositoryError that names the product."""
+    try:
+        yield
+    except RepositoryError:
+        raise
+    except OSError as error:
+        if error.errno not in _ADVICE:
+            raise
+        named = RepositoryError(f"{final}: not written, {os.strerror(error.errno)}; {_ADVICE[error.errno]}")
+        named.errno = error.errno
+        raise named from error

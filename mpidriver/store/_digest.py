@@ -1,0 +1,53 @@
+"""Digests of files: BLAKE2b of the bytes, 128 bits, hexadecimal."""
+
+import hashlib
+import os
+from typing import IO, Any
+
+__all__ = ["HashingWriter", "file_digest"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+def new_hash() -> "hashlib.blake2b":
+    """Return the empty hash that every digest of a file starts from."""
+    return hashlib.blake2b(digest_size=16)
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the digest of a file's bytes, 32 hexadecimal digits."""
+    total = new_hash()
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            total.update(buffer[:count])
+    return total.hexdigest()
+
+
+class HashingWriter:
+    """A binary file that is written from front to back and hashed on the way.
+
+    Parameters
+    ----------
+    file
+        Open binary file.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = new_hash()
+        self.size = 0
+
+    def write(self, content: Any) -> None:
+        """Append bytes or a contiguous array."""
+        view = memoryview(content)
+        if view.nbytes:
+            view = view.cast("B")
+            self._file.write(view)
+            self._hash.update(view)
+            self.size += view.nbytes
+
+    @property
+    def digest(self) -> str:
+        """Digest of what was written so far; equals `file_digest` of the file."""
+        return self._hash.hexdigest()

@@ -1,0 +1,82 @@
+"""Where each dataset of a repository lies: one template a dataset name."""
+
+import re
+from typing import Any
+
+from mpidriver.errors import DataError
+
+__all__ = ["DATASETS", "dataset_path"]
+
+#: Dataset name -> path relative to the repository, in the fields of `str.format`.
+DATASETS: dict[str, str] = {
+    "raw": "raw/{exposure:012d}-{detector:03d}-{band}.fits",
+    "frame": "frames/{exposure:012d}/{detector:03d}.fits",
+    "frame_catalogue": "frames/{exposure:012d}/{detector:03d}-cat.fits",
+    "mosaic": "mosaic/{tract:05d}.fits",
+    "warp": "warps/{tract:05d}/{patch}/{band}/{exposure:012d}-{detector:03d}.fits",
+    "coadd": "coadds/{tract:05d}/{patch}/{band}.fits",
+    "detections": "catalogues/{tract:05d}/{patch}/detections-{band}.fits",
+    "merged_detections": "catalogues/{tract:05d}/{patch}/detections.fits",
+    "measurements": "catalogues/{tract:05d}/{patch}/measurements-{band}.fits",
+    "merged_measurements": "catalogues/{tract:05d}/{patch}/measurements.fits",
+    "forced": "catalogues/{tract:05d}/{patch}/forced-{band}.fits",
+    "objects": "catalogues/{tract:05d}/{patch}/objects.fits",
+    "tract_catalogue": "catalogues/{tract:05d}.fits",
+    "survey_catalogue": "catalogues/objects.fits",
+    "reference": "catalogues/reference.fits",
+    "cube": "faraday/{tract:05d}/{patch}/cube-{stokes}.fits",
+    "faraday": "faraday/{tract:05d}/{patch}/{name}.fits",
+    "rm_patch_catalogue": "catalogues/{tract:05d}/{patch}/rm.fits",
+    "rm_catalogue": "catalogues/rm-{tract:05d}.fits",
+    "rm_survey_catalogue": "catalogues/rm.fits",
+    "cutout": "cutouts/{name}.fits",
+    "log": "logs/{name}",
+    "report": "reports/{name}",
+}
+
+_FARADAY_NAME = re.compile(r"(FDF|RMSF|CLEAN)_\w+")
+_SAFE_NAME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.,+-]*")
+
+
+def dataset_path(dataset: str, data_id: dict[str, Any]) -> str:
+    """Return the path of a dataset relative to its repository.
+
+    Parameters
+    ----------
+    dataset
+        A key of `DATASETS`; ``cube-Q`` stands for ``cube`` with ``stokes="Q"`` and the products of RM synthesis
+        (``FDF_real_dirty``, ``RMSF_FWHM`` …) for ``faraday`` with that name.
+    data_id
+        What the template asks for; a patch is ``"x,y"`` or a pair. More than it asks for does no harm.
+
+    Raises
+    ------
+    DataError
+        For an unknown dataset, a missing part of the data id, or text that cannot be part of a file name.
+    """
+    template, fields = _resolve(dataset, data_id)
+    try:
+        return template.format(**{key: _path_part(dataset, key, value) for key, value in fields.items()})
+    except KeyError as error:
+        raise DataError(f"dataset {dataset!r} needs {error.args[0]!r} beside {sorted(data_id)} ({template})") from None
+
+
+def _resolve(dataset: str, data_id: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    if dataset in DATASETS:
+        return DATASETS[dataset], data_id
+    if _FARADAY_NAME.fullmatch(dataset):
+        return DATASETS["faraday"], {**data_id, "name": dataset}
+    name, _, stokes = dataset.partition("-")
+    if name == "cube" and stokes:
+        return DATASETS["cube"], {**data_id, "stokes": stokes}
+    raise DataError(f"unknown dataset {dataset!r}; known: {', '.join(sorted(DATASETS))}")
+
+
+def _path_part(dataset: str, key: str, value: Any) -> Any:
+    if key == "patch" and not isinstance(value, str):
+        value = ",".join(str(int(part)) for part in value)
+    if not isinstance(value, str):
+        return int(value)
+    if not _SAFE_NAME.fullmatch(value):
+        raise DataError(f"dataset {dataset!r}: {key} {value!r} cannot be part of a file name")
+    return value
