@@ -77,7 +77,7 @@ def laplacian(image):
     """Return the positive Laplacian on a grid of half pixels, averaged back to pixels (van Dokkum 2001, eq. 5-9).
 
     Each half pixel has two of its four neighbours in its own pixel, so that only one neighbour in each axis counts:
-    no subsampled image is needed. A lone pixel of value p gives 2p... in the units of equation 10.
+    no subsampled image is needed. A lone pixel of value p gives 2p.
 
     Parameters
     ----------

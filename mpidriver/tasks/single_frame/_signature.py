@@ -1,7 +1,7 @@
 """Instrument signature: from counts to electrons, with the variance and mask that the detector implies.
 
-Order of the steps: overscan, bias, dark, gain, flat. Every calibration is optional; the variance comes from the companion
-weight map, or else from photon and read noise.
+Order of the steps: overscan, bias, dark, gain, flat. Every calibration is optional; the variance comes from the
+companion weight map, or else from photon and read noise.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from mpidriver.tasks.single_frame._records import Calibrations
 
 __all__ = ["remove_signature", "subtract_overscan", "trim"]
 
-#: Fraction of the largest float that still can be squared in float32.
+#: Larger values are no signal, and their squares overflow float32.
 _FINITE_LIMIT = 1e18
 
 
@@ -150,10 +150,11 @@ def _check_raw(raw):
         raise DataError(f"raw frame: an image of (rows, cols) is needed, got the shape {np.shape(raw.image)}")
     if not (np.isfinite(raw.gain) and raw.gain > 0):
         raise DataError(f"raw frame: the gain must be a positive number of e/ADU, got {raw.gain!r}")
+    shape = np.shape(raw.image)
     for name in ("mask", "weight"):
         companion = getattr(raw, name)
-        if companion is not None and np.shape(companion) != np.shape(raw.image):
-            raise DataError(f"raw frame: the {name} map has the shape {np.shape(companion)}, the image {raw.image.shape}")
+        if companion is not None and np.shape(companion) != shape:
+            raise DataError(f"raw frame: the {name} map has the shape {np.shape(companion)}, the image {shape}")
 
 
 def _check_shapes(calibrations, shape):

@@ -1,0 +1,235 @@
+"""Ties a frame's WCS to a reference catalogue: offset by voting, then an affine correction in the tangent plane."""
+
+import dataclasses
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+__all__ = ["Match", "match_catalogue", "sky_corners", "to_tangent_plane", "vote_offset"]
+
+_ARCSEC_PER_DEG = 3600.0
+#: A peak of votes has to stand this far above chance.
+_VOTE_SIGMA = 5.0
+_CLIP_SIGMA = 3.5
+_ROUNDS = 6
+#: An affine correction takes this many matches; fewer give a shift.
+_AFFINE_MIN = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """Stars that were found in the reference catalogue."""
+
+    wcs: object
+    """WCS that the matches are closest in; the frame's own if there is no match."""
+    stars: np.ndarray
+    """Indices into the stars, shape (n,)."""
+    references: np.ndarray
+    """Indices into the reference catalogue, shape (n,)."""
+    rms_mas: float
+    """Residual an axis, mas; NaN without a match."""
+    note: str = ""
+    """Why there is no match, or no refinement."""
+
+    @property
+    def matched(self) -> bool:
+        """Whether there is a match."""
+        return self.stars.size > 0
+
+
+def match_catalogue(x, y, wcs, shape, reference, options):
+    """Match stars with reference stars and correct the WCS's linear terms.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n,), px
+        Stars, brightest first.
+    wcs : WCS
+        Right within ``options.search_radius_arcsec``.
+    shape : tuple of int
+        Rows and columns of the frame.
+    reference : ndarray
+        Structured, with ra and dec in deg, in any order.
+    options : SingleFrameOptions
+
+    Returns
+    -------
+    Match
+    """
+    near = _near_frame(reference, wcs, shape, options.search_radius_arcsec)
+    least = options.match_min
+    if x.size < least or near.size < least:
+        return _no_match(wcs, f"{x.size} stars and {near.size} reference stars in the frame: {least} of each needed")
+    centre = _sky(wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    ours = to_tangent_plane(*_sky(wcs, x, y), *centre)
+    theirs = to_tangent_plane(reference["ra"][near], reference["dec"][near], *centre)
+    count = options.match_brightest
+    offset = vote_offset(ours[:count], theirs[:count], options.search_radius_arcsec, options.match_radius_arcsec, least)
+    if offset is None:
+        return _no_match(wcs, f"no offset within {options.search_radius_arcsec:g} arcsec brings {least} stars together")
+    stars, found = _match_by_affine(ours, theirs, offset, options.match_radius_arcsec)
+    if stars.size < least:
+        return _no_match(wcs, f"{stars.size} matches after clipping: {least} needed")
+    if not options.refine_wcs:
+        note = "WCS of the header kept: refine_wcs is off"
+        return Match(wcs, stars, near[found], _rms_mas(ours[stars] - theirs[found]), note)
+    refined = _correct_wcs(wcs, x[stars], y[stars], reference[near[found]])
+    residual = to_tangent_plane(*_sky(refined, x[stars], y[stars]), *centre) - theirs[found]
+    return Match(refined, stars, near[found], _rms_mas(residual))
+
+
+def to_tangent_plane(ra_deg, dec_deg, ra0_deg, dec0_deg):
+    """Return gnomonic coordinates about a centre, arcsec, shape (n, 2), first axis to the east; NaN beyond 90 deg."""
+    ra, dec, dec0 = np.radians(ra_deg - ra0_deg), np.radians(dec_deg), np.radians(dec0_deg)
+    cosine = np.sin(dec) * np.sin(dec0) + np.cos(dec) * np.cos(dec0) * np.cos(ra)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        xi = np.cos(dec) * np.sin(ra) / cosine
+        eta = (np.sin(dec) * np.cos(dec0) - np.cos(dec) * np.sin(dec0) * np.cos(ra)) / cosine
+        plane = np.degrees(np.stack([xi, eta], axis=-1)) * _ARCSEC_PER_DEG
+    return np.where((cosine > 0)[..., None], plane, np.nan)
+
+
+def vote_offset(ours, theirs, search_radius, match_radius, least):
+    """Return the offset theirs - ours that most pairs agree on, or None if none stands out of chance.
+
+    All differences within the search radius fall into a histogram with bins of the match radius; a bin and its
+    neighbours vote together.
+
+    Parameters
+    ----------
+    ours, theirs : ndarray, shape (n, 2), (m, 2)
+        Positions in one plane.
+    search_radius, match_radius : float
+        In the same unit.
+    least : int
+        Fewest votes that are believed.
+
+    Returns
+    -------
+    ndarray, shape (2,), or None
+    """
+    tree = cKDTree(theirs)
+    pairs = cKDTree(ours).query_ball_tree(tree, search_radius)
+    first = np.repeat(np.arange(len(ours)), [len(p) for p in pairs])
+    second = np.fromiter((j for p in pairs for j in sorted(p)), dtype=int, count=first.size)
+    difference = theirs[second] - ours[first]
+    bins = max(3, int(np.ceil(2 * search_radius / match_radius)))
+    edges = np.linspace(-search_radius, search_radius, bins + 1)
+    votes, _, _ = np.histogram2d(difference[:, 0], difference[:, 1], bins=(edges, edges))
+    padded = np.pad(votes, 1)
+    together = sum(padded[i : i + bins, j : j + bins] for i in range(3) for j in range(3))
+    peak = np.unravel_index(np.argmax(together), together.shape)
+    chance = 9 * first.size / (np.pi / 4 * bins**2)
+    if together[peak] < max(least, chance + _VOTE_SIGMA * np.sqrt(chance + 1)):
+        return None
+    centre = np.array([(edges[i] + edges[i + 1]) / 2 for i in peak])
+    near = np.all(np.abs(difference - centre) <= 1.5 * (edges[1] - edges[0]) + 1e-9, axis=1)
+    return np.median(difference[near], axis=0)
+
+
+def _match_by_affine(ours, theirs, offset, radius):
+    """Match, fit an affine map and clip in turn; return indices of both."""
+    tree, linear, shift = cKDTree(theirs), np.eye(2), offset
+    stars = found = np.zeros(0, dtype=int)
+    tolerance = 2 * radius
+    for _ in range(_ROUNDS):
+        moved = ours @ linear.T + shift
+        stars, found = _mutual_nearest(moved, tree, tolerance)
+        if stars.size < 3:
+            break
+        linear, shift = _affine(ours[stars], theirs[found])
+        residual = np.hypot(*(ours[stars] @ linear.T + shift - theirs[found]).T)
+        tolerance = min(radius, max(_CLIP_SIGMA * 0.85 * float(np.median(residual)), 1e-3 * radius))
+        keep = residual <= tolerance
+        stars, found = stars[keep], found[keep]
+    return stars, found
+
+
+def _mutual_nearest(points, tree, tolerance):
+    """Return indices of points and of the tree's that are each other's nearest within the tolerance."""
+    distance, nearest = tree.query(points, distance_upper_bound=tolerance)
+    stars = np.flatnonzero(np.isfinite(distance))
+    _, back = cKDTree(points).query(tree.data[nearest[stars]])
+    mutual = back == stars
+    return stars[mutual], nearest[stars[mutual]]
+
+
+def _affine(source, target):
+    """Return the least-squares map source -> target as (linear (2, 2), shift (2,)); only a shift for few points."""
+    if len(source) < _AFFINE_MIN:
+        return np.eye(2), np.median(target - source, axis=0)
+    centre = source.mean(axis=0)
+    design = np.column_stack([source - centre, np.ones(len(source))])
+    solution, *_ = np.linalg.lstsq(design, target, rcond=None)
+    linear = solution[:2].T
+    return linear, solution[2] - linear @ centre
+
+
+def _correct_wcs(wcs, x, y, reference):
+    """Return a copy of the WCS whose CRVAL and linear terms bring the stars onto the reference.
+
+    The correction acts beyond the distortion polynomials, in whatever projection the WCS has; where it does not
+    commute with them or with the moved reference point, the next round takes up what is left.
+    """
+    wcs = wcs.deepcopy()
+    for _ in range(_ROUNDS):
+        ra0, dec0 = wcs.wcs.crval
+        ours = to_tangent_plane(*_sky(wcs, x, y), ra0, dec0)
+        linear, shift = _affine(ours, to_tangent_plane(reference["ra"], reference["dec"], ra0, dec0))
+        _apply(wcs, linear, shift)
+        if np.hypot(*shift) < 1e-6 and np.abs(linear - np.eye(2)).max() < 1e-10:
+            break
+    return wcs
+
+
+def _apply(wcs, linear, shift_arcsec):
+    """Multiply the WCS's matrix by `linear` and move CRVAL by a shift in its tangent plane, in place."""
+    if wcs.wcs.has_cd():
+        wcs.wcs.cd = linear @ wcs.wcs.cd
+    else:
+        scale = np.diag(wcs.wcs.get_cdelt())
+        wcs.wcs.pc = np.linalg.inv(scale) @ linear @ scale @ wcs.wcs.get_pc()
+    wcs.wcs.crval = _from_tangent_plane(shift_arcsec, *wcs.wcs.crval)
+    wcs.wcs.set()
+
+
+def _from_tangent_plane(plane_arcsec, ra0_deg, dec0_deg):
+    xi, eta = np.radians(np.asarray(plane_arcsec) / _ARCSEC_PER_DEG)
+    dec0 = np.radians(dec0_deg)
+    across = np.cos(dec0) - eta * np.sin(dec0)
+    ra = ra0_deg + np.degrees(np.arctan2(xi, across))
+    dec = np.degrees(np.arctan2(np.sin(dec0) + eta * np.cos(dec0), np.hypot(xi, across)))
+    return np.array([ra % 360.0, dec])
+
+
+def sky_corners(wcs, shape):
+    """Return the outer corners of a frame, shape (4, 2): ra, dec in deg; NaN without a WCS."""
+    if wcs is None:
+        return np.full((4, 2), np.nan)
+    rows, cols = shape
+    x = np.array([-0.5, cols - 0.5, cols - 0.5, -0.5])
+    y = np.array([-0.5, -0.5, rows - 0.5, rows - 0.5])
+    return np.column_stack(_sky(wcs, x, y))
+
+
+def _near_frame(reference, wcs, shape, margin_arcsec):
+    """Return indices of the reference stars within a frame and a margin around it."""
+    centre = _sky(wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    outline = to_tangent_plane(*sky_corners(wcs, shape).T, *centre)
+    plane = to_tangent_plane(reference["ra"], reference["dec"], *centre)
+    low, high = outline.min(axis=0) - margin_arcsec, outline.max(axis=0) + margin_arcsec
+    return np.flatnonzero(np.all((plane >= low) & (plane <= high), axis=-1))
+
+
+def _sky(wcs, x, y):
+    """Return ra, dec in deg of 0-based pixel positions."""
+    return wcs.all_pix2world(x, y, 0)
+
+
+def _rms_mas(residual_arcsec):
+    return float(np.sqrt(np.mean(residual_arcsec**2)) * 1000)
+
+
+def _no_match(wcs, note):
+    none = np.zeros(0, dtype=int)
+    return Match(wcs, none, none, float("nan"), f"WCS of the header kept: {note}")

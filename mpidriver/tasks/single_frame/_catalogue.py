@@ -1,0 +1,183 @@
+"""The catalogue of a frame: centroids, fluxes, shapes and flags of every source, and which are stars."""
+
+import dataclasses
+
+import numpy as np
+import sep
+
+from mpidriver.tasks.image import MaskPlane
+from mpidriver.tasks.single_frame._centroids import windowed_centroids
+from mpidriver.tasks.single_frame._photometry import (
+    aperture_correction,
+    aperture_fluxes,
+    half_light_radii,
+    kron_fluxes,
+)
+from mpidriver.tasks.single_frame._psf import MoffatProfile, fit_profile, half_light_locus
+from mpidriver.tasks.single_frame._records import SOURCE_DTYPE, SourceFlag
+from mpidriver.tasks.single_frame._stars import UNFIT, nearest_that_matters_px, select_stars
+
+__all__ = ["Measured", "measure_sources", "seeing_guess"]
+
+#: Width that is assumed where no star shows it.
+DEFAULT_FWHM_PX = 3.0
+_FWHM_RANGE_PX = (1.2, 40.0)
+_FLAG_OF_PLANE = (
+    (MaskPlane.SATURATED, SourceFlag.SATURATED),
+    (MaskPlane.COSMIC_RAY, SourceFlag.COSMIC_RAY),
+    (MaskPlane.BAD, SourceFlag.INTERPOLATED),
+    (MaskPlane.NO_DATA, SourceFlag.EDGE),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """The sources of a frame and the width of its stars."""
+
+    catalogue: np.ndarray
+    """`SOURCE_DTYPE`, brightest first; ra and dec still NaN."""
+    fwhm_px: float
+    """Width of the stars, NaN if there are none."""
+    correction: float
+    """Total flux over aperture flux."""
+    aperture_px: float
+    """Radius of the measuring aperture."""
+
+
+def seeing_guess(image, sources):
+    """Return a first FWHM in px from the half-light radii of well detected, single sources.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (row, col)
+    sources : ndarray
+        From `detect`.
+    """
+    single = sources[(sources["flag"] == 0) & (sources["npix"] >= 5)]
+    brightest = single[np.argsort(-single["flux"], kind="stable")][:1000]
+    if brightest.size == 0:
+        return DEFAULT_FWHM_PX
+    reach_px = np.clip(3 * 2.35 * np.median(np.sqrt(brightest["a"] * brightest["b"])), 4, 60)
+    radius, _ = sep.flux_radius(image, brightest["x"], brightest["y"], np.full(brightest.size, reach_px), 0.5)
+    centre, _ = half_light_locus(radius[radius > 0])
+    return float(np.clip(2 * centre, *_FWHM_RANGE_PX)) if np.isfinite(centre) else DEFAULT_FWHM_PX
+
+
+def measure_sources(frame, sources, options, *, fwhm_px):
+    """Measure every source on a sky-subtracted frame.
+
+    Parameters
+    ----------
+    frame : MaskedImage
+        Electrons above the sky, finite.
+    sources : ndarray
+        From `detect`.
+    options : SingleFrameOptions
+    fwhm_px : float
+        First guess of the stars' width.
+
+    Returns
+    -------
+    Measured
+    """
+    rough = _centroids_and_flags(frame, sources, fwhm_px)
+    profile = _star_profile(frame, rough, options, fwhm_px)
+    found_fwhm_px = profile.fwhm_px if profile else float("nan")
+    profile = profile or _moffat_of_width(fwhm_px)
+    table = _centroids_and_flags(frame, sources, profile.fwhm_px)
+    radius_px = options.aperture_radius_fwhm * profile.fwhm_px
+    _add_fluxes(table, frame, sources, radius_px)
+    half_light_px = half_light_radii(frame.image, table["x"], table["y"], fwhm_px=profile.fwhm_px)
+    order = np.lexsort((table["x"], table["y"], -table["flux_aper"]))
+    table, half_light_px = table[order], half_light_px[order]
+    neighbour_px = _neighbours(table, profile.fwhm_px, options)
+    locus = _locus(table, half_light_px, neighbour_px, profile.fwhm_px, options)
+    table["star"] = select_stars(table, half_light_px, neighbour_px, locus, fwhm_px=profile.fwhm_px, options=options)
+    table["fwhm_px"] = half_light_px * _width_per_half_light(profile.fwhm_px, locus[0])
+    stars = table["star"]
+    correction = aperture_correction(frame.image, frame.variance, table[stars], neighbour_px[stars], profile, options)
+    table["flux_aper"] *= correction
+    table["flux_aper_err"] *= correction
+    return Measured(table, found_fwhm_px if stars.any() else float("nan"), correction, radius_px)
+
+
+def _centroids_and_flags(frame, sources, fwhm_px):
+    """Return a table with the columns that need no flux."""
+    table = np.zeros(sources.size, dtype=SOURCE_DTYPE)
+    table["ra"] = table["dec"] = np.nan
+    table["x"], table["y"], table["x_err"], table["y_err"], failed = windowed_centroids(
+        frame.image, frame.variance, sources["x"], sources["y"], fwhm_px=fwhm_px
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        table["ellipticity"] = np.where(sources["a"] > 0, 1 - sources["b"] / sources["a"], 0.0)
+    table["peak"] = sources["peak"]
+    table["flags"][failed] |= SourceFlag.CENTROID
+    table["flags"][(sources["flag"] & sep.OBJ_MERGED) != 0] |= SourceFlag.BLENDED
+    table["flags"][(sources["flag"] & sep.OBJ_TRUNC) != 0] |= SourceFlag.EDGE
+    for plane, flag in _FLAG_OF_PLANE:
+        table["flags"][_touches(frame.mask, plane, table, fwhm_px)] |= flag
+    return table
+
+
+def _touches(mask, plane, table, radius_px):
+    """Tell which sources have a pixel of a mask plane within `radius_px`."""
+    marked = (mask & plane) != 0
+    if not marked.any() or table.size == 0:
+        return np.zeros(table.size, dtype=bool)
+    count, _, _ = sep.sum_circle(marked.astype(np.float32), table["x"], table["y"], radius_px, subpix=1)
+    return np.asarray(count) > 0
+
+
+def _add_fluxes(table, frame, sources, radius_px):
+    """Fill in fluxes (not yet corrected to total), errors and signal-to-noise ratios."""
+    if table.size == 0:
+        return
+    x, y = table["x"].copy(), table["y"].copy()
+    flux, error, flag = aperture_fluxes(frame.image, frame.variance, x, y, radius_px)
+    table["flux_aper"], table["flux_aper_err"] = flux, error
+    table["flux_auto"], table["flux_auto_err"] = kron_fluxes(frame.image, frame.variance, sources, x, y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        table["snr"] = np.where(error > 0, flux / error, 0.0)
+    table["flags"][(flag & sep.APER_TRUNC) != 0] |= SourceFlag.EDGE
+    table["flags"][~(flux > 0)] |= SourceFlag.FLUX
+
+
+def _star_profile(frame, table, options, fwhm_px):
+    """Return the profile of the point-like sources that the first look at the frame shows, or None."""
+    x, y = table["x"].copy(), table["y"].copy()
+    if x.size == 0:
+        return None
+    flux, error, _ = aperture_fluxes(frame.image, frame.variance, x, y, fwhm_px)
+    table = table.copy()
+    table["flux_aper"], table["snr"] = flux, flux / np.maximum(error, 1e-30)
+    half_light_px = half_light_radii(frame.image, x, y, fwhm_px=fwhm_px)
+    neighbour_px = _neighbours(table, fwhm_px, options)
+    locus = _locus(table, half_light_px, neighbour_px, fwhm_px, options)
+    stars = select_stars(table, half_light_px, neighbour_px, locus, fwhm_px=fwhm_px, options=options)
+    chosen = np.flatnonzero(stars)[np.argsort(-flux[stars], kind="stable")]
+    return fit_profile(frame.image, x[chosen], y[chosen], fwhm_px=fwhm_px)
+
+
+def _neighbours(table, fwhm_px, options):
+    return nearest_that_matters_px(
+        table["x"],
+        table["y"],
+        table["flux_aper"],
+        reach_px=(options.aperture_total_fwhm + 2) * fwhm_px,
+        flux_ratio=options.isolation_flux_ratio,
+    )
+
+
+def _locus(table, half_light_px, neighbour_px, fwhm_px, options):
+    """Return the stars' locus from bright, clean sources; isolated ones if there are enough of them."""
+    clean = ((table["flags"] & UNFIT) == 0) & (table["snr"] >= options.star_snr_min) & (half_light_px > 0)
+    isolated = clean & (neighbour_px > options.isolation_fwhm * fwhm_px)
+    return half_light_locus(half_light_px[isolated if isolated.sum() >= 10 else clean])
+
+
+def _width_per_half_light(fwhm_px, locus_px):
+    return fwhm_px / locus_px if np.isfinite(locus_px) and locus_px > 0 else 2.0
+
+
+def _moffat_of_width(fwhm_px, beta=3.0):
+    return MoffatProfile(fwhm_px / 2 / float(np.sqrt(2 ** (1 / beta) - 1)), beta)

@@ -1,0 +1,103 @@
+"""Aperture and Kron photometry, and the curve of growth that turns an aperture flux into a total one."""
+
+import itertools
+
+import numpy as np
+import sep
+
+__all__ = ["aperture_correction", "aperture_fluxes", "half_light_radii", "kron_fluxes"]
+
+#: SExtractor's PHOT_AUTOPARAMS 2.5, 3.5 and its radius of 6 for the first moment.
+_KRON_FACTOR = 2.5
+_KRON_SCALE_MIN = 3.5
+_KRON_REACH = 6.0
+#: Isophotes of a few pixels understate the axes.
+_AXIS_MIN_PX = 0.35
+#: The curve of growth is followed in steps of this many FWHM; a step needs so many stars of such a signal.
+_GROWTH_STEP_FWHM = 0.5
+_GROWTH_STARS_MIN = 5
+_GROWTH_STARS_MAX = 100
+_GROWTH_SNR_MIN = 50.0
+#: Largest share of the flux that is believed to lie beyond the last aperture.
+_BEYOND_MAX = 0.02
+
+
+def aperture_fluxes(image, variance, x, y, radius_px):
+    """Return flux, error and sep's flags in circles, exact pixel overlap; shape (n,) each."""
+    flux, error, flag = sep.sum_circle(image, x, y, radius_px, var=variance, subpix=0)
+    return np.asarray(flux), np.asarray(error), np.asarray(flag)
+
+
+def half_light_radii(image, x, y, *, fwhm_px):
+    """Return the radius of half the light within 2.5 FWHM, px, shape (n,)."""
+    radius, _ = sep.flux_radius(image, x, y, np.full(x.size, 2.5 * fwhm_px), 0.5, subpix=5)
+    return np.asarray(radius)
+
+
+def kron_fluxes(image, variance, sources, x, y):
+    """Return FLUX_AUTO and its error, in ellipses of 2.5 Kron radii or 3.5 times (a, b) if that is larger.
+
+    Parameters
+    ----------
+    image, variance : ndarray of float32, shape (row, col)
+    sources : ndarray
+        From `detect`, with the columns a, b, theta.
+    x, y : ndarray, shape (n,), px
+
+    Returns
+    -------
+    flux, error : ndarray, shape (n,)
+    """
+    a, b = np.maximum(sources["a"], _AXIS_MIN_PX), np.maximum(sources["b"], _AXIS_MIN_PX)
+    theta = np.clip(sources["theta"], -np.pi / 2, np.pi / 2)
+    kron, _ = sep.kron_radius(image, x, y, a, b, theta, _KRON_REACH)
+    kron = np.where(np.isfinite(kron), np.clip(kron, 0, _KRON_REACH), 0)
+    scale = np.maximum(_KRON_FACTOR * kron, _KRON_SCALE_MIN)
+    flux, error, _ = sep.sum_ellipse(image, x, y, a, b, theta, scale, var=variance, subpix=5)
+    return np.asarray(flux), np.asarray(error)
+
+
+def aperture_correction(image, variance, stars, neighbour_px, profile, options):
+    """Return total flux over flux in the measuring aperture.
+
+    The curve of growth is followed aperture by aperture. Each step is the median over bright stars whose neighbours
+    are out of reach of the larger aperture; a step that has fewer than five takes the profile's, as does the little
+    that lies beyond the last aperture.
+
+    Parameters
+    ----------
+    image, variance : ndarray of float32, shape (row, col)
+    stars : ndarray of `SOURCE_DTYPE`
+        Isolated stars, brightest first.
+    neighbour_px : ndarray, shape (n,)
+        Distance to the nearest source that matters.
+    profile : MoffatProfile
+    options : SingleFrameOptions
+
+    Returns
+    -------
+    float
+    """
+    fwhm_px = profile.fwhm_px
+    count = max(1, round((options.aperture_total_fwhm - options.aperture_radius_fwhm) / _GROWTH_STEP_FWHM))
+    radii = np.linspace(options.aperture_radius_fwhm, options.aperture_total_fwhm, count + 1) * fwhm_px
+    bright = np.flatnonzero(stars["snr"] >= _GROWTH_SNR_MIN)
+    stars, neighbour_px = stars[bright], neighbour_px[bright]
+    correction = 1.0
+    for inner, outer in itertools.pairwise(radii):
+        clear = neighbour_px > outer + 1.5 * fwhm_px
+        clear &= _within(image.shape, stars["x"], stars["y"], outer)
+        chosen = stars[clear][:_GROWTH_STARS_MAX]
+        if chosen.size < _GROWTH_STARS_MIN:
+            correction *= float(profile.enclosed(outer) / profile.enclosed(inner))
+            continue
+        small, large = (aperture_fluxes(image, variance, chosen["x"], chosen["y"], r)[0] for r in (inner, outer))
+        correction *= float(np.median(large / small))
+    beyond = 1 - float(profile.enclosed(radii[-1]))
+    return correction / (1 - min(beyond, _BEYOND_MAX))
+
+
+def _within(shape, x, y, margin_px):
+    """Tell which circles lie wholly within the frame."""
+    rows, cols = shape
+    return (x >= margin_px) & (y >= margin_px) & (x <= cols - 1 - margin_px) & (y <= rows - 1 - margin_px)

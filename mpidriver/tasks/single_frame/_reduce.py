@@ -1,0 +1,166 @@
+"""The single-frame stage as a chain of its steps."""
+
+import numpy as np
+
+from mpidriver.tasks.image import MaskedImage, MaskPlane
+from mpidriver.tasks.single_frame._astrometry import match_catalogue, sky_corners
+from mpidriver.tasks.single_frame._background import add_missing_sky_noise, mode_sky, source_free_sky
+from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels, require_signal
+from mpidriver.tasks.single_frame._catalogue import DEFAULT_FWHM_PX, measure_sources, seeing_guess
+from mpidriver.tasks.single_frame._cosmic_rays import remove_cosmic_rays
+from mpidriver.tasks.single_frame._detection import detect, flag_detected, source_pixels
+from mpidriver.tasks.single_frame._options import SingleFrameOptions
+from mpidriver.tasks.single_frame._quality import frame_quality
+from mpidriver.tasks.single_frame._records import Calibrations, ReducedFrame
+from mpidriver.tasks.single_frame._signature import remove_signature
+from mpidriver.tasks.single_frame._zero_point import fit_zero_point, header_zero_point
+
+__all__ = ["clean_frame", "reduce_frame", "subtract_sky"]
+
+
+def reduce_frame(raw, *, calibrations=None, reference=None, options=None):
+    """Reduce one detector of one exposure.
+
+    Parameters
+    ----------
+    raw : RawFrame
+    calibrations : Calibrations, optional
+        Overscan, bias, dark, flat and defects, each applied if given.
+    reference : ndarray, optional
+        Structured reference catalogue with ``ra``, ``dec`` (deg) and, for the zero point, ``mag_<band>``.
+    options : SingleFrameOptions, optional
+
+    Returns
+    -------
+    ReducedFrame
+        A frame without a star is a valid one; what could not be measured is NaN and said in ``notes``.
+
+    Raises
+    ------
+    DataError
+        If the frame holds no signal: no number, all masked, or one constant value; or if shapes disagree.
+    """
+    options = options or SingleFrameOptions()
+    wcs = _science_wcs(raw.wcs, calibrations)
+    frame = clean_frame(raw, calibrations, options)
+    frame, sky, sources, fwhm_px = subtract_sky(frame, options)
+    measured = measure_sources(frame, sources, options, fwhm_px=fwhm_px)
+    match = _match(measured.catalogue, wcs, frame.image.shape, reference, options)
+    zero_point = _zero_point(measured.catalogue, match, reference, raw, options)
+    wcs = match.wcs if match else wcs
+    catalogue = _with_sky_positions(measured.catalogue, wcs)
+    return ReducedFrame(
+        image=_blank_no_data(frame),
+        catalogue=catalogue,
+        wcs=wcs,
+        zero_point_mag=zero_point.mag,
+        quality=frame_quality(frame, sky, measured, match, zero_point),
+        corners=sky_corners(wcs, frame.image.shape),
+        notes=tuple(note for note in (match.note if match else "", zero_point.note) if note),
+    )
+
+
+def clean_frame(raw, calibrations, options):
+    """Return a frame in electrons, sky still in it, with bad pixels and cosmic rays flagged and filled.
+
+    Parameters
+    ----------
+    raw : RawFrame
+    calibrations : Calibrations or None
+    options : SingleFrameOptions
+
+    Returns
+    -------
+    MaskedImage
+        Pixels without any usable neighbour stay NaN and NO_DATA.
+    """
+    frame = remove_signature(raw, calibrations, saturation_grow_px=options.saturation_grow_px)
+    require_signal(frame)
+    if raw.weight is None:
+        frame = add_missing_sky_noise(frame)
+    frame = interpolate_bad_pixels(frame)
+    return remove_cosmic_rays(frame, options) if options.cosmic_rays else frame
+
+
+def subtract_sky(frame, options):
+    """Subtract the sky in two rounds, the second with the sources of the first left out, and detect.
+
+    Parameters
+    ----------
+    frame : MaskedImage
+        From `clean_frame`.
+    options : SingleFrameOptions
+
+    Returns
+    -------
+    frame : MaskedImage
+        Sky subtracted, 0 where NO_DATA; DETECTED set.
+    sky : Sky
+    sources : ndarray
+        From `detect`.
+    fwhm_px : float
+        First guess of the stars' width.
+    """
+    no_data = (frame.mask & MaskPlane.NO_DATA) != 0
+    image, variance = np.nan_to_num(frame.image), _finite_variance(frame.variance)
+    sky = mode_sky(frame, options)
+    above = _above_sky(image, sky, no_data)
+    first, segmentation = detect(above, sky.rms, no_data, options, fwhm_px=DEFAULT_FWHM_PX)
+    fwhm_px = seeing_guess(above, first)
+    sky = source_free_sky(frame, source_pixels(segmentation, int(np.ceil(2 * fwhm_px))), options)
+    above = _above_sky(image, sky, no_data)
+    sources, segmentation = detect(above, sky.rms, no_data, options, fwhm_px=fwhm_px)
+    return MaskedImage(above, variance, flag_detected(frame.mask, segmentation)), sky, sources, fwhm_px
+
+
+def _above_sky(image, sky, no_data):
+    above = image - sky.level
+    above[no_data] = 0
+    return above
+
+
+def _finite_variance(variance):
+    holes = ~np.isfinite(variance)
+    return np.where(holes, np.float32(np.nanmedian(variance)), variance) if holes.any() else variance
+
+
+def _blank_no_data(frame):
+    """Return the frame as products hold it: NaN where NO_DATA."""
+    no_data = (frame.mask & MaskPlane.NO_DATA) != 0
+    if not no_data.any():
+        return frame
+    blank = np.float32(np.nan)
+    return MaskedImage(np.where(no_data, blank, frame.image), np.where(no_data, blank, frame.variance), frame.mask)
+
+
+def _science_wcs(wcs, calibrations):
+    """Return the WCS of the science region."""
+    region = (calibrations or Calibrations()).science
+    if wcs is None or region is None:
+        return wcs
+    x0, y0, x1, y1 = region
+    return wcs.slice((slice(y0, y1), slice(x0, x1)))
+
+
+def _match(catalogue, wcs, shape, reference, options):
+    if wcs is None or reference is None or len(reference) == 0:
+        return None
+    stars = catalogue[catalogue["star"]]
+    return match_catalogue(stars["x"], stars["y"], wcs, shape, reference, options)
+
+
+def _zero_point(catalogue, match, reference, raw, options):
+    if match is None:
+        return header_zero_point(raw, options, "no reference catalogue or no WCS")
+    column = f"mag_{raw.band}"
+    if column not in reference.dtype.names:
+        return header_zero_point(raw, options, f"the reference catalogue has no column {column}")
+    flux = catalogue["flux_aper"][catalogue["star"]][match.stars]
+    measured = fit_zero_point(flux, reference[column][match.references])
+    return measured or header_zero_point(raw, options, f"{match.stars.size} matches with the reference catalogue")
+
+
+def _with_sky_positions(catalogue, wcs):
+    if wcs is not None and catalogue.size:
+        catalogue["ra"], catalogue["dec"] = wcs.all_pix2world(catalogue["x"], catalogue["y"], 0)
+    return catalogue
