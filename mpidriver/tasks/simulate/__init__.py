@@ -7,10 +7,15 @@ made from the seed and the names of what is drawn, so that order of calls and nu
 
     _options        what to simulate (imports no numpy)
     _streams        the random generators
-    _truth          stars, galaxies, exposures, detectors, radio sources and beams as tables with units
+    _survey         tables of exposures and detectors
+    _sky            tables of stars and galaxies
+    _radio          tables of radio sources and beams; channels
+    _truth          all tables with their units
     _camera         the true WCS of a frame and the one that its header claims
     _profiles       stars and galaxies on pixels
     _calibrations   bias, flat field and bad columns
+    _light          what a perfect camera would collect
+    _cosmic_rays    tracks of charge
     _frame          one raw frame
     _reference      the reference catalogue
     _polarisation   Stokes spectra of Faraday-thin, two-component and slab sources
@@ -51,7 +56,7 @@ _HOMES = {
     "truth_units": "_truth",
 }
 
-__all__ = ["CameraOptions", "ErrorOptions", "RadioOptions", "SimulationOptions", "SkyOptions", *_HOMES]  # noqa: PLE0604
+__all__ = ["CameraOptions", "ErrorOptions", "RadioOptions", "SimulationOptions", "SkyOptions", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

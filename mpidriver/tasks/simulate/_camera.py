@@ -1,6 +1,7 @@
 """Where a detector's pixels look: the true WCS of a frame and the one that its header claims.
 
-Focal plane x runs with an image's columns and to the west, y with its rows and to the north. The reference pixel of
+Focal plane x runs with an image's columns and to the west, y with its rows and to the north of the field's centre,
+but for the exposure's rotation (the angle of y from the pointing's north to east). The reference pixel of
 both WCS is the optical axis, which may lie outside the detector.
 """
 
@@ -8,7 +9,8 @@ import numpy as np
 from astropy.wcs import WCS, Sip
 
 from mpidriver.tasks.simulate._options import SimulationOptions
-from mpidriver.tasks.simulate._survey import field_half_size_arcsec
+from mpidriver.tasks.simulate._survey import focal_plane_half_size_arcsec
+from mpidriver.tasks.simulate._tangent import tangent_wcs
 
 __all__ = ["claimed_wcs", "distance_from_axis", "true_wcs"]
 
@@ -29,8 +31,13 @@ def claimed_wcs(options: SimulationOptions, exposure, detector) -> WCS:
     """
     scale = options.camera.pixel_scale_arcsec
     centre = np.array([detector["x_arcsec"], detector["y_arcsec"]])
-    axis = _detector_middle(options) - centre / scale
-    return _tan(axis, _rotation(0.0), scale, exposure["header_ra"], exposure["header_dec"], options)
+    return tangent_wcs(
+        exposure["header_ra"],
+        exposure["header_dec"],
+        reference_px=_detector_middle(options) - centre / scale,
+        cd_deg=_west_and_north(scale) @ _rotation(exposure["header_rotation_deg"]),
+        shape=options.camera.detector_shape,
+    )
 
 
 def true_wcs(options: SimulationOptions, exposure, detector) -> WCS:
@@ -50,9 +57,13 @@ def true_wcs(options: SimulationOptions, exposure, detector) -> WCS:
     centre = np.array(
         [detector["x_arcsec"] + detector["x_shift_arcsec"], detector["y_arcsec"] + detector["y_shift_arcsec"]]
     )
-    axis = _detector_middle(options) - turned.T @ centre / scale
-    matrix = _rotation(exposure["rotation_deg"]) @ turned
-    wcs = _tan(axis, matrix, scale * exposure["scale"], exposure["ra"], exposure["dec"], options)
+    wcs = tangent_wcs(
+        exposure["ra"],
+        exposure["dec"],
+        reference_px=_detector_middle(options) - turned.T @ centre / scale,
+        cd_deg=_west_and_north(scale * exposure["scale"]) @ _rotation(exposure["rotation_deg"]) @ turned,
+        shape=options.camera.detector_shape,
+    )
     if options.errors.distortion:
         _distort(wcs, options.errors.distortion / _corner_distance_px(options) ** 2)
     return wcs
@@ -73,27 +84,17 @@ def _detector_middle(options: SimulationOptions) -> np.ndarray:
 
 
 def _corner_distance_px(options: SimulationOptions) -> float:
-    return float(np.hypot(*field_half_size_arcsec(options))) / options.camera.pixel_scale_arcsec
+    return float(np.hypot(*focal_plane_half_size_arcsec(options.camera))) / options.camera.pixel_scale_arcsec
+
+
+def _west_and_north(scale_arcsec: float) -> np.ndarray:
+    """Return the matrix in degrees from focal plane pixels (x west, y north) to (east, north)."""
+    return np.diag([-1.0, 1.0]) * (scale_arcsec / 3600.0)
 
 
 def _rotation(angle_deg: float) -> np.ndarray:
     cos, sin = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
     return np.array([[cos, -sin], [sin, cos]])
-
-
-def _tan(axis_px, matrix, scale_arcsec: float, ra: float, dec: float, options: SimulationOptions) -> WCS:
-    """Return the TAN WCS with the optical axis at 0-based pixel `axis_px` (x, y) and focal plane axes turned."""
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.cunit = ["deg", "deg"]
-    wcs.wcs.crval = [float(ra), float(dec)]
-    wcs.wcs.crpix = np.asarray(axis_px) + 1.0
-    wcs.wcs.cd = np.diag([-1.0, 1.0]) @ matrix * (scale_arcsec / 3600.0)
-    wcs.wcs.radesys = "ICRS"
-    n_rows, n_cols = options.camera.detector_shape
-    wcs.pixel_shape = (n_cols, n_rows)
-    wcs.wcs.set()
-    return wcs
 
 
 def _distort(wcs: WCS, stretch_px2: float) -> None:

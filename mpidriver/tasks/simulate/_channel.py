@@ -4,13 +4,13 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from astropy.wcs import WCS
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.simulate._options import RadioOptions, SimulationOptions
 from mpidriver.tasks.simulate._polarisation import stokes_spectra
 from mpidriver.tasks.simulate._radio import channel_frequencies
 from mpidriver.tasks.simulate._streams import Stream, generator
+from mpidriver.tasks.simulate._tangent import tangent_wcs
 from mpidriver.tasks.simulate._truth import Truth
 
 __all__ = ["SimulatedChannel", "simulate_channel"]
@@ -57,20 +57,17 @@ def simulate_channel(truth: Truth, options: SimulationOptions, beam: int, channe
     return SimulatedChannel(image.astype(np.float32), _header(options, beam, channel, freq_hz), wcs)
 
 
-def beam_wcs(options: SimulationOptions, beam) -> WCS:
+def beam_wcs(options: SimulationOptions, beam):
     """Return the WCS of a beam's images from its row of `Truth.beams`."""
     n_rows, n_cols = options.radio.image_shape
     scale_deg = options.radio.pixel_scale_arcsec / 3600.0
-    wcs = WCS(naxis=2)
-    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
-    wcs.wcs.cunit = ["deg", "deg"]
-    wcs.wcs.crval = [float(beam["ra"]), float(beam["dec"])]
-    wcs.wcs.crpix = [(n_cols + 1) / 2, (n_rows + 1) / 2]
-    wcs.wcs.cdelt = [-scale_deg, scale_deg]
-    wcs.wcs.radesys = "ICRS"
-    wcs.pixel_shape = (n_cols, n_rows)
-    wcs.wcs.set()
-    return wcs
+    return tangent_wcs(
+        beam["ra"],
+        beam["dec"],
+        reference_px=((n_cols - 1) / 2, (n_rows - 1) / 2),
+        cd_deg=np.diag([-scale_deg, scale_deg]),
+        shape=options.radio.image_shape,
+    )
 
 
 def _beam_sigma_px(radio: RadioOptions) -> float:

@@ -5,17 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from mpidriver.tasks.simulate import _camera, _profiles
 from mpidriver.tasks.simulate._calibrations import hot_charge, simulate_calibrations
+from mpidriver.tasks.simulate._camera import claimed_wcs, true_wcs
+from mpidriver.tasks.simulate._cosmic_rays import cosmic_ray_charge
+from mpidriver.tasks.simulate._light import expected_electrons, frame_zero_point_mag
 from mpidriver.tasks.simulate._options import SimulationOptions
 from mpidriver.tasks.simulate._streams import Stream, generator
-from mpidriver.tasks.simulate._survey import field_half_size_arcsec
 from mpidriver.tasks.simulate._truth import Truth
 
 __all__ = ["SimulatedFrame", "blank_frame", "simulate_frame"]
-
-#: Sources this far outside a detector still shed light on it, pixels.
-_MARGIN_PX = 130
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +53,7 @@ def simulate_frame(truth: Truth, options: SimulationOptions, exposure: int, dete
     calibrations = simulate_calibrations(options, detector, str(visit["band"]))
     rng = generator(options.seed, Stream.FRAME_NOISE, exposure, detector)
     charge = rng.poisson(expected_electrons(truth, options, exposure, detector) * calibrations.flat).astype(float)
-    rays = _cosmic_ray_charge(options, exposure, detector)
+    rays = cosmic_ray_charge(options, exposure, detector)
     charge += rays
     bad = hot_charge(options, detector)
     charge = np.where(np.isnan(bad), charge, bad)
@@ -65,8 +63,8 @@ def simulate_frame(truth: Truth, options: SimulationOptions, exposure: int, dete
     return SimulatedFrame(
         image=image,
         header=_header(options, visit, detector),
-        wcs=_camera.claimed_wcs(options, visit, chip),
-        true_wcs=_camera.true_wcs(options, visit, chip),
+        wcs=claimed_wcs(options, visit, chip),
+        true_wcs=true_wcs(options, visit, chip),
         true_zero_point_mag=frame_zero_point_mag(visit, chip),
         cosmic_rays=rays > 0.0,
     )
@@ -85,88 +83,11 @@ def blank_frame(truth: Truth, options: SimulationOptions, exposure: int, detecto
     return SimulatedFrame(
         image=np.full(shape, round(options.camera.bias_level), dtype=np.uint16),
         header=_header(options, visit, detector),
-        wcs=_camera.claimed_wcs(options, visit, chip),
-        true_wcs=_camera.true_wcs(options, visit, chip),
+        wcs=claimed_wcs(options, visit, chip),
+        true_wcs=true_wcs(options, visit, chip),
         true_zero_point_mag=frame_zero_point_mag(visit, chip),
         cosmic_rays=np.zeros(shape, dtype=bool),
     )
-
-
-def frame_zero_point_mag(visit, chip) -> float:
-    """Return the AB magnitude of one electron in a frame, from its rows of the exposures and detectors."""
-    return float(visit["zero_point_mag"] + chip["zero_point_offset_mag"])
-
-
-def expected_electrons(truth: Truth, options: SimulationOptions, exposure: int, detector: int) -> np.ndarray:
-    """Return the mean charge of sources and sky before the flat field, float64, shape (row, col), electrons."""
-    visit, chip = truth.exposure(exposure), truth.detector(detector)
-    zero_point = frame_zero_point_mag(visit, chip)
-    wcs = _camera.true_wcs(options, visit, chip)
-    fwhm_px = float(visit["seeing_arcsec"]) / (options.camera.pixel_scale_arcsec * float(visit["scale"]))
-    electrons = _sky_electrons(options, visit, chip, zero_point)
-    stars, x, y = _on_detector(truth.stars, wcs, visit, options)
-    _profiles.add_stars(electrons, x, y, _flux(stars, visit, zero_point), fwhm_px=fwhm_px)
-    galaxies, x, y = _on_detector(truth.galaxies, wcs, visit, options)
-    shapes = _profiles.galaxy_matrices(
-        galaxies["half_light_arcsec"], galaxies["ellipticity"], galaxies["position_angle_deg"], wcs.wcs.cd
-    )
-    flux = _flux(galaxies, visit, zero_point)
-    _profiles.add_galaxies(electrons, x, y, flux, shapes, galaxies["spergel_nu"], fwhm_px=fwhm_px)
-    return np.maximum(electrons, 0.0)
-
-
-def _flux(sources, visit, zero_point: float) -> np.ndarray:
-    return 10.0 ** (-0.4 * (sources[f"mag_{visit['band']}"] - zero_point))
-
-
-def _sky_electrons(options: SimulationOptions, visit, chip, zero_point: float) -> np.ndarray:
-    """Return the sky with a gradient over the focal plane; its brightness is that outside the atmosphere."""
-    pixel_arcsec2 = options.camera.pixel_scale_arcsec**2
-    level = 10.0 ** (-0.4 * (visit["sky_mag_arcsec2"] - zero_point)) * pixel_arcsec2
-    x, y = _camera.distance_from_axis(options, chip)
-    angle = np.radians(visit["sky_gradient_angle_deg"])
-    along = (x * np.cos(angle) + y[:, None] * np.sin(angle)) / max(field_half_size_arcsec(options))
-    return level * (1.0 + options.sky.sky_gradient * along)
-
-
-def _on_detector(sources, wcs, visit, options: SimulationOptions):
-    """Return the sources on and close around a detector, and their true 0-based x and y."""
-    sources = sources[sources["field"] == visit_field(visit, options)]
-    n_rows, n_cols = options.camera.detector_shape
-    x, y = wcs.wcs_world2pix(sources["ra"], sources["dec"], 0)
-    near = (x > -_MARGIN_PX) & (x < n_cols + _MARGIN_PX) & (y > -_MARGIN_PX) & (y < n_rows + _MARGIN_PX)
-    sources = sources[near]
-    if not len(sources):
-        return sources, np.zeros(0), np.zeros(0)
-    x, y = wcs.all_world2pix(sources["ra"], sources["dec"], 0, tolerance=1e-6)
-    return sources, x, y
-
-
-def visit_field(visit, options: SimulationOptions) -> int:
-    """Return the field of an exposure: 0 for the survey's, 1 and above for strays in their order."""
-    n_regular = options.n_exposures - options.strays
-    return max(0, int(visit["exposure"]) - options.first_exposure - n_regular + 1)
-
-
-def _cosmic_ray_charge(options: SimulationOptions, exposure: int, detector: int) -> np.ndarray:
-    """Return the charge of cosmic rays, shape (row, col): straight, sharp tracks of some pixels."""
-    charge = np.zeros(options.camera.detector_shape)
-    rng = generator(options.seed, Stream.COSMIC_RAYS, exposure, detector)
-    for _ in range(rng.poisson(options.camera.cosmic_rays)):
-        start = rng.uniform(-0.5, np.asarray(charge.shape) - 0.5)
-        angle, length_px = rng.uniform(0.0, 2.0 * np.pi), 1.0 + rng.exponential(6.0)
-        electrons_px = 2000.0 * np.exp(0.6 * rng.standard_normal())
-        _deposit(charge, start, angle, length_px, electrons_px)
-    return charge
-
-
-def _deposit(charge: np.ndarray, start, angle: float, length_px: float, electrons_px: float) -> None:
-    """Add a track of `electrons_px` a pixel of its length to the pixels it crosses, in place."""
-    along = np.arange(0.0, length_px, 0.1)
-    rows = np.rint(start[0] + along * np.sin(angle)).astype(int)
-    cols = np.rint(start[1] + along * np.cos(angle)).astype(int)
-    inside = (rows >= 0) & (rows < charge.shape[0]) & (cols >= 0) & (cols < charge.shape[1])
-    np.add.at(charge, (rows[inside], cols[inside]), 0.1 * electrons_px)
 
 
 def _header(options: SimulationOptions, visit, detector: int) -> dict[str, Any]:
@@ -176,7 +97,7 @@ def _header(options: SimulationOptions, visit, detector: int) -> dict[str, Any]:
         "EXPID": int(visit["exposure"]),
         "DETECTOR": int(detector),
         "FILTER": str(visit["band"]),
-        "OBJECT": "STRAY" if visit["stray"] else "FIELD",
+        "OBJECT": f"FIELD {visit['field']}",
         "EXPTIME": float(visit["exptime_s"]),
         "MJD-OBS": float(visit["mjd"]),
         "GAIN": float(camera.gain),

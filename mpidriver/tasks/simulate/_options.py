@@ -51,7 +51,9 @@ class SkyOptions:
     galaxy_mag_range: tuple[float, float] = option((17.5, 23.5), "Brightest and faintest galaxy", unit="mag")
     galaxy_slope: float = option(0.35, "Slope of the galaxies' number counts", unit="dex/mag")
     half_light_range_arcsec: tuple[float, float] = option((0.4, 2.0), "Half-light radii of galaxies", unit="arcsec")
-    seeing_range_arcsec: tuple[float, float] = option((1.2, 1.6), "Full width of the PSF at half maximum", unit="arcsec")
+    seeing_range_arcsec: tuple[float, float] = option(
+        (1.2, 1.6), "Full width of the PSF at half maximum", unit="arcsec"
+    )
     sky_gradient: float = option(0.03, "Change of the sky level from the axis to the field's edge", minimum=0.0)
 
     def __post_init__(self) -> None:
@@ -128,9 +130,7 @@ class SimulationOptions:
     zero_points_mag: tuple[float, ...] = option(
         (30.0, 30.0, 30.0), "AB magnitude that gives one electron in a frame, a band", unit="mag"
     )
-    sky_mag_arcsec2: tuple[float, ...] = option(
-        (21.8, 20.9, 20.2), "Brightness of the sky, a band", unit="mag/arcsec2"
-    )
+    sky_mag_arcsec2: tuple[float, ...] = option((21.8, 20.9, 20.2), "Brightness of the sky, a band", unit="mag/arcsec2")
     exposures_per_band: int = option(4, "Exposures in each band", minimum=0)
     dither_arcsec: float = option(30.0, "Largest offset of an exposure from the centre, an axis", unit="arcsec")
     first_exposure: int = option(1001, "Number of the first exposure", minimum=0)
@@ -150,6 +150,8 @@ class SimulationOptions:
                 raise ConfigError(f"{name} must hold one value for each of {len(self.bands)} bands, got {len(values)}")
         if not self.bands or len(set(self.bands)) != len(self.bands):
             raise ConfigError(f"bands must be distinct names, at least one, got {self.bands}")
+        if self.first_exposure <= self.radio_exposure < self.first_exposure + self.n_exposures:
+            raise ConfigError(f"radio_exposure {self.radio_exposure} is also the number of an exposure of the camera")
         if not -90.0 <= self.dec_deg <= 90.0:
             raise ConfigError(f"dec_deg must lie within -90 .. 90, got {self.dec_deg}")
 

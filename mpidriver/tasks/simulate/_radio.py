@@ -36,7 +36,8 @@ _NOT_FLOATS = {"id": "i8", "kind": "U12", "beam": "i8"}
 #: Least distance between sources, and between a source and the border, in beam widths.
 _SEPARATION_BEAMS = 3.0
 _BORDER_BEAMS = 2.0
-_TRIES_PER_SOURCE = 400
+#: So many failures in a row, and the field is full.
+_MOST_FAILURES = 2000
 
 
 def channel_frequencies(options: SimulationOptions) -> np.ndarray:
@@ -108,16 +109,14 @@ def _positions(options: SimulationOptions, rng: np.random.Generator, n: int):
     half_east, half_north = _half_size_arcsec(radio)
     least_deg = _SEPARATION_BEAMS * radio.beam_fwhm_arcsec / 3600.0
     ra, dec, vectors = np.zeros(n), np.zeros(n), np.zeros((n, 3))
-    placed = 0
-    for _ in range(_TRIES_PER_SOURCE * n):
+    placed = failures = 0
+    while placed < n and failures < _MOST_FAILURES:
         east, north = rng.uniform(-half_east, half_east), rng.uniform(-half_north, half_north)
         ra[placed], dec[placed] = offset_position(options.ra_deg, options.dec_deg, east, north)
         vectors[placed] = unit_vectors(ra[placed], dec[placed])
-        if np.all(angular_separation_deg(vectors[:placed], vectors[placed]) >= least_deg):
-            placed += 1
-        if placed == n:
-            return ra, dec
-    if n:
+        apart = bool(np.all(angular_separation_deg(vectors[:placed], vectors[placed]) >= least_deg))
+        placed, failures = (placed + 1, 0) if apart else (placed, failures + 1)
+    if placed < n:
         raise ConfigError(
             f"simulate [radio]: n_sources = {n} do not fit three beams apart; {placed} did, so ask for no more"
         )

@@ -4,9 +4,17 @@ import numpy as np
 
 from mpidriver.tasks.simulate._options import CameraOptions, SimulationOptions
 from mpidriver.tasks.simulate._streams import Stream, generator
-from mpidriver.tasks.simulate._tangent import offset_position
+from mpidriver.tasks.simulate._tangent import north_angle_deg, offset_position
 
-__all__ = ["DETECTOR_UNITS", "EXPOSURE_UNITS", "field_centres", "field_half_size_arcsec", "make_detectors", "make_exposures"]
+__all__ = [
+    "DETECTOR_UNITS",
+    "EXPOSURE_UNITS",
+    "field_centres",
+    "field_half_size_arcsec",
+    "focal_plane_half_size_arcsec",
+    "make_detectors",
+    "make_exposures",
+]
 
 #: Units of the detectors' columns. x runs with an image's columns, y with its rows; the header claims the nominal
 #: centre and no rotation.
@@ -20,11 +28,12 @@ DETECTOR_UNITS = {
     "zero_point_offset_mag": "mag",
 }
 
-#: Units of the exposures' columns. The header claims `header_ra`, `header_dec`, no rotation and a scale of 1.
+#: Units of the exposures' columns; `field` is 0 for the survey's, above for strays. Rotations are the
+#: angle of the rows' direction from north to east. The header claims what begins with it, and a scale of 1.
 EXPOSURE_UNITS = {
     "exposure": "",
     "band": "",
-    "stray": "",
+    "field": "",
     "mjd": "d",
     "exptime_s": "s",
     "ra": "deg",
@@ -32,6 +41,7 @@ EXPOSURE_UNITS = {
     "header_ra": "deg",
     "header_dec": "deg",
     "rotation_deg": "deg",
+    "header_rotation_deg": "deg",
     "scale": "",
     "seeing_arcsec": "arcsec",
     "zero_point_mag": "mag",
@@ -39,10 +49,13 @@ EXPOSURE_UNITS = {
     "sky_gradient_angle_deg": "deg",
 }
 
-_NOT_FLOATS = {"detector": "i8", "exposure": "i8", "band": "U16", "stray": "?"}
+_NOT_FLOATS = {"detector": "i8", "exposure": "i8", "band": "U16", "field": "i8"}
 
 #: Time between two exposures for read-out and slew.
 _OVERHEAD_S = 30.0
+
+#: Sources are laid this far beyond what the dithers reach.
+_FIELD_MARGIN_ARCSEC = 20.0
 
 
 def _table(units: dict[str, str], n: int) -> np.ndarray:
@@ -54,12 +67,17 @@ def detector_pitch_arcsec(camera: CameraOptions) -> np.ndarray:
     return np.asarray(camera.detector_shape) * camera.pixel_scale_arcsec + camera.gap_arcsec
 
 
+def focal_plane_half_size_arcsec(camera: CameraOptions) -> tuple[float, float]:
+    """Return half the extent (x, y) of the focal plane in arcsec."""
+    half_y, half_x = detector_pitch_arcsec(camera) * camera.grid / 2
+    return float(half_x), float(half_y)
+
+
 def field_half_size_arcsec(options: SimulationOptions) -> tuple[float, float]:
     """Return half the extent (east, north) in arcsec of what the dithered focal plane can see, with a margin."""
-    focal_plane = detector_pitch_arcsec(options.camera) * options.camera.grid / 2
-    margin = abs(options.dither_arcsec) + 20.0 + 5.0 * options.errors.pointing_arcsec
-    half_north, half_east = focal_plane + margin
-    return float(half_east), float(half_north)
+    half_x, half_y = focal_plane_half_size_arcsec(options.camera)
+    margin = abs(options.dither_arcsec) + _FIELD_MARGIN_ARCSEC + 5.0 * options.errors.pointing_arcsec
+    return half_x + margin, half_y + margin
 
 
 def field_centres(options: SimulationOptions) -> list[tuple[float, float]]:
@@ -119,28 +137,29 @@ def make_exposures(options: SimulationOptions) -> np.ndarray:
     for i in range(options.n_exposures):
         stray = max(0, i - n_regular + 1)
         i_band = (stray - 1) % len(options.bands) if stray else i // options.exposures_per_band
-        table[i] = _exposure(options, i, i_band, centres[stray], bool(stray))
+        table[i] = _exposure(options, i, i_band, centres[stray], stray)
     return table
 
 
-def _exposure(options: SimulationOptions, i: int, i_band: int, centre: tuple[float, float], stray: bool) -> tuple:
+def _exposure(options: SimulationOptions, i: int, i_band: int, centre: tuple[float, float], field: int) -> tuple:
     errors, exptime_s = options.errors, options.camera.exptime_s
     rng = generator(options.seed, Stream.EXPOSURE, i)
     dither = rng.uniform(-options.dither_arcsec, options.dither_arcsec, 2)
     pointing_error = rng.normal(0.0, errors.pointing_arcsec, 2)
     header_ra, header_dec = offset_position(*centre, *dither)
-    ra, dec = offset_position(header_ra, header_dec, *pointing_error)
+    ra, dec = offset_position(*centre, *(dither + pointing_error))
     return (
         options.first_exposure + i,
         options.bands[i_band],
-        stray,
+        field,
         options.mjd + i * (exptime_s + _OVERHEAD_S) / 86400.0,
         exptime_s,
         ra,
         dec,
         header_ra,
         header_dec,
-        rng.normal(0.0, errors.rotation_deg),
+        north_angle_deg(ra, dec, *centre) + rng.normal(0.0, errors.rotation_deg),
+        north_angle_deg(header_ra, header_dec, *centre),
         1.0 + rng.normal(0.0, errors.scale),
         rng.uniform(*options.sky.seeing_range_arcsec),
         options.zero_points_mag[i_band] + rng.normal(0.0, errors.exposure_zero_point_mag),
