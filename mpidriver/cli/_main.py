@@ -1,0 +1,86 @@
+"""Entry of the command line: reads the arguments, starts ranks if asked, runs the verb, turns errors into exit codes.
+
+Every rank runs this file, so it imports next to nothing.
+
+Exit codes
+----------
+===  =======================================================================
+0    all done
+1    some quanta or files failed; everything else was finished
+2    usage or configuration is wrong; nothing was run
+3    the repository cannot be used: missing, damaged, full or held by another run
+4    the ranks could not be started, or the pool failed
+70   an error in mpidriver itself
+130  interrupted
+===  =======================================================================
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from mpidriver.cli._parser import DRIVER_VERBS, build_parser
+from mpidriver.errors import ConfigError, DataError, MpidriverError, PoolError, RepositoryError
+
+__all__ = ["main"]
+
+EXIT_USAGE = 2
+EXIT_REPOSITORY = 3
+EXIT_POOL = 4
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+
+#: Verbs that scatter work over the ranks.
+POOL_VERBS = frozenset(DRIVER_VERBS) | {"ingest", "simulate"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = build_parser().parse_args(arguments)
+    _limit_threads()
+    try:
+        return _dispatch(options, arguments)
+    except (ConfigError, DataError) as error:
+        return _complain(error, EXIT_USAGE)
+    except RepositoryError as error:
+        return _complain(error, EXIT_REPOSITORY)
+    except PoolError as error:
+        return _complain(error, EXIT_POOL)
+    except MpidriverError as error:
+        return _complain(error, EXIT_BUG)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("mpidriver: interrupted; what is done is recorded, run the same command to go on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _dispatch(options, arguments: list[str]) -> int:
+    ranks = getattr(options, "ranks", None)
+    if options.verb not in POOL_VERBS:
+        from mpidriver.cli import _verbs
+
+        return _verbs.VERBS[options.verb](options)
+    from mpidriver.pool import launch, under_launcher
+
+    if ranks is not None and ranks > 1 and not under_launcher():
+        from mpidriver.batch import run_ranks
+
+        return run_ranks(ranks, [sys.executable, "-m", "mpidriver", *arguments])
+    from mpidriver.cli import _drive
+
+    code = launch(_drive.VERBS[options.verb], options)
+    return 0 if code is None else code
+
+
+def _limit_threads() -> None:
+    """Give each rank one thread of the linear-algebra libraries: ranks are the parallelism, sums keep one order."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"mpidriver: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,100 @@
+"""The root's desk: what it looks up for a quantum before it hands it out, each file read once a run."""
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from mpidriver.drivers._stage import Context
+from mpidriver.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mpidriver.store import Frame, StateDatabase
+
+__all__ = ["Desk"]
+
+
+class Desk:
+    """Looks up frames, reference stars and mosaic solutions for the stages.
+
+    Ranks never read shared small files by themselves: what a quantum needs of them travels with it.
+
+    Parameters
+    ----------
+    context
+        Repository and configuration.
+    state
+        The state database.
+    """
+
+    def __init__(self, context: Context, state: "StateDatabase") -> None:
+        self.context = context
+        self.state = state
+        self._frames = {(frame.exposure, frame.detector, frame.band): frame for frame in state.frames()}
+        self._solutions: dict[int, dict[tuple[int, int], Any]] = {}
+
+    def frame(self, exposure: int, detector: int, band: str) -> "Frame":
+        """Return a frame as it was ingested or, if it has been reduced, as it is known since."""
+        return self._frames[exposure, detector, band]
+
+    def channels(self, corners_xyz: "np.ndarray") -> "list[Frame]":
+        """Return the Stokes frames that overlap a polygon, by band and detector."""
+        margin = self.context.config.pipeline.pointing_margin_arcsec / 3600
+        found = self.state.frames_overlapping(corners_xyz, pad_deg=margin)
+        chosen = [frame for frame in found if frame.kind == "stokes"]
+        return sorted(chosen, key=lambda frame: (frame.metadata["freq_hz"], frame.exposure, frame.detector))
+
+    def reference_in(self, corners_xyz: "np.ndarray", margin_deg: float) -> "np.ndarray | None":
+        """Return the reference stars within the circle around a polygon, or none without a catalogue."""
+        import numpy as np
+
+        if self.reference is None:
+            return None
+        stars, vectors = self.reference
+        centre = corners_xyz.mean(axis=0)
+        centre = centre / np.linalg.norm(centre)
+        radius = np.arccos(np.clip(np.min(corners_xyz @ centre), -1.0, 1.0)) + np.radians(margin_deg)
+        return stars[vectors @ centre >= np.cos(min(radius, np.pi))]
+
+    @functools.cached_property
+    def reference(self) -> "tuple[np.ndarray, np.ndarray] | None":
+        """The reference catalogue with standard column names, and its unit vectors."""
+        options = self.context.config.reference
+        if options.path is None:
+            return None
+        from mpidriver.sphere import unit_vectors
+        from mpidriver.store import read_table
+
+        path = self.context.repository.root / options.path
+        stars = _standard_columns(read_table(path), options, str(path))
+        return stars, unit_vectors(stars["ra"], stars["dec"])
+
+    def solution(self, tract: int, exposure: int, detector: int) -> Any:
+        """Return the mosaic's solution of one frame, or none if the mosaic has dropped it."""
+        if tract not in self._solutions:
+            from mpidriver.drivers.mosaic import read_solutions
+
+            path = self.context.repository.path("mosaic", tract=tract)
+            self._solutions[tract] = read_solutions(path)
+        return self._solutions[tract].get((exposure, detector))
+
+
+def _standard_columns(table: "np.ndarray", options: Any, where: str) -> "np.ndarray":
+    """Return the reference table with columns ra, dec, mag_<band> and, if there is one, error_mas."""
+    import numpy as np
+
+    names = table.dtype.names or ()
+    columns: dict[str, str] = {options.ra: "ra", options.dec: "dec"}
+    before, _, after = options.magnitude.partition("{band}")
+    for name in names:
+        if name.startswith(before) and name.endswith(after) and name not in columns:
+            columns[name] = f"mag_{name[len(before) : len(name) - len(after)]}"
+    if options.position_error:
+        columns[options.position_error] = "error_mas"
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise ConfigError(f"{where}: no column {missing[0]!r}; the table has {', '.join(names)}; see [reference]")
+    stars = np.zeros(len(table), dtype=[(new, "f8") for new in columns.values()])
+    for old, new in columns.items():
+        stars[new] = table[old]
+    return stars

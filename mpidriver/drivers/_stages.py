@@ -1,0 +1,41 @@
+"""The stages of the survey by task name, and the digest of the code behind them."""
+
+import functools
+import hashlib
+from pathlib import Path
+
+import mpidriver
+from mpidriver.drivers import coadd, faraday, mosaic, multiband, single_frame
+from mpidriver.drivers._stage import Stage
+
+__all__ = ["DRIVERS", "STAGES", "code_digest"]
+
+STAGES: dict[str, Stage] = {
+    **single_frame.STAGES,
+    **mosaic.STAGES,
+    **coadd.STAGES,
+    **multiband.STAGES,
+    **faraday.STAGES,
+}
+
+#: Verb to the tasks that it runs; `pipeline` runs all.
+DRIVERS: dict[str, tuple[str, ...]] = {
+    "single-frame": tuple(single_frame.STAGES),
+    "mosaic": tuple(mosaic.STAGES),
+    "coadd": tuple(coadd.STAGES),
+    "multiband": tuple(multiband.STAGES),
+    "faraday": tuple(faraday.STAGES),
+    "pipeline": tuple(STAGES),
+}
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return a digest of the sources that products depend on, so that new code makes new products."""
+    root = Path(mpidriver.__file__).parent
+    sources = sorted(path for room in ("tasks", "drivers", "store") for path in (root / room).rglob("*.py"))
+    total = hashlib.sha256()
+    for path in sources:
+        total.update(path.relative_to(root).as_posix().encode())
+        total.update(path.read_bytes())
+    return total.hexdigest()[:16]

@@ -1,0 +1,146 @@
+"""The coadd driver: frames are warped to a patch's pixels as soon as their mosaic is solved, and stacked a band.
+
+Scatter the pairs of frame and patch, write the warps; scatter patch and band, stack the warps by blocks of rows.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mpidriver.drivers._quantum import DataId, Quantum
+from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.errors import DataError
+from mpidriver.store import MaskedImageReader, read_masked_image, wcs_from_header, write_masked_image
+
+if TYPE_CHECKING:
+    from mpidriver.drivers._desk import Desk
+    from mpidriver.drivers.mosaic import Solution
+
+__all__ = ["COADD_ZERO_POINT_MAG", "STAGES", "assemble", "resample"]
+
+#: AB magnitude of one unit (nJy) in warps and coadds.
+COADD_ZERO_POINT_MAG = 31.4
+
+#: Rows that are stacked at once: bounds the memory of a coadd whatever the number of warps.
+BLOCK_ROWS = 256
+
+
+def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Record:
+    """Warp one frame onto one patch, calibrated to nJy; a frame that misses the patch leaves no file."""
+    import numpy as np
+
+    from mpidriver.tasks.image import MASK_PLANES
+    from mpidriver.tasks.warp import warp
+
+    ids = quantum.data_id
+    frame = read_masked_image(context.repository.path("frame", exposure=ids.exposure, detector=ids.detector))
+    patch = context.tract(quantum).patch(ids.patch)
+    wcs = patch.wcs()
+    warped = warp(
+        frame.image,
+        wcs_from_header(solution.wcs_header),
+        wcs,
+        patch.shape(),
+        variance=frame.variance,
+        mask=frame.mask,
+        kernel=context.config.warp.kernel,
+        scale=10.0 ** (-0.4 * (solution.zero_point_mag - COADD_ZERO_POINT_MAG)),
+    )
+    usable = np.isfinite(warped.image)
+    if not usable.any():
+        return Record()
+    header = {
+        "EXPOSURE": ids.exposure,
+        "DETECTOR": ids.detector,
+        "BAND": ids.band,
+        "ZEROPNT": COADD_ZERO_POINT_MAG,
+        "BUNIT": "nJy",
+        "WEIGHT": float(1.0 / np.median(warped.variance[usable])),
+    }
+    written = write_masked_image(
+        context.path("warp", quantum),
+        warped.image,
+        warped.variance,
+        warped.mask,
+        wcs=wcs,
+        header=header,
+        mask_planes=MASK_PLANES,
+    )
+    return Record(products=(context.product("warp", written),))
+
+
+def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> Record:
+    """Stack the warps of one patch and band."""
+    import numpy as np
+
+    from mpidriver.tasks.coadd import Coadd, coadd
+    from mpidriver.tasks.image import MASK_PLANES
+
+    patch = context.tract(quantum).patch(quantum.data_id.patch)
+    paths = [context.path("warp", quantum, exposure=ids.exposure, detector=ids.detector) for ids in warps]
+    readers = [MaskedImageReader(path) for path in paths]
+    weights = np.array([reader.header["WEIGHT"] for reader in readers])
+    blocks: list[Coadd] = []
+    for start in range(0, patch.shape()[0], BLOCK_ROWS):
+        rows = slice(start, min(start + BLOCK_ROWS, patch.shape()[0]))
+        stack = [reader.read(rows) for reader in readers]
+        blocks.append(
+            coadd(
+                [part.image for part in stack],
+                weights,
+                masks=[part.mask for part in stack],
+                variances=[part.variance for part in stack],
+                options=context.config.coadd,
+            )
+        )
+    for reader in readers:
+        reader.close()
+    image, variance, mask, n_image = (
+        np.concatenate([getattr(block, plane) for block in blocks])
+        for plane in ("image", "variance", "mask", "n_image")
+    )
+    header = {"BAND": quantum.data_id.band, "ZEROPNT": COADD_ZERO_POINT_MAG, "BUNIT": "nJy", "NINPUT": len(paths)}
+    written = write_masked_image(
+        context.path("coadd", quantum),
+        image,
+        variance,
+        mask,
+        wcs=patch.wcs(),
+        header=header | _inputs_header(paths),
+        mask_planes=MASK_PLANES,
+        extra={"NIMAGE": n_image},
+    )
+    return Record(products=(context.product("coadd", written),))
+
+
+def _inputs_header(paths: Sequence[Path]) -> dict[str, str]:
+    """Name the stacked warps in the coadd's header."""
+    return {f"IN{number:05d}": path.stem for number, path in enumerate(paths)}
+
+
+def _prepare_warp(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    ids = quantum.data_id
+    solution = desk.solution(ids.tract, ids.exposure, ids.detector)
+    if solution is None:
+        raise DataError(f"{quantum}: the mosaic of tract {ids.tract} has no solution for this frame")
+    return Prepared({"solution": solution}, (solution.wcs_header, solution.zero_point_mag))
+
+
+def _prepare_coadd(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    return Prepared({"warps": [source.data_id for source in inputs]})
+
+
+STAGES = {
+    "warp": Stage(
+        resample,
+        options=lambda config: (config.warp, config.skymap),
+        prepare=_prepare_warp,
+        seconds=0.5,
+    ),
+    "coadd": Stage(
+        assemble,
+        options=lambda config: (config.coadd, config.skymap),
+        prepare=_prepare_coadd,
+        seconds=1.0,
+    ),
+}

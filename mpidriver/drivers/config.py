@@ -1,0 +1,118 @@
+"""The configuration of a survey: every table of survey.toml as one tree of frozen records."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from mpidriver.errors import ConfigError, RepositoryError
+from mpidriver.options import from_mapping, option, to_toml
+from mpidriver.store import InstrumentOptions
+from mpidriver.tasks.coadd import CoaddOptions
+from mpidriver.tasks.faraday import FaradayOptions
+from mpidriver.tasks.mosaic import MosaicOptions
+from mpidriver.tasks.multiband import MultibandOptions
+from mpidriver.tasks.simulate import SimulationOptions
+from mpidriver.tasks.single_frame import SingleFrameOptions
+from mpidriver.tasks.skymap import SkyMapOptions
+from mpidriver.tasks.warp import WarpOptions
+
+__all__ = [
+    "CalibrationOptions",
+    "PipelineOptions",
+    "ReferenceOptions",
+    "SurveyConfig",
+    "config_text",
+    "load_config",
+]
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """Where the calibration frames of each detector lie."""
+
+    bias: str | None = option(
+        None, "bias frame, a path with {detector} and {band}, relative to the repository", unit="ADU"
+    )
+    dark: str | None = option(None, "dark frame per second of exposure", unit="ADU/s")
+    flat: str | None = option(None, "flat field, normalised to about 1")
+    defects: str | None = option(None, "map of bad pixels, non-zero where bad")
+
+
+@dataclass(frozen=True)
+class ReferenceOptions:
+    """The reference catalogue that ties positions and magnitudes."""
+
+    path: str | None = option(None, "FITS table, relative to the repository; none: frames are tied to each other alone")
+    ra: str = option("ra", "column of right ascension", unit="deg")
+    dec: str = option("dec", "column of declination", unit="deg")
+    magnitude: str = option(
+        "mag_{band}", "column of AB magnitudes of a band; bands without a column are not tied", unit="mag"
+    )
+    position_error: str = option("", "column of the positional error; empty: mosaic.reference_error_mas", unit="mas")
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """How the stages are planned."""
+
+    pointing_margin_arcsec: float = option(
+        20.0, "how far a raw frame's header position may be off when patches are planned", unit="arcsec", minimum=0.0
+    )
+
+
+@dataclass(frozen=True)
+class SurveyConfig:
+    """All of survey.toml."""
+
+    name: str = option("survey", "name of the survey, for tables and pictures")
+    skymap: SkyMapOptions = SkyMapOptions()
+    """Table [skymap]."""
+    instrument: InstrumentOptions = InstrumentOptions()
+    """Table [instrument]: how raw images name their exposure, detector and band."""
+    polarimeter: InstrumentOptions = InstrumentOptions(kind="stokes")
+    """Table [polarimeter]: the same for Stokes channel images."""
+    calibrations: CalibrationOptions = CalibrationOptions()
+    """Table [calibrations]."""
+    reference: ReferenceOptions = ReferenceOptions()
+    """Table [reference]."""
+    single_frame: SingleFrameOptions = SingleFrameOptions()
+    """Table [single_frame]."""
+    mosaic: MosaicOptions = MosaicOptions()
+    """Table [mosaic]."""
+    warp: WarpOptions = WarpOptions()
+    """Table [warp]."""
+    coadd: CoaddOptions = CoaddOptions()
+    """Table [coadd]."""
+    multiband: MultibandOptions = MultibandOptions()
+    """Table [multiband]."""
+    faraday: FaradayOptions = FaradayOptions()
+    """Table [faraday]."""
+    pipeline: PipelineOptions = PipelineOptions()
+    """Table [pipeline]."""
+    simulation: SimulationOptions = SimulationOptions()
+    """Table [simulation]: used by `mpidriver simulate` alone."""
+
+
+def load_config(path: str | Path) -> SurveyConfig:
+    """Read a survey.toml.
+
+    Raises
+    ------
+    RepositoryError
+        If the file cannot be read.
+    ConfigError
+        If it is not TOML, or a table, key or value is wrong; the message names it and what would do.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise RepositoryError(f"{path}: {error.strerror}; make a repository with `mpidriver init`") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    return from_mapping(SurveyConfig, values, str(path))
+
+
+def config_text(config: SurveyConfig, *, comments: bool = True) -> str:
+    """Return a configuration as the text of a survey.toml, each key under its help and unit."""
+    return to_toml(config, comments=comments)

@@ -1,0 +1,151 @@
+"""The multiband driver: one catalogue of objects over all bands.
+
+Scatter patch and band to detect; merge a patch's detections over its bands; scatter patch and band again to measure;
+merge; scatter once more to measure every object at its merged position in every band; join a tract, join the survey.
+Nothing waits for more than its own patch until the tract is joined.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mpidriver.drivers._quantum import Quantum
+from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.store import read_masked_image, read_table, wcs_from_header, write_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mpidriver.drivers._desk import Desk
+
+__all__ = ["STAGES"]
+
+
+def detect(context: Context, quantum: Quantum) -> Record:
+    """Detect sources on one band's coadd of a patch."""
+    from mpidriver.tasks.multiband import DETECTION_UNITS
+    from mpidriver.tasks.multiband import detect as detect_sources
+
+    image, wcs = _coadd(context, quantum)
+    detections = detect_sources(image, wcs, options=context.config.multiband)
+    return _written(context, quantum, "detections", detections, DETECTION_UNITS)
+
+
+def merge_detections(context: Context, quantum: Quantum, *, bands: Sequence[str]) -> Record:
+    """Merge a patch's detections over its bands into one list of objects."""
+    from mpidriver.tasks.multiband import MERGED_UNITS
+    from mpidriver.tasks.multiband import merge_detections as merge
+
+    tables = {band: read_table(context.path("detections", quantum, band=band)) for band in bands}
+    ids = quantum.data_id
+    merged = merge(tables, tract=ids.tract, patch=ids.patch, options=context.config.multiband)
+    return _written(context, quantum, "merged_detections", merged, MERGED_UNITS)
+
+
+def measure(context: Context, quantum: Quantum) -> Record:
+    """Measure a patch's objects on one band's coadd."""
+    from mpidriver.tasks.multiband import MEASUREMENT_UNITS
+    from mpidriver.tasks.multiband import measure as measure_objects
+
+    image, wcs = _coadd(context, quantum)
+    objects = read_table(context.path("merged_detections", quantum))
+    table = measure_objects(image, wcs, objects, options=context.config.multiband)
+    return _written(context, quantum, "measurements", table, MEASUREMENT_UNITS)
+
+
+def merge_measurements(context: Context, quantum: Quantum, *, bands: Sequence[str]) -> Record:
+    """Choose each object's reference band and keep its position and shape."""
+    from mpidriver.tasks.multiband import REFERENCE_UNITS
+    from mpidriver.tasks.multiband import merge_measurements as merge
+
+    tables = {band: read_table(context.path("measurements", quantum, band=band)) for band in bands}
+    merged = merge(tables, options=context.config.multiband)
+    return _written(context, quantum, "merged_measurements", merged, REFERENCE_UNITS)
+
+
+def force(context: Context, quantum: Quantum) -> Record:
+    """Measure one band's coadd at the positions and with the apertures of the reference bands."""
+    from mpidriver.tasks.multiband import FORCED_UNITS
+    from mpidriver.tasks.multiband import force as force_photometry
+
+    image, wcs = _coadd(context, quantum)
+    merged = read_table(context.path("merged_measurements", quantum))
+    table = force_photometry(image, wcs, merged, options=context.config.multiband)
+    return _written(context, quantum, "forced", table, FORCED_UNITS)
+
+
+def join_tract(context: Context, quantum: Quantum, *, patches: dict[tuple[int, int], Sequence[str]]) -> Record:
+    """Join the forced photometry of a tract's patches; each sky position is primary in exactly one."""
+    import numpy as np
+
+    from mpidriver.tasks.multiband import join_bands, object_units
+
+    tract = context.tract(quantum)
+    bands = sorted({band for present in patches.values() for band in present})
+    tables = []
+    for index, present in sorted(patches.items()):
+        merged = read_table(context.path("merged_measurements", quantum, patch=_name(index)))
+        forced = {band: read_table(context.path("forced", quantum, patch=_name(index), band=band)) for band in present}
+        primary = tract.patch(index).is_primary(merged["ra"], merged["dec"])
+        tables.append(join_bands(merged, forced, bands=bands, is_primary=primary, tract=tract.id, patch=index))
+    joined = np.concatenate(tables)
+    return _written(context, quantum, "tract_catalogue", joined, object_units(bands))
+
+
+def join_survey(context: Context, quantum: Quantum, *, tracts: Sequence[int]) -> Record:
+    """Join the tracts' catalogues into the survey's; only primary rows are kept."""
+    from mpidriver.tasks.multiband import join_catalogues, object_units
+
+    tables = [read_table(context.path("tract_catalogue", quantum, tract=tract)) for tract in tracts]
+    joined, bands = join_catalogues(tables)
+    return _written(context, quantum, "survey_catalogue", joined, object_units(bands))
+
+
+def _coadd(context: Context, quantum: Quantum) -> tuple[Any, Any]:
+    """Return a coadd and its WCS."""
+    from mpidriver.tasks.image import MaskedImage
+
+    stored = read_masked_image(context.path("coadd", quantum))
+    return MaskedImage(stored.image, stored.variance, stored.mask), wcs_from_header(stored.wcs_header)
+
+
+def _written(context: Context, quantum: Quantum, dataset: str, table: "np.ndarray", units: dict[str, str]) -> Record:
+    written = write_table(context.path(dataset, quantum), table, units=units)
+    return Record(products=(context.product(dataset, written),))
+
+
+def _name(patch: tuple[int, int]) -> str:
+    return f"{patch[0]},{patch[1]}"
+
+
+def _prepare_bands(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    return Prepared({"bands": [str(source.data_id.band) for source in inputs]})
+
+
+def _prepare_tract(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    patches: dict[tuple[int, int], list[str]] = {}
+    for source in inputs:
+        if source.task == "merge_measurements":
+            patches.setdefault(source.data_id.patch, [])
+    for source in inputs:
+        if source.task == "forced" and source.data_id.patch in patches:
+            patches[source.data_id.patch].append(str(source.data_id.band))
+    return Prepared({"patches": patches})
+
+
+def _prepare_survey(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    return Prepared({"tracts": [source.data_id.tract for source in inputs]})
+
+
+def _options(config: Any) -> tuple[Any, ...]:
+    return (config.multiband,)
+
+
+STAGES = {
+    "detect": Stage(detect, options=_options, seconds=0.3),
+    "merge_detections": Stage(merge_detections, options=_options, prepare=_prepare_bands, seconds=0.1),
+    "measure": Stage(measure, options=_options, seconds=1.0),
+    "merge_measurements": Stage(merge_measurements, options=_options, prepare=_prepare_bands, seconds=0.1),
+    "forced": Stage(force, options=_options, seconds=1.0),
+    "tract_catalogue": Stage(join_tract, options=_options, prepare=_prepare_tract, seconds=0.2),
+    "survey_catalogue": Stage(join_survey, options=_options, prepare=_prepare_survey, seconds=0.2),
+}

@@ -1,0 +1,147 @@
+"""The simulate driver: a repository with raw frames, calibrations and a reference catalogue, and the truth beside them.
+
+Scatter frames and channel images; each rank makes and writes its own.
+"""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpidriver.drivers.config import (
+    CalibrationOptions,
+    PipelineOptions,
+    ReferenceOptions,
+    SurveyConfig,
+    config_text,
+)
+from mpidriver.store import Repository, atomic_path, instrument_preset, write_image, write_table
+from mpidriver.tasks.simulate import SimulationOptions
+from mpidriver.tasks.skymap import SkyMapOptions
+
+if TYPE_CHECKING:
+    from mpidriver.pool import Pool
+
+__all__ = ["simulate", "simulated_config"]
+
+
+def simulated_config(options: SimulationOptions, *, name: str = "simulated survey") -> SurveyConfig:
+    """Return the configuration with which a simulated survey is reduced.
+
+    The sky map is one tract about the field's centre, as wide as the dithered focal plane, in patches of about 500 px.
+    """
+    camera = options.camera
+    pitch_arcsec = [n * camera.pixel_scale_arcsec + camera.gap_arcsec for n in camera.detector_shape]
+    width_arcsec = max(n * pitch for n, pitch in zip(camera.grid, pitch_arcsec, strict=True))
+    radius_deg = (width_arcsec / 2 + options.dither_arcsec + 10.0) / 3600
+    return SurveyConfig(
+        name=name,
+        skymap=SkyMapOptions(
+            kind="discrete",
+            centres=((options.ra_deg, options.dec_deg),),
+            tract_radius_deg=radius_deg,
+            pixel_scale_arcsec=camera.pixel_scale_arcsec,
+            patch_inner_px=520,
+            patch_border_px=40,
+        ),
+        instrument=instrument_preset("simulated"),
+        polarimeter=instrument_preset("simulated-stokes"),
+        calibrations=CalibrationOptions(
+            bias="calib/bias-{detector:03d}.fits",
+            flat="calib/flat-{band}-{detector:03d}.fits",
+            defects="calib/defects-{detector:03d}.fits",
+        ),
+        reference=ReferenceOptions(path="calib/reference.fits", position_error="position_error"),
+        pipeline=PipelineOptions(pointing_margin_arcsec=max(5.0, 5.0 * options.errors.pointing_arcsec)),
+        simulation=options,
+    )
+
+
+def simulate(root: Path, options: SimulationOptions, *, pool: "Pool") -> tuple[SurveyConfig, list[Path]]:
+    """Make the repository of a simulated survey and return its configuration and raw files.
+
+    Parameters
+    ----------
+    root
+        Folder of the new repository.
+    options
+        What is simulated; written into survey.toml, so that the survey can be made again.
+    pool
+        Makes the frames.
+    """
+    config = simulated_config(options)
+    repository = Repository.create(root)
+    with atomic_path(repository.config_path) as part:
+        Path(part).write_text(config_text(config))
+    for folder in ("calib", "truth"):
+        (repository.root / folder).mkdir(exist_ok=True)
+    _write_truth(repository.root, options)
+    jobs = [
+        *((_write_calibrations, (detector,)) for detector in range(options.camera.n_detectors)),
+        *((_write_frame, ids) for ids in _frame_ids(options)),
+        *((_write_channels, (beam,)) for beam in range(options.radio.n_beams)),
+    ]
+    make = functools.partial(_make, repository.root, options)
+    written = pool.map(make, jobs)
+    return config, sorted(path for paths in written for path in paths)
+
+
+def _make(root: Path, options: SimulationOptions, job: tuple[Any, tuple[int, ...]]) -> list[Path]:
+    """Run one job on this rank."""
+    write, ids = job
+    return write(root, options, *ids)
+
+
+@functools.lru_cache(maxsize=1)
+def _truth(options: SimulationOptions) -> Any:
+    from mpidriver.tasks.simulate import make_truth
+
+    return make_truth(options)
+
+
+def _frame_ids(options: SimulationOptions) -> list[tuple[int, int]]:
+    exposures = [int(row["exposure"]) for row in _truth(options).exposures]
+    return [(exposure, detector) for exposure in exposures for detector in range(options.camera.n_detectors)]
+
+
+def _write_truth(root: Path, options: SimulationOptions) -> None:
+    """Write the tables of the truth and the reference catalogue that is drawn from it."""
+    from mpidriver.tasks.simulate import reference_catalogue, reference_units, truth_units
+
+    truth = _truth(options)
+    units = truth_units(options)
+    for field in dataclasses.fields(truth):
+        write_table(root / "truth" / f"{field.name}.fits", getattr(truth, field.name), units=units[field.name])
+    write_table(root / "calib" / "reference.fits", reference_catalogue(truth, options), units=reference_units(options))
+
+
+def _write_calibrations(root: Path, options: SimulationOptions, detector: int) -> list[Path]:
+    from mpidriver.tasks.simulate import simulate_calibrations
+
+    for band in options.bands:
+        made = simulate_calibrations(options, detector, band)
+        write_image(root / "calib" / f"flat-{band}-{detector:03d}.fits", made.flat)
+    write_image(root / "calib" / f"bias-{detector:03d}.fits", made.bias)
+    write_image(root / "calib" / f"defects-{detector:03d}.fits", made.defects.astype("u1"))
+    return []
+
+
+def _write_frame(root: Path, options: SimulationOptions, exposure: int, detector: int) -> list[Path]:
+    from mpidriver.tasks.simulate import simulate_frame
+
+    made = simulate_frame(_truth(options), options, exposure, detector)
+    path = root / "raw" / f"frame-{exposure:06d}-{detector:03d}.fits"
+    write_image(path, made.image, wcs=made.wcs, header=made.header)
+    return [path]
+
+
+def _write_channels(root: Path, options: SimulationOptions, beam: int) -> list[Path]:
+    from mpidriver.tasks.simulate import simulate_channel
+
+    paths = []
+    for channel in range(options.radio.n_channels):
+        made = simulate_channel(_truth(options), options, beam, channel)
+        path = root / "raw" / f"stokes-{options.radio_exposure:06d}-{beam:03d}-{channel:04d}.fits"
+        write_image(path, made.image, wcs=made.wcs, header=made.header)
+        paths.append(path)
+    return paths
