@@ -1,0 +1,45 @@
+"""Faraday rotation: RM synthesis of cubes and spectra, and the polarised sources in them.
+
+::
+
+    _options        the option record (imports no numpy)
+    _grids          λ², Faraday-depth grids, FWHM
+    _synthesis      rm_synthesis, rmtf: checks, weights, threads
+    _plan           the matrices that all pixels share
+    _spreading      interpolation of exponentials from a uniform grid
+    _kernels        a tile of pixels through those matrices (numba)
+    _reference      the same, slow and obvious, for tests
+    _peaks          maximum of every spectrum of a cube
+    _stokes_i       power law of Stokes I
+    _thin           the best Faraday-thin model of spectra
+    _measure        parameters of sources, with errors
+    _detect         sources in a patch and their spectra
+    _catalogue      rows of the RM catalogue
+
+Angles, signs and units are those of RM-Tools and POSSUM: P = Q + iU, F(φ) = K Σ w P exp(-2iφ(λ² - λ²_0)).
+"""
+
+import importlib
+
+from mpidriver.tasks.faraday._options import FaradayOptions
+
+_HOMES = {
+    "cube_lambda0": "_synthesis",
+    "double_phi_grid": "_grids",
+    "lambda_sq": "_grids",
+    "max_scale": "_grids",
+    "phi_grid": "_grids",
+    "reference_lambda_sq": "_grids",
+    "rm_synthesis": "_synthesis",
+    "rmtf": "_synthesis",
+    "rmtf_fwhm": "_grids",
+}
+
+__all__ = ["FaradayOptions", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    """Load what needs numpy or numba when it is first used: the options record must stay cheap to import."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

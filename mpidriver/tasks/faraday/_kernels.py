@@ -1,0 +1,197 @@
+"""RM synthesis of a tile of pixels, vectorised along the pixels.
+
+A tile is `LANES` pixels; a row of scratch holds one grid point, channel or Faraday depth of all of them, real parts
+first, then imaginary parts. Every step is then one operation, a banded real matrix times rows, made of the 4 × 4
+blocks of `_multiply_add`:
+
+    channels --spread--> λ² grid --fold--> even, odd --cos, sin--> coarse φ at ±m --interpolate--> wanted φ
+
+The tables come from `mpidriver.tasks.faraday._plan`. Row length and block size are compile-time constants: the
+compiler then knows that rows do not overlap and keeps the four output rows in vector registers. Pixels never meet, so
+a pixel's result depends neither on its neighbours nor on how tiles are dealt to threads.
+"""
+
+import numpy as np
+
+from mpidriver.tasks._jit import kernel
+
+__all__ = ["BLOCK", "LANES", "ROW", "synthesise_tiles"]
+
+LANES = 128
+"""Pixels of a tile: with real and imaginary parts a float32 row is 1 KiB, a tile's scratch stays in the L2 cache."""
+ROW = 2 * LANES
+BLOCK = 4 * ROW
+
+
+@kernel(fastmath={"contract"})
+def _multiply_add(c, x, y):
+    """Add to four rows `y` the 4 × 4 matrix `c` times the four rows `x`."""
+    c00, c01, c02, c03 = c[0], c[1], c[2], c[3]
+    c10, c11, c12, c13 = c[4], c[5], c[6], c[7]
+    c20, c21, c22, c23 = c[8], c[9], c[10], c[11]
+    c30, c31, c32, c33 = c[12], c[13], c[14], c[15]
+    for lane in range(ROW):
+        x0, x1, x2, x3 = x[lane], x[ROW + lane], x[2 * ROW + lane], x[3 * ROW + lane]
+        y[lane] += c00 * x0 + c01 * x1 + c02 * x2 + c03 * x3
+        y[ROW + lane] += c10 * x0 + c11 * x1 + c12 * x2 + c13 * x3
+        y[2 * ROW + lane] += c20 * x0 + c21 * x1 + c22 * x2 + c23 * x3
+        y[3 * ROW + lane] += c30 * x0 + c31 * x1 + c32 * x2 + c33 * x3
+
+
+@kernel
+def _load(q, u, weight, cosine, sine, row, weight_sum):
+    """Write w (q + iu) exp(-2i φ_c x) of one channel into a row, 0 where flagged; add w to the sums."""
+    for lane in range(q.size):
+        good = ((q[lane] - q[lane]) + (u[lane] - u[lane])) == 0
+        w = weight if good else weight * 0
+        a = q[lane] if good else weight * 0
+        b = u[lane] if good else weight * 0
+        row[lane] = w * (a * cosine + b * sine)
+        row[LANES + lane] = w * (b * cosine - a * sine)
+        weight_sum[lane] += w
+
+
+@kernel
+def _load_weighted(q, u, weight, weights, cosine, sine, row, weight_sum):
+    """Do as `_load` with one more weight a voxel; those that are not positive and finite count as flags."""
+    for lane in range(q.size):
+        v = weights[lane]
+        good = (((q[lane] - q[lane]) + (u[lane] - u[lane]) + (v - v)) == 0) & (v > 0)
+        w = weight * v if good else weight * 0
+        a = q[lane] if good else weight * 0
+        b = u[lane] if good else weight * 0
+        row[lane] = w * (a * cosine + b * sine)
+        row[LANES + lane] = w * (b * cosine - a * sine)
+        weight_sum[lane] += w
+
+
+@kernel
+def _fold(first, second):
+    """Replace two rows by their sum and their difference."""
+    for lane in range(ROW):
+        a, b = first[lane], second[lane]
+        first[lane] = a + b
+        second[lane] = a - b
+
+
+@kernel
+def _mirror(even, odd, plus, minus):
+    """Write F(+φ) = E - iO and F(-φ) = E + iO from the rows of E = Σ cos · even and O = Σ sin · odd."""
+    for lane in range(LANES):
+        plus[lane] = even[lane] + odd[LANES + lane]
+        plus[LANES + lane] = even[LANES + lane] - odd[lane]
+        minus[lane] = even[lane] - odd[LANES + lane]
+        minus[LANES + lane] = even[LANES + lane] + odd[lane]
+
+
+@kernel
+def _emit(row, cosine, sine, norm, out):
+    """Write a row of F, turned by exp(-iα) and normalised, as interleaved complex numbers."""
+    for lane in range(out.size // 2):
+        a, b = row[lane] * norm[lane], row[LANES + lane] * norm[lane]
+        out[2 * lane] = a * cosine + b * sine
+        out[2 * lane + 1] = b * cosine - a * sine
+
+
+@kernel
+def _spread_tile(q, u, weights, tables, start, stop, rows, grid, weight_sum):
+    """Spread the channels of a tile onto the λ² grid, four channels at a time."""
+    per_voxel = weights.shape[0] > 0
+    grid[:] = 0
+    weight_sum[:] = 0
+    for quad in range(tables.spread_row.size):
+        rows[:] = 0
+        for j in range(4):
+            slot = 4 * quad + j
+            chan = tables.chan[slot]
+            if chan < 0:
+                continue
+            row = rows[j * ROW : (j + 1) * ROW]
+            scale, cosine, sine = tables.weight[slot], tables.shift_cos[slot], tables.shift_sin[slot]
+            if per_voxel:
+                _load_weighted(
+                    q[chan, start:stop],
+                    u[chan, start:stop],
+                    scale,
+                    weights[chan, start:stop],
+                    cosine,
+                    sine,
+                    row,
+                    weight_sum,
+                )
+            else:
+                _load(q[chan, start:stop], u[chan, start:stop], scale, cosine, sine, row, weight_sum)
+        at = tables.spread_row[quad] * ROW
+        for block in range(tables.spread_first[quad], tables.spread_first[quad + 1]):
+            _multiply_add(tables.spread[block], rows, grid[at : at + BLOCK])
+            at += BLOCK
+
+
+@kernel
+def _transform_tile(tables, grid, rows, coarse):
+    """Fold the λ² grid and take it to the coarse Faraday depths ±m by two real matrix products."""
+    for pair in range(tables.fold.shape[0]):
+        a, b = tables.fold[pair, 0] * ROW, tables.fold[pair, 1] * ROW
+        _fold(grid[a : a + ROW], grid[b : b + ROW])
+    even, odd = rows[:BLOCK], rows[BLOCK : 2 * BLOCK]
+    for quad in range(tables.cosine.shape[0]):
+        rows[: 2 * BLOCK] = 0
+        for k in range(tables.cosine.shape[1]):
+            a, b = tables.even_row[k] * ROW, tables.odd_row[k] * ROW
+            _multiply_add(tables.cosine[quad, k], grid[a : a + BLOCK], even)
+            _multiply_add(tables.sine[quad, k], grid[b : b + BLOCK], odd)
+        for j in range(4):
+            a, b = tables.plus_row[4 * quad + j] * ROW, tables.minus_row[4 * quad + j] * ROW
+            e, o = even[j * ROW : (j + 1) * ROW], odd[j * ROW : (j + 1) * ROW]
+            _mirror(e, o, coarse[a : a + ROW], coarse[b : b + ROW])
+
+
+@kernel
+def _interpolate_tile(tables, coarse, rows, norm, start, stop, out):
+    """Interpolate from the coarse to the wanted Faraday depths, four at a time, and write them."""
+    wanted = rows[:BLOCK]
+    for quad in range(tables.interpolate_row.size):
+        wanted[:] = 0
+        at = tables.interpolate_row[quad] * ROW
+        for block in range(tables.interpolate_first[quad], tables.interpolate_first[quad + 1]):
+            _multiply_add(tables.interpolate[block], coarse[at : at + BLOCK], wanted)
+            at += BLOCK
+        for j in range(4):
+            slot = 4 * quad + j
+            phi = tables.phi[slot]
+            if phi >= 0:
+                target = out[phi, 2 * start : 2 * stop]
+                _emit(wanted[j * ROW : (j + 1) * ROW], tables.turn_cos[slot], tables.turn_sin[slot], norm, target)
+
+
+@kernel
+def synthesise_tiles(q, u, weights, tables, first_tile, last_tile, out):
+    """RM synthesis of the tiles `first_tile` to `last_tile` - 1.
+
+    Parameters
+    ----------
+    q, u : float (chan, pixel)
+        Stokes Q and U; a voxel that is not finite in both is flagged.
+    weights : float (chan, pixel) or (0, 0)
+        Weights of the voxels, or none.
+    tables : Tables
+        The plan's tables, of the same precision.
+    first_tile, last_tile : int
+        Tiles of `LANES` pixels to do.
+    out : float (phi, 2 * pixel)
+        Receives real and imaginary parts by turns.
+    """
+    dtype = tables.weight.dtype
+    grid = np.zeros(tables.grid_rows * ROW, dtype)
+    coarse = np.zeros(tables.coarse_rows * ROW, dtype)
+    rows = np.zeros(2 * BLOCK, dtype)
+    weight_sum = np.zeros(LANES, np.float64)
+    norm = np.zeros(LANES, dtype)
+    for tile in range(first_tile, last_tile):
+        start = tile * LANES
+        stop = min(start + LANES, q.shape[1])
+        _spread_tile(q, u, weights, tables, start, stop, rows[:BLOCK], grid, weight_sum)
+        for lane in range(LANES):
+            norm[lane] = 1 / weight_sum[lane] if weight_sum[lane] > 0 else np.nan
+        _transform_tile(tables, grid, rows, coarse)
+        _interpolate_tile(tables, coarse, rows, norm, start, stop, out)

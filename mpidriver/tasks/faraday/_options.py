@@ -1,0 +1,31 @@
+"""Options of the Faraday stage."""
+
+from dataclasses import dataclass
+
+from mpidriver.options import option
+
+__all__ = ["FaradayOptions"]
+
+
+@dataclass(frozen=True)
+class FaradayOptions:
+    """How the Q and U cubes of a patch become Faraday spectra and an RM catalogue."""
+
+    phi_max_radm2: float | None = option(
+        None, "largest Faraday depth; unset: the larger of sqrt(3)/max|dlambda^2| and 10 FWHM", unit="rad/m2"
+    )
+    phi_step_radm2: float | None = option(None, "step in Faraday depth; unset: FWHM/samples", unit="rad/m2")
+    samples: float = option(5.0, "samples across the FWHM of the RMTF where no step is set", minimum=1.0)
+    weighting: str = option("variance", "weights of the channels", choices=("variance", "uniform"))
+    fractional: bool = option(True, "divide source spectra by a Stokes I power law before the transform")
+    binning: int = option(8, "pixels of the sky map that make one pixel of a radio cube, along each axis", minimum=1)
+    detection_snr: float = option(5.0, "S/N in the mean Stokes I image above which a source is measured", minimum=1.0)
+    polarised_snr: float = option(8.0, "S/N of polarised intensity above which a source counts as polarised")
+    debias_snr: float = option(5.0, "S/N of polarised intensity from which it is debiased", minimum=0.0)
+    complexity_sigma: float = option(
+        5.0, "excess of chi^2 over a Faraday-thin model, in its standard deviations, that makes a source complex"
+    )
+    rm_error: str = option(
+        "cramer-rao", "error of the RM: Cramer-Rao limit, or FWHM/(2 S/N)", choices=("cramer-rao", "fwhm")
+    )
+    threads: int = option(1, "threads of a rank that share the pixels of a patch", minimum=1)
