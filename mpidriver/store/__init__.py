@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpidriver.store._atomic import atomic_path, is_partial, remove_partials, write_text
+    from mpidriver.store._database import StateDatabase, open_state
     from mpidriver.store._digest import file_digest
     from mpidriver.store._fits_headers import wcs_from_header
     from mpidriver.store._fits_images import (
@@ -30,10 +31,21 @@ if TYPE_CHECKING:
     )
     from mpidriver.store._fits_tables import read_table, read_table_header, read_table_units, write_table
     from mpidriver.store._layout import DATASETS
+    from mpidriver.store._records import (
+        STATUSES,
+        Frame,
+        FrameUpdate,
+        Product,
+        QuantumRecord,
+        QuantumUpdate,
+        RunRecord,
+    )
     from mpidriver.store._repository import Repository
+    from mpidriver.store._sqlite_state import SqliteState
 
 _HOMES = {
     "_atomic": ("atomic_path", "is_partial", "remove_partials", "write_text"),
+    "_database": ("StateDatabase", "open_state"),
     "_digest": ("file_digest",),
     "_fits_headers": ("wcs_from_header",),
     "_fits_images": ("ImageWriter", "MaskedImageWriter", "WrittenFile", "write_image", "write_masked_image"),
@@ -41,21 +53,33 @@ _HOMES = {
     "_fits_readers": ("MaskedImageReader", "StoredImage", "read_header", "read_image", "read_masked_image"),
     "_fits_tables": ("read_table", "read_table_header", "read_table_units", "write_table"),
     "_layout": ("DATASETS",),
+    "_records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
     "_repository": ("Repository",),
+    "_sqlite_state": ("SqliteState",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DATASETS",
+    "STATUSES",
+    "Frame",
+    "FrameUpdate",
     "ImageWriter",
     "MaskedImageReader",
     "MaskedImageWriter",
+    "Product",
+    "QuantumRecord",
+    "QuantumUpdate",
     "Repository",
+    "RunRecord",
+    "SqliteState",
+    "StateDatabase",
     "StoredImage",
     "WrittenFile",
     "atomic_path",
     "file_digest",
     "is_partial",
+    "open_state",
     "read_header",
     "read_image",
     "read_masked_image",

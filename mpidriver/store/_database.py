@@ -1,0 +1,160 @@
+"""The contract of the state database, which every back end keeps, and how one is opened."""
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mpidriver.store._records import Frame, FrameUpdate, Product, QuantumRecord, QuantumUpdate, RunRecord
+from mpidriver.store._repository import Repository
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["StateDatabase", "open_state"]
+
+
+class StateDatabase(Protocol):
+    """What is known of a survey: its frames, the quanta, their products and the runs.
+
+    Only the root process of a run writes; its threads may share one object. Each method is one transaction: it has
+    happened as a whole, and is on disk when it returns, or not at all.
+    """
+
+    def begin_run(self, command: str, ranks: int, version: str, host: str | None = None) -> int:
+        """Claim the repository for a run and return the run's number.
+
+        A run that died is taken over: its running quanta are ready again.
+
+        Raises
+        ------
+        RepositoryError
+            If another run is alive; names its process, host and start.
+        """
+        ...
+
+    def end_run(self, run_id: int, status: str) -> None:
+        """End a run; quanta that it left running are ready again."""
+        ...
+
+    def runs(self) -> list[RunRecord]:
+        """Return all runs, the oldest first."""
+        ...
+
+    def add_frames(self, frames: Iterable[Frame]) -> int:
+        """Add frames and return how many were new; what is there already stays as it is.
+
+        Raises
+        ------
+        DataError
+            If a frame of the same exposure, detector and band but with other content is there; nothing is added.
+        """
+        ...
+
+    def frames(
+        self,
+        *,
+        exposure: int | Collection[int] | None = None,
+        detector: int | Collection[int] | None = None,
+        band: str | Collection[str] | None = None,
+        kind: str | None = None,
+    ) -> list[Frame]:
+        """Return frames by exposure, detector and band; a condition is one value or several."""
+        ...
+
+    def frame(self, exposure: int, detector: int, band: str | None = None) -> Frame:
+        """Return one frame.
+
+        Raises
+        ------
+        DataError
+            If there is none, or several bands and none named.
+        """
+        ...
+
+    def update_frames(self, updates: Iterable[FrameUpdate]) -> None:
+        """Keep what the single-frame stage found out.
+
+        Raises
+        ------
+        DataError
+            If a frame is unknown; nothing is kept then.
+        """
+        ...
+
+    def frames_overlapping(self, corners_xyz: "np.ndarray[Any, Any]", *, pad_deg: float = 0.0) -> list[Frame]:
+        """Return the frames whose footprint shares a point with a convex polygon.
+
+        Parameters
+        ----------
+        corners_xyz : ndarray, shape (corner, 3)
+            Unit vectors of the polygon.
+        pad_deg
+            Frames this near are returned too (and, at the polygon's corners, some that are a little farther).
+        """
+        ...
+
+    def plan(self, quanta: Iterable[Any]) -> int:
+        """Enter quanta as ready, each given as (key, task, data id); return how many were new.
+
+        Those that are there already stay as they are.
+        """
+        ...
+
+    def quanta(self, task: str | None = None, status: str | None = None) -> list[QuantumRecord]:
+        """Return quanta in the order in which they were planned."""
+        ...
+
+    def quantum(self, key: str) -> QuantumRecord:
+        """Return one quantum.
+
+        Raises
+        ------
+        DataError
+            If it was never planned.
+        """
+        ...
+
+    def record(self, updates: Iterable[QuantumUpdate]) -> None:
+        """Record what has become of quanta, in one transaction.
+
+        Raises
+        ------
+        DataError
+            If a quantum was never planned or a status is unknown; nothing is recorded then.
+        """
+        ...
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of quanta by task, in the order of planning, and status."""
+        ...
+
+    def products(self, key: str | None = None, dataset: str | None = None) -> list[Product]:
+        """Return products, of one quantum and of one dataset, by path."""
+        ...
+
+    def close(self) -> None:
+        """Close the database; a run that was not ended counts as dead."""
+        ...
+
+    def __enter__(self) -> "StateDatabase": ...
+
+    def __exit__(self, *exception: Any) -> None: ...
+
+
+def open_state(repository: Repository, *, readonly: bool = False) -> StateDatabase:
+    """Open the state database of a repository, and make it if there is none.
+
+    Parameters
+    ----------
+    repository
+        The repository.
+    readonly
+        Only look; works while a run writes. Without a database the answer is an empty one.
+
+    Raises
+    ------
+    RepositoryError
+        If the database is damaged, of another version, or not accessible.
+    """
+    from mpidriver.store._sqlite_state import SqliteState
+
+    return SqliteState(repository.state_path, readonly=readonly)

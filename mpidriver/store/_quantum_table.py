@@ -1,0 +1,122 @@
+"""The quanta and their products in SQLite."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from mpidriver.errors import DataError
+from mpidriver.store._records import STATUSES, Product, QuantumRecord, QuantumUpdate
+from mpidriver.store._sqlite_connection import Connection
+
+__all__ = ["QuantumTable"]
+
+_COLUMNS = (
+    "key, task, data_id, status, attempt, started, seconds, peak_rss_bytes, rank, host, inputs_digest, error, traceback"
+)
+#: Values that an update leaves out stay; a run that was started counts as one more attempt.
+_UPDATE = """
+UPDATE quanta SET status = :status,
+    attempt = coalesce(:attempt, attempt + (:started IS NOT NULL AND :started IS NOT started)),
+    started = coalesce(:started, started), seconds = coalesce(:seconds, seconds),
+    peak_rss_bytes = coalesce(:peak_rss_bytes, peak_rss_bytes), rank = coalesce(:rank, rank),
+    host = coalesce(:host, host), inputs_digest = coalesce(:inputs_digest, inputs_digest), error = :error,
+    traceback = :traceback, run_id = coalesce(:run_id, run_id)
+WHERE key = :key
+"""
+_ADD_PRODUCT = """
+INSERT OR REPLACE INTO products (path, quantum, dataset, digest, size)
+SELECT ?, id, ?, ?, ? FROM quanta WHERE key = ?
+"""
+
+
+class QuantumTable:
+    """Quanta of one database.
+
+    Parameters
+    ----------
+    connection
+        The database.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def plan(self, quanta: Iterable[Any]) -> int:
+        """Enter quanta that are not there; see `StateDatabase.plan`."""
+        insert = "INSERT INTO quanta (key, task, data_id, status) VALUES (?, ?, ?, 'ready') ON CONFLICT DO NOTHING"
+        rows = [(key, task, json.dumps(data_id)) for key, task, data_id in quanta]
+        with self._connection.transaction() as sqlite:
+            return sqlite.executemany(insert, rows).rowcount
+
+    def select(self, task: str | None, status: str | None) -> list[QuantumRecord]:
+        """Return quanta in the order of planning."""
+        conditions = {"task": task, "status": status}
+        tests = [f"{column} = ?" for column, value in conditions.items() if value is not None]
+        where = f"WHERE {' AND '.join(tests)}" if tests else ""
+        values = [value for value in conditions.values() if value is not None]
+        rows = self._connection.rows(f"SELECT {_COLUMNS} FROM quanta {where} ORDER BY id", values)
+        return [_record(row) for row in rows]
+
+    def one(self, key: str) -> QuantumRecord:
+        """Return one quantum; see `StateDatabase.quantum`."""
+        rows = self._connection.rows(f"SELECT {_COLUMNS} FROM quanta WHERE key = ?", [key])
+        if not rows:
+            raise DataError(f"{self._connection.path}: no quantum {key!r}")
+        return _record(rows[0])
+
+    def record(self, updates: Iterable[QuantumUpdate], run_id: int | None) -> None:
+        """Record what has become of quanta; see `StateDatabase.record`."""
+        updates = list(updates)
+        unknown = next((update for update in updates if update.status not in STATUSES), None)
+        if unknown is not None:
+            raise DataError(f"{unknown.key}: status must be one of {', '.join(STATUSES)}, got {unknown.status!r}")
+        with self._connection.transaction() as sqlite:
+            changed = sqlite.executemany(_UPDATE, ({**vars(update), "run_id": run_id} for update in updates)).rowcount
+            if changed != len(updates) and updates:
+                raise DataError(_missing(sqlite, updates))
+            _replace_products(sqlite, updates)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of quanta by task and status."""
+        query = "SELECT task, status, count(*), min(id) FROM quanta GROUP BY task, status"
+        rows = self._connection.rows(query)
+        first = {task: min(row[3] for row in rows if row[0] == task) for task in {row[0] for row in rows}}
+        counts: dict[str, dict[str, int]] = {task: {} for task in sorted(first, key=lambda task: first[task])}
+        for task, status, count, _ in rows:
+            counts[task][status] = count
+        return counts
+
+    def products(self, key: str | None, dataset: str | None) -> list[Product]:
+        """Return products by path."""
+        conditions = {"quantum = (SELECT id FROM quanta WHERE key = ?)": key, "dataset = ?": dataset}
+        tests = [test for test, value in conditions.items() if value is not None]
+        where = f"WHERE {' AND '.join(tests)}" if tests else ""
+        values = [value for value in conditions.values() if value is not None]
+        query = f"SELECT dataset, path, digest, size FROM products {where} ORDER BY path"
+        return [Product(*row) for row in self._connection.rows(query, values)]
+
+
+def _record(row: tuple[Any, ...]) -> QuantumRecord:
+    key, task, data_id, *others = row
+    return QuantumRecord(key, task, json.loads(data_id), *others)
+
+
+def _missing(sqlite: sqlite3.Connection, updates: list[QuantumUpdate]) -> str:
+    for update in updates:
+        if sqlite.execute("SELECT 1 FROM quanta WHERE key = ?", [update.key]).fetchone() is None:
+            return f"quantum {update.key!r} was never planned; nothing of {len(updates)} outcomes was recorded"
+    return "a quantum could not be updated"
+
+
+def _replace_products(sqlite: sqlite3.Connection, updates: list[QuantumUpdate]) -> None:
+    made = [update for update in updates if update.products is not None]
+    remove = "DELETE FROM products WHERE quantum = (SELECT id FROM quanta WHERE key = ?)"
+    sqlite.executemany(remove, ((update.key,) for update in made))
+    sqlite.executemany(_ADD_PRODUCT, _product_rows(made))
+
+
+def _product_rows(updates: list[QuantumUpdate]) -> Iterator[tuple[Any, ...]]:
+    for update in updates:
+        for product in update.products or ():
+            yield str(product.path), product.dataset, product.digest, int(product.size), update.key
