@@ -103,6 +103,19 @@ def test_a_slab_is_the_mean_of_thin_screens_over_its_depth():
     np.testing.assert_allclose(slab, np.mean(screens, axis=0), atol=1e-8)
 
 
+def test_slabs_of_the_survey_peak_at_their_middle():
+    """The Faraday spectrum of each slab, by the plain sum over channels, has its peak at the truth's RM."""
+    options = SimulationOptions()
+    table = simulate.make_truth(options).radio_sources
+    slabs = table[table["kind"] == "slab"]
+    freq_hz = simulate.channel_frequencies(options)
+    lambda_sq = (C_M_S / freq_hz) ** 2
+    phi_radm2 = np.arange(-200.0, 200.5, 0.5)
+    turns = np.exp(-2j * phi_radm2[:, None] * lambda_sq)
+    spectra = np.abs(turns @ simulate.polarised_fraction(slabs, freq_hz).T)
+    np.testing.assert_allclose(phi_radm2[spectra.argmax(axis=0)], slabs["rm_1_radm2"], atol=0.26)
+
+
 def test_two_components_add():
     freq_hz = np.linspace(744e6, 1032e6, 7)
     first = simulate.polarised_fraction(sources(rm_1_radm2=10.0, angle_1_deg=5.0), freq_hz)

@@ -167,6 +167,8 @@ def test_impossible_surveys_are_refused():
         SimulationOptions(radio_exposure=1003)
     with pytest.raises(ConfigError, match="star_mag_range must run upwards"):
         SkyOptions(star_mag_range=(22.0, 15.0))
+    with pytest.raises(ConfigError, match=r"start at 2.5 pixels, 1, or above; got 0.7"):
+        SimulationOptions(sky=SkyOptions(seeing_range_arcsec=(0.7, 1.0)))
 
 
 def test_unknown_numbers_are_named(truth):
@@ -176,6 +178,12 @@ def test_unknown_numbers_are_named(truth):
         simulate.simulate_channel(truth, SMALL, 0, 24)
     with pytest.raises(ConfigError, match="band 'Z' is not among g, r"):
         simulate.simulate_calibrations(SMALL, 0, "Z")
+
+
+def test_a_survey_may_consist_of_a_radio_part_alone():
+    truth = simulate.make_truth(SimulationOptions.small(exposures_per_band=0))
+    assert truth.frames() == []
+    assert len(truth.radio_sources) == 5
 
 
 def test_a_survey_without_a_radio_part_has_no_sources():

@@ -7,6 +7,8 @@ made from the seed and the names of what is drawn, so that order of calls and nu
 
     _options        what to simulate (imports no numpy)
     _streams        the random generators
+    _tables         empty tables from columns and units
+    _tangent        offsets and WCS of tangent planes
     _survey         tables of exposures and detectors
     _sky            tables of stars and galaxies
     _radio          tables of radio sources and beams; channels

@@ -48,26 +48,17 @@ def simulate_frame(truth: Truth, options: SimulationOptions, exposure: int, dete
     exposure, detector
         Their numbers, as in `truth.exposures` and `truth.detectors`.
     """
-    camera = options.camera
-    visit, chip = truth.exposure(exposure), truth.detector(detector)
-    calibrations = simulate_calibrations(options, detector, str(visit["band"]))
+    band = str(truth.exposure(exposure)["band"])
+    calibrations = simulate_calibrations(options, detector, band)
     rng = generator(options.seed, Stream.FRAME_NOISE, exposure, detector)
-    charge = rng.poisson(expected_electrons(truth, options, exposure, detector) * calibrations.flat).astype(float)
     rays = cosmic_ray_charge(options, exposure, detector)
-    charge += rays
+    charge = rng.poisson(expected_electrons(truth, options, exposure, detector) * calibrations.flat) + rays
     bad = hot_charge(options, detector)
     charge = np.where(np.isnan(bad), charge, bad)
-    charge += rng.normal(0.0, camera.read_noise, charge.shape)
-    counts = np.rint(charge / camera.gain + calibrations.bias)
-    image = np.clip(counts, 0, camera.saturation).astype(np.uint16)
-    return SimulatedFrame(
-        image=image,
-        header=_header(options, visit, detector),
-        wcs=claimed_wcs(options, visit, chip),
-        true_wcs=true_wcs(options, visit, chip),
-        true_zero_point_mag=frame_zero_point_mag(visit, chip),
-        cosmic_rays=rays > 0.0,
-    )
+    charge += rng.normal(0.0, options.camera.read_noise, charge.shape)
+    counts = np.rint(charge / options.camera.gain + calibrations.bias)
+    image = np.clip(counts, 0, options.camera.saturation).astype(np.uint16)
+    return _described(truth, options, exposure, detector, image, rays > 0.0)
 
 
 def blank_frame(truth: Truth, options: SimulationOptions, exposure: int, detector: int) -> SimulatedFrame:
@@ -78,15 +69,21 @@ def blank_frame(truth: Truth, options: SimulationOptions, exposure: int, detecto
     truth, options, exposure, detector
         As for `simulate_frame`.
     """
-    visit, chip = truth.exposure(exposure), truth.detector(detector)
     shape = options.camera.detector_shape
+    image = np.full(shape, round(options.camera.bias_level), dtype=np.uint16)
+    return _described(truth, options, exposure, detector, image, np.zeros(shape, dtype=bool))
+
+
+def _described(truth: Truth, options: SimulationOptions, exposure: int, detector: int, image, cosmic_rays):
+    """Return an image with its header, both WCS and its zero point."""
+    visit, chip = truth.exposure(exposure), truth.detector(detector)
     return SimulatedFrame(
-        image=np.full(shape, round(options.camera.bias_level), dtype=np.uint16),
+        image=image,
         header=_header(options, visit, detector),
         wcs=claimed_wcs(options, visit, chip),
         true_wcs=true_wcs(options, visit, chip),
         true_zero_point_mag=frame_zero_point_mag(visit, chip),
-        cosmic_rays=np.zeros(shape, dtype=bool),
+        cosmic_rays=cosmic_rays,
     )
 
 

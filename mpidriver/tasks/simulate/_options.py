@@ -81,6 +81,10 @@ class ErrorOptions:
     reference_mmag: float = option(5.0, "Rms error of a reference magnitude", unit="mmag", minimum=0.0)
     reference_mag_range: tuple[float, float] = option((15.0, 20.5), "Stars in the reference catalogue", unit="mag")
 
+    def __post_init__(self) -> None:
+        if self.reference_mag_range[0] > self.reference_mag_range[1]:
+            raise ConfigError(f"errors: reference_mag_range must run upwards, got {self.reference_mag_range}")
+
 
 @dataclasses.dataclass(frozen=True)
 class RadioOptions:
@@ -102,7 +106,9 @@ class RadioOptions:
     flux_range_jy: tuple[float, float] = option((0.01, 0.3), "Stokes I at the middle of the band", unit="Jy")
     fraction_range: tuple[float, float] = option((0.05, 0.15), "Polarised fraction of a component")
     rm_max_radm2: float = option(150.0, "Largest absolute rotation measure", unit="rad/m2", minimum=0.0)
-    slab_range_radm2: tuple[float, float] = option((20.0, 40.0), "Faraday depth of a slab", unit="rad/m2")
+    slab_range_radm2: tuple[float, float] = option(
+        (8.0, 18.0), "Faraday depth of a slab; below pi/max(lambda2) its spectrum peaks at its middle", unit="rad/m2"
+    )
     unpolarised: float = option(0.15, "Share of sources without polarisation", minimum=0.0)
     two_component: float = option(0.2, "Share of sources of two Faraday components", minimum=0.0)
     slab: float = option(0.2, "Share of Faraday-thick sources", minimum=0.0)
@@ -132,7 +138,9 @@ class SimulationOptions:
     )
     sky_mag_arcsec2: tuple[float, ...] = option((21.8, 20.9, 20.2), "Brightness of the sky, a band", unit="mag/arcsec2")
     exposures_per_band: int = option(4, "Exposures in each band", minimum=0)
-    dither_arcsec: float = option(30.0, "Largest offset of an exposure from the centre, an axis", unit="arcsec")
+    dither_arcsec: float = option(
+        30.0, "Largest offset of an exposure from the centre, an axis", unit="arcsec", minimum=0.0
+    )
     first_exposure: int = option(1001, "Number of the first exposure", minimum=0)
     radio_exposure: int = option(501, "Number of the radio observation", minimum=0)
     mjd: float = option(60676.25, "Start of the first exposure", unit="d")
@@ -152,6 +160,11 @@ class SimulationOptions:
             raise ConfigError(f"bands must be distinct names, at least one, got {self.bands}")
         if self.first_exposure <= self.radio_exposure < self.first_exposure + self.n_exposures:
             raise ConfigError(f"radio_exposure {self.radio_exposure} is also the number of an exposure of the camera")
+        sharpest, sampled = self.sky.seeing_range_arcsec[0], 2.5 * self.camera.pixel_scale_arcsec
+        if sharpest < sampled:
+            raise ConfigError(
+                f"sky: seeing_range_arcsec must start at 2.5 pixels, {sampled:g}, or above; got {sharpest:g}"
+            )
         if not -90.0 <= self.dec_deg <= 90.0:
             raise ConfigError(f"dec_deg must lie within -90 .. 90, got {self.dec_deg}")
 

@@ -39,7 +39,7 @@ def add_stars(image: np.ndarray, x, y, flux, *, fwhm_px: float) -> None:
     flux : ndarray, shape (source,)
         Total flux, in the unit of `image`.
     fwhm_px
-        Full width at half maximum of the PSF, pixel; 2.5 or more.
+        Full width at half maximum of the PSF, pixel; 2.5 or more (fluxes are then right to 5e-5).
     """
     alpha = moffat_alpha_px(fwhm_px)
     half = math.ceil(alpha * math.sqrt(LOST_LIGHT ** (1.0 / (1.0 - MOFFAT_BETA)) - 1.0))

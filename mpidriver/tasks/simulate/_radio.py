@@ -6,6 +6,7 @@ from mpidriver.errors import ConfigError
 from mpidriver.sphere import angular_separation_deg, unit_vectors
 from mpidriver.tasks.simulate._options import RadioOptions, SimulationOptions
 from mpidriver.tasks.simulate._streams import Stream, generator
+from mpidriver.tasks.simulate._tables import empty_table
 from mpidriver.tasks.simulate._tangent import offset_position
 
 __all__ = ["BEAM_UNITS", "RADIO_SOURCE_UNITS", "channel_frequencies", "make_beams", "make_radio_sources"]
@@ -31,8 +32,6 @@ RADIO_SOURCE_UNITS = {
 #: Units of the beams' columns: centres of the beams' images.
 BEAM_UNITS = {"beam": "", "ra": "deg", "dec": "deg"}
 
-_NOT_FLOATS = {"id": "i8", "kind": "U12", "beam": "i8"}
-
 #: Least distance between sources, and between a source and the border, in beam widths.
 _SEPARATION_BEAMS = 3.0
 _BORDER_BEAMS = 2.0
@@ -54,7 +53,7 @@ def reference_frequency(options: SimulationOptions) -> float:
 def make_beams(options: SimulationOptions) -> np.ndarray:
     """Return the beams, from east to west, as a structured array with the columns of `BEAM_UNITS`."""
     radio = options.radio
-    table = np.zeros(radio.n_beams, dtype=[(name, _NOT_FLOATS.get(name, "f8")) for name in BEAM_UNITS])
+    table = empty_table(BEAM_UNITS, radio.n_beams)
     table["beam"] = np.arange(radio.n_beams)
     east = ((radio.n_beams - 1) / 2 - np.arange(radio.n_beams)) * radio.beam_spacing_arcsec
     table["ra"], table["dec"] = offset_position(options.ra_deg, options.dec_deg, east, 0.0)
@@ -71,7 +70,7 @@ def make_radio_sources(options: SimulationOptions) -> np.ndarray:
     """
     radio = options.radio
     n = radio.n_sources if radio.n_beams else 0
-    table = np.zeros(n, dtype=[(name, _NOT_FLOATS.get(name, "f8")) for name in RADIO_SOURCE_UNITS])
+    table = empty_table(RADIO_SOURCE_UNITS, n)
     rng = generator(options.seed, Stream.RADIO_SOURCES)
     table["id"] = np.arange(1, n + 1)
     table["ra"], table["dec"] = _positions(options, rng, n)

@@ -4,6 +4,7 @@ import numpy as np
 
 from mpidriver.tasks.simulate._options import SimulationOptions
 from mpidriver.tasks.simulate._streams import Stream, generator
+from mpidriver.tasks.simulate._tables import empty_table
 from mpidriver.tasks.simulate._truth import Truth
 
 __all__ = ["reference_catalogue", "reference_units"]
@@ -38,8 +39,7 @@ def reference_catalogue(truth: Truth, options: SimulationOptions) -> np.ndarray:
     mag = truth.stars[f"mag_{options.reference_band}"]
     listed = (mag >= bright) & (mag <= faint)
     stars, draw = truth.stars[listed], draw[:, listed]
-    units = reference_units(options)
-    table = np.zeros(len(stars), dtype=[(name, "i8" if name == "id" else "f8") for name in units])
+    table = empty_table(reference_units(options), len(stars))
     error_deg = errors.reference_mas / 3.6e6
     table["id"] = stars["id"]
     table["ra"] = (stars["ra"] + draw[0] * error_deg / np.cos(np.radians(stars["dec"]))) % 360.0

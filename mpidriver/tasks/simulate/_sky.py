@@ -5,6 +5,7 @@ import numpy as np
 from mpidriver.tasks.simulate._options import SimulationOptions
 from mpidriver.tasks.simulate._streams import Stream, generator
 from mpidriver.tasks.simulate._survey import field_centres, field_half_size_arcsec
+from mpidriver.tasks.simulate._tables import empty_table
 from mpidriver.tasks.simulate._tangent import offset_position
 
 __all__ = ["galaxy_units", "make_galaxies", "make_stars", "star_units"]
@@ -31,10 +32,6 @@ def galaxy_units(options: SimulationOptions) -> dict[str, str]:
     """
     shape = {"half_light_arcsec": "arcsec", "ellipticity": "", "position_angle_deg": "deg", "spergel_nu": ""}
     return star_units(options) | shape
-
-
-def _empty(units: dict[str, str], n: int) -> np.ndarray:
-    return np.zeros(n, dtype=[(name, "i8" if name in ("id", "field") else "f8") for name in units])
 
 
 def make_stars(options: SimulationOptions) -> np.ndarray:
@@ -74,7 +71,7 @@ def _scattered(options, rng, field, centre, density_arcmin2, units):
     """Return a table of sources spread evenly over one field's tangent plane."""
     half_east, half_north = field_half_size_arcsec(options)
     n = round(density_arcmin2 * 4.0 * half_east * half_north / 3600.0)
-    table = _empty(units, n)
+    table = empty_table(units, n)
     east, north = rng.uniform(-half_east, half_east, n), rng.uniform(-half_north, half_north, n)
     table["field"] = field
     table["ra"], table["dec"] = offset_position(*centre, east, north)

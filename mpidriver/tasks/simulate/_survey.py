@@ -4,6 +4,7 @@ import numpy as np
 
 from mpidriver.tasks.simulate._options import CameraOptions, SimulationOptions
 from mpidriver.tasks.simulate._streams import Stream, generator
+from mpidriver.tasks.simulate._tables import empty_table
 from mpidriver.tasks.simulate._tangent import north_angle_deg, offset_position
 
 __all__ = [
@@ -28,8 +29,8 @@ DETECTOR_UNITS = {
     "zero_point_offset_mag": "mag",
 }
 
-#: Units of the exposures' columns; `field` is 0 for the survey's, above for strays. Rotations are the
-#: angle of the rows' direction from north to east. The header claims what begins with it, and a scale of 1.
+#: Units of the exposures' columns; `field` is 0 for the survey's, above for strays. Rotations are the angle, from
+#: north to east, of the direction in which rows count up. The header claims the columns `header_…` and a scale of 1.
 EXPOSURE_UNITS = {
     "exposure": "",
     "band": "",
@@ -49,17 +50,11 @@ EXPOSURE_UNITS = {
     "sky_gradient_angle_deg": "deg",
 }
 
-_NOT_FLOATS = {"detector": "i8", "exposure": "i8", "band": "U16", "field": "i8"}
-
 #: Time between two exposures for read-out and slew.
 _OVERHEAD_S = 30.0
 
 #: Sources are laid this far beyond what the dithers reach.
 _FIELD_MARGIN_ARCSEC = 20.0
-
-
-def _table(units: dict[str, str], n: int) -> np.ndarray:
-    return np.zeros(n, dtype=[(name, _NOT_FLOATS.get(name, "f8")) for name in units])
 
 
 def detector_pitch_arcsec(camera: CameraOptions) -> np.ndarray:
@@ -102,7 +97,7 @@ def make_detectors(options: SimulationOptions) -> np.ndarray:
         Structured; columns and units are `DETECTOR_UNITS`.
     """
     camera, errors = options.camera, options.errors
-    table = _table(DETECTOR_UNITS, camera.n_detectors)
+    table = empty_table(DETECTOR_UNITS, camera.n_detectors)
     pitch_y, pitch_x = detector_pitch_arcsec(camera)
     for detector in range(camera.n_detectors):
         i_row, i_col = divmod(detector, camera.grid[1])
@@ -131,7 +126,7 @@ def make_exposures(options: SimulationOptions) -> np.ndarray:
     ndarray, shape (exposure,)
         Structured; columns and units are `EXPOSURE_UNITS`.
     """
-    table = _table(EXPOSURE_UNITS, options.n_exposures)
+    table = empty_table(EXPOSURE_UNITS, options.n_exposures)
     n_regular = options.n_exposures - options.strays
     centres = field_centres(options)
     for i in range(options.n_exposures):
