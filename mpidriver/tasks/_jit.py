@@ -61,5 +61,7 @@ def kernel(function=None, **options):
     previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory)
     try:
         return numba.njit(nogil=True, cache=True, **options)(function)
+    except RuntimeError:  # numba found no way to cache there: the disk is full, or the function has no file
+        return numba.njit(nogil=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = previous

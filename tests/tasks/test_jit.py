@@ -1,0 +1,83 @@
+"""The compiler of kernels: where it caches and when it does not."""
+
+import os
+import subprocess
+import sys
+
+import numba
+import pytest
+
+from mpidriver.tasks._jit import cache_directory, kernel
+
+
+@pytest.fixture
+def fresh_cache(monkeypatch):
+    cache_directory.cache_clear()
+    yield monkeypatch
+    cache_directory.cache_clear()
+
+
+def double(x):
+    return 2 * x
+
+
+def test_the_cache_is_the_folder_that_was_asked_for_and_private(fresh_cache, tmp_path):
+    fresh_cache.setenv("MPIDRIVER_CACHE", str(tmp_path / "a" / "b"))
+    assert cache_directory() == tmp_path / "a" / "b"
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+    assert kernel(double)(21) == 42
+    assert list((tmp_path / "a" / "b").rglob("*.nbi"))
+
+
+def test_the_default_cache_is_named_by_the_user(fresh_cache, tmp_path):
+    fresh_cache.delenv("MPIDRIVER_CACHE", raising=False)
+    fresh_cache.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert cache_directory() == tmp_path / f"mpidriver-{os.getuid()}"
+
+
+def test_a_folder_that_others_may_write_to_is_not_trusted(fresh_cache, tmp_path):
+    tmp_path.chmod(0o777)
+    fresh_cache.setenv("MPIDRIVER_CACHE", str(tmp_path))
+    assert cache_directory() is None
+    assert kernel(double)(21) == 42
+    assert not list(tmp_path.rglob("*.nbi"))
+
+
+def test_a_link_to_a_folder_is_not_trusted(fresh_cache, tmp_path):
+    (tmp_path / "target").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    fresh_cache.setenv("MPIDRIVER_CACHE", str(tmp_path / "link"))
+    assert cache_directory() is None
+
+
+def test_a_file_in_the_way_leaves_kernels_without_cache(fresh_cache, tmp_path):
+    (tmp_path / "file").write_text("")
+    fresh_cache.setenv("MPIDRIVER_CACHE", str(tmp_path / "file"))
+    assert cache_directory() is None
+    assert kernel(double)(21) == 42
+
+
+def test_a_folder_of_another_user_is_not_trusted(fresh_cache, tmp_path):
+    tmp_path.chmod(0o700)
+    fresh_cache.setenv("MPIDRIVER_CACHE", str(tmp_path))
+    fresh_cache.setattr("os.getuid", lambda: tmp_path.stat().st_uid + 1)
+    assert cache_directory() is None
+
+
+def test_the_cache_of_other_numba_functions_is_left_alone(fresh_cache, tmp_path):
+    fresh_cache.setenv("MPIDRIVER_CACHE", str(tmp_path / "ours"))
+    before = numba.config.CACHE_DIR
+    kernel(double)
+    assert before == numba.config.CACHE_DIR
+
+
+def test_options_reach_numba():
+    compiled = kernel(fastmath={"contract"})(double)
+    assert compiled.targetoptions["nogil"]
+    assert compiled.targetoptions["fastmath"] == {"contract"}
+
+
+def test_disabled_compilation_leaves_plain_python():
+    code = "from mpidriver.tasks._jit import kernel; f = abs; assert kernel(f) is f and kernel(error_model=1)(f) is f"
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=120)
