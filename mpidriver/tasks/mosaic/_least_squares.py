@@ -1,0 +1,178 @@
+"""Least squares over frames whose stars are free: one sparse system with the stars eliminated.
+
+Measurement m of star s in frame f has the value p_m + B_m c_f with error sigma_m, and star s the free value theta_s.
+The sum of (p_m + B_m c_f - theta_s)^2 / sigma_m^2, of (theta_s - t_s)^2 / tau_s^2 for stars tied to a reference, and of
+(c / prior)^2 is least where the theta are weighted means, which leaves normal equations in the c alone (Schur
+complement). Several coordinates with equal errors (xi, eta) share one matrix.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, sparse
+
+__all__ = ["Fit", "Measurements", "evaluate", "grouped_rms", "solve_robustly", "weighted_rms"]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What is known before the solution; m measurements, s stars, f frames, k terms, r coordinates."""
+
+    frame: np.ndarray
+    """Shape (m,)."""
+    star: np.ndarray
+    """Shape (m,)."""
+    basis: np.ndarray
+    """Terms of the frame's correction at the measurement, shape (m, k)."""
+    value: np.ndarray
+    """Measured, shape (m, r)."""
+    sigma: np.ndarray
+    """Error of one coordinate, shape (m,)."""
+    tie: np.ndarray
+    """Reference values of the stars, shape (s, r)."""
+    tie_sigma: np.ndarray
+    """Their errors, shape (s,); infinite for stars without reference."""
+    prior: np.ndarray
+    """Expected size of each frame's coefficients, shape (f, k)."""
+
+    def correction(self, coefficients: np.ndarray) -> np.ndarray:
+        """Return what the frames' coefficients, shape (f, k, r), add to each value, shape (m, r)."""
+        return np.einsum("mk,mkr->mr", self.basis, coefficients[self.frame])
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A solution."""
+
+    coefficients: np.ndarray
+    """Shape (f, k, r)."""
+    used: np.ndarray
+    """Which measurements were used, shape (m,)."""
+    tied: np.ndarray
+    """Which stars' reference values were used, shape (s,)."""
+    residual: np.ndarray
+    """Corrected value less the star's mean over `used` and `tied`, shape (m, r)."""
+    tie_residual: np.ndarray
+    """Reference value less the star's mean, shape (s, r)."""
+    share: np.ndarray
+    """Weight of a measurement in the mean of its star, shape (m,); 1 if it is alone."""
+    tie_share: np.ndarray
+    """The same for the reference value, shape (s,)."""
+
+    def pulls(self, m: Measurements) -> np.ndarray:
+        """Return each measurement's largest residual in units of its expected error; 0 where it cannot tell."""
+        return _pulls(self.residual, m.sigma, self.share, self.used)
+
+    def tie_pulls(self, m: Measurements) -> np.ndarray:
+        """Return the same for the reference values."""
+        return _pulls(self.tie_residual, np.where(self.tied, m.tie_sigma, 1.0), self.tie_share, self.tied)
+
+
+def solve_robustly(m: Measurements, used: np.ndarray, *, clip_sigma: float, max_iterations: int) -> Fit:
+    """Solve, drop the worst outlier of each star, and solve again until none is left.
+
+    Parameters
+    ----------
+    m
+        The measurements.
+    used : ndarray of bool, shape (m,)
+        Those to begin with.
+    clip_sigma
+        In units of the expected error, scaled up where the residuals' median says that errors are underestimated.
+    max_iterations
+        Solutions at most.
+    """
+    tied = np.isfinite(m.tie_sigma)
+    for _ in range(max_iterations):
+        fit = solve(m, used, tied)
+        pulls, tie_pulls = fit.pulls(m), fit.tie_pulls(m)
+        limit = clip_sigma * max(_typical(pulls), 1.0)
+        worst = tie_pulls.copy()
+        np.maximum.at(worst, m.star, pulls)
+        out = (pulls > limit) & (pulls >= worst[m.star])
+        tie_out = (tie_pulls > limit) & (tie_pulls >= worst)
+        if not out.any() and not tie_out.any():
+            break
+        used, tied = used & ~out, tied & ~tie_out
+    return fit
+
+
+def solve(m: Measurements, used: np.ndarray, tied: np.ndarray) -> Fit:
+    """Return the least-squares solution from some of the measurements and reference values."""
+    frames, terms = m.prior.shape
+    weight = np.where(used, m.sigma**-2.0, 0.0)
+    tie_weight = np.where(tied, m.tie_sigma, np.inf) ** -2.0
+    total = np.bincount(m.star, weight, len(tied)) + tie_weight
+    inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+
+    columns = m.frame[:, None] * terms + np.arange(terms)
+    starts = np.arange(len(m.frame) + 1) * terms
+    design = sparse.csr_array((m.basis.ravel(), columns.ravel(), starts), shape=(len(m.frame), frames * terms))
+    weighted = sparse.diags_array(weight) @ design
+    by_star = sparse.csr_array((np.ones(len(m.star)), (m.star, np.arange(len(m.star)))), (len(tied), len(m.star)))
+    coupling = by_star @ weighted
+    tie = np.where(tied[:, None], m.tie, 0.0)
+    star_sum = by_star @ (weight[:, None] * m.value) + tie_weight[:, None] * tie
+
+    normal = (design.T @ weighted - coupling.T @ (sparse.diags_array(inverse) @ coupling)).toarray()
+    normal[np.diag_indices_from(normal)] += m.prior.ravel() ** -2.0
+    right = coupling.T @ (inverse[:, None] * star_sum) - weighted.T @ m.value
+    solved = linalg.cho_solve(linalg.cho_factor(normal, lower=True), right)
+    return evaluate(m, solved.reshape(frames, terms, -1), used, tied)
+
+
+def evaluate(m: Measurements, coefficients: np.ndarray, used: np.ndarray, tied: np.ndarray) -> Fit:
+    """Return residuals and shares of a set of coefficients; the means are over `used` and `tied`."""
+    weight = np.where(used, m.sigma**-2.0, 0.0)
+    tie_weight = np.where(tied, m.tie_sigma, np.inf) ** -2.0
+    total = np.bincount(m.star, weight, len(tied)) + tie_weight
+    inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+    corrected = m.value + m.correction(coefficients)
+    tie = np.where(tied[:, None], m.tie, 0.0)
+    sums = [np.bincount(m.star, weight * axis, len(tied)) for axis in corrected.T]
+    mean = inverse[:, None] * (np.stack(sums, axis=-1) + tie_weight[:, None] * tie)
+    return Fit(
+        coefficients=coefficients,
+        used=used,
+        tied=tied,
+        residual=corrected - mean[m.star],
+        tie_residual=np.where(tied[:, None], m.tie - mean, 0.0),
+        share=weight * inverse[m.star],
+        tie_share=tie_weight * inverse,
+    )
+
+
+def _pulls(residual: np.ndarray, sigma: np.ndarray, share: np.ndarray, used: np.ndarray) -> np.ndarray:
+    free = used & (share < 1.0 - 1e-9)
+    expected = sigma * np.sqrt(np.where(free, 1.0 - share, 1.0))
+    return np.where(free, np.max(np.abs(residual), axis=1) / expected, 0.0)
+
+
+def _typical(pulls: np.ndarray) -> float:
+    """Return a robust scale of pulls: their median, scaled to that of the larger of two unit normals (1.05)."""
+    known = pulls[pulls > 0]
+    return float(np.median(known)) / 1.05 if len(known) else 0.0
+
+
+def weighted_rms(residual: np.ndarray, sigma: np.ndarray, share: np.ndarray, used: np.ndarray) -> float:
+    """Return the error-weighted rms of one coordinate, corrected for what the stars' means take up; NaN if none.
+
+    Parameters
+    ----------
+    residual : ndarray, shape (m, r)
+    sigma, share : ndarray, shape (m,)
+    used : ndarray of bool, shape (m,)
+    """
+    return float(grouped_rms(residual, sigma, share, used, np.zeros(len(sigma), dtype=int), 1)[0])
+
+
+def grouped_rms(
+    residual: np.ndarray, sigma: np.ndarray, share: np.ndarray, used: np.ndarray, group: np.ndarray, n_groups: int
+) -> np.ndarray:
+    """Return what `weighted_rms` does for each group of measurements, shape (n_groups,)."""
+    weight = np.where(used, sigma, np.inf) ** -2.0
+    total = np.bincount(group, weight, n_groups)
+    freedom = np.bincount(group, weight * (1.0 - share), n_groups)
+    squares = np.bincount(group, weight * np.mean(residual**2, axis=1), n_groups)
+    known = freedom > 1e-9 * total
+    return np.sqrt(np.divide(squares, freedom, out=np.full(n_groups, np.nan), where=known))

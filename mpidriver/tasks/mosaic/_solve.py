@@ -1,0 +1,155 @@
+"""The mosaic of one tract, from the frames' stars to their WCS and zero points."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpidriver.sphere import unit_vectors
+from mpidriver.tasks.mosaic._astrometry import Astrometry, solve_astrometry
+from mpidriver.tasks.mosaic._matching import Matches, match_stars
+from mpidriver.tasks.mosaic._options import MosaicOptions
+from mpidriver.tasks.mosaic._photometry import Photometry, solve_photometry
+from mpidriver.tasks.mosaic._records import FrameSolution, FrameSources, MosaicSolution, Summary
+from mpidriver.tasks.mosaic._sip import fit_sip
+from mpidriver.tasks.mosaic._stars import choose_stars
+from mpidriver.tasks.skymap import TangentPlane
+
+__all__ = ["solve_mosaic"]
+
+
+def solve_mosaic(
+    frames: Sequence[FrameSources],
+    *,
+    reference: np.ndarray | None = None,
+    options: MosaicOptions | None = None,
+) -> MosaicSolution:
+    """Solve positions and zero points of all frames of a tract at once.
+
+    Stars that frames share are free; each frame's WCS gets a polynomial correction and its zero point a shift.
+    Reference stars tie the whole; without them the mean of the frames' input solutions does.
+
+    Parameters
+    ----------
+    frames
+        Stars of each frame with its own WCS and zero point; in any order, each (exposure, detector) once.
+    reference
+        Structured array with ra, dec (deg) and, if known, ra_err_mas and dec_err_mas or error_mas, and mag_<band> with
+        mag_<band>_err for any of the bands.
+    options
+        Defaults if None.
+
+    Returns
+    -------
+    MosaicSolution
+        A frame that cannot be matched keeps its input solution and says why.
+    """
+    options = options or MosaicOptions()
+    if not frames:
+        return MosaicSolution()
+    plane = _common_plane(frames)
+    stars = [choose_stars(frame, plane, options) for frame in frames]
+    ties = _Reference.of(reference, plane)
+    matches = match_stars([frame.position for frame in stars], ties.position, options)
+    common = _measured_together(matches, ties)
+    astrometry = solve_astrometry(stars, common, ties.position, ties.sigma(options), options)
+    photometry = solve_photometry(frames, stars, common, ties.stars, options)
+    solved = [
+        _frame_solution(index, frame, plane, matches.reason[index], astrometry, photometry, options)
+        for index, frame in enumerate(frames)
+    ]
+    return MosaicSolution.of(_summary(solved, astrometry, photometry), solved)
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """Reference stars in the common plane."""
+
+    stars: np.ndarray | None
+    position: np.ndarray
+    """Shape (k, 2), arcsec."""
+
+    @classmethod
+    def of(cls, reference: np.ndarray | None, plane: TangentPlane) -> "_Reference":
+        if reference is None or not len(reference):
+            return cls(None, np.empty((0, 2)))
+        position = np.stack(plane.project(reference["ra"], reference["dec"]), axis=-1) * 3600.0
+        known = np.isfinite(position).all(axis=1)
+        return cls(reference[known], position[known])
+
+    def sigma(self, options: MosaicOptions) -> np.ndarray:
+        """Return the error of one coordinate, arcsec, shape (k,)."""
+        names = (self.stars.dtype.names or ()) if self.stars is not None else ()
+        if {"ra_err_mas", "dec_err_mas"} <= set(names):
+            error_mas = np.sqrt((self.stars["ra_err_mas"] ** 2 + self.stars["dec_err_mas"] ** 2) / 2)
+        elif "error_mas" in names:
+            error_mas = self.stars["error_mas"]
+        else:
+            error_mas = np.full(len(self.position), options.reference_error_mas)
+        return np.where(error_mas > 0, error_mas, options.reference_error_mas) / 1000.0
+
+
+def _common_plane(frames: Sequence[FrameSources]) -> TangentPlane:
+    """Return the plane that touches the sky in the middle of the frames, rounded so as to be easy to name."""
+    centres = [frame.wcs.all_pix2world((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2, 0) for frame in frames]
+    mean = np.mean([unit_vectors(*map(float, centre)) for centre in centres], axis=0)
+    ra, dec = np.degrees(np.arctan2(mean[1], mean[0])) % 360.0, np.degrees(np.arctan2(mean[2], np.hypot(*mean[:2])))
+    return TangentPlane(round(float(ra), 4), round(float(dec), 4))
+
+
+def _measured_together(matches: Matches, ties: _Reference) -> Matches:
+    """Return the matches without stars that only one measurement knows."""
+    numbers = np.concatenate([star[star >= 0] for star in matches.star] or [np.empty(0, dtype=int)])
+    count = np.bincount(numbers, minlength=matches.n_stars)
+    count[: len(ties.position)] += 1
+    shared = np.append(count > 1, False)
+    star = [np.where(shared[star], star, -1) for star in matches.star]
+    return Matches(star, matches.n_stars, matches.reason)
+
+
+def _frame_solution(
+    index: int,
+    frame: FrameSources,
+    plane: TangentPlane,
+    reason: str,
+    astrometry: Astrometry,
+    photometry: Photometry,
+    options: MosaicOptions,
+) -> FrameSolution:
+    n_stars = int(astrometry.n_used[index])
+    if not reason and n_stars == 0:
+        reason = "no star in common with another frame or the reference"
+    if reason:
+        nan = float("nan")
+        kept = frame.wcs, float(frame.zero_point_mag), 0, nan, nan, False, reason
+        return FrameSolution(frame.exposure, frame.detector, frame.band, *kept)
+    wcs, residual_mas = fit_sip(
+        lambda x, y: astrometry.to_sky(index, frame, plane, x, y),
+        frame.shape,
+        tolerance_mas=options.wcs_tolerance_mas,
+    )
+    return FrameSolution(
+        frame.exposure,
+        frame.detector,
+        frame.band,
+        wcs=wcs,
+        zero_point_mag=float(photometry.zero_point_mag[index]),
+        n_stars=n_stars,
+        astrometric_rms_mas=float(astrometry.frame_rms_mas[index]),
+        photometric_rms_mmag=float(photometry.frame_rms_mmag[index]),
+        matched=True,
+        wcs_residual_mas=residual_mas,
+    )
+
+
+def _summary(solved: list[FrameSolution], astrometry: Astrometry, photometry: Photometry) -> Summary:
+    return Summary(
+        n_frames=sum(frame.matched for frame in solved),
+        n_stars=astrometry.n_stars,
+        n_matches=int(astrometry.n_used.sum()),
+        n_reference=astrometry.n_reference,
+        astrometric_rms_mas=astrometry.rms_mas,
+        validation_rms_mas=astrometry.validation_rms_mas,
+        reference_rms_mas=astrometry.reference_rms_mas,
+        photometric_rms_mmag=photometry.rms_mmag,
+    )
