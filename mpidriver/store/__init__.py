@@ -30,7 +30,10 @@ if TYPE_CHECKING:
         read_masked_image,
     )
     from mpidriver.store._fits_tables import read_table, read_table_header, read_table_units, write_table
+    from mpidriver.store._headers import read_headers
+    from mpidriver.store._instrument import InstrumentOptions
     from mpidriver.store._layout import DATASETS
+    from mpidriver.store._presets import PRESETS, instrument_preset
     from mpidriver.store._records import (
         STATUSES,
         Frame,
@@ -52,7 +55,10 @@ _HOMES = {
     "_fits_raw": ("read_raw",),
     "_fits_readers": ("MaskedImageReader", "StoredImage", "read_header", "read_image", "read_masked_image"),
     "_fits_tables": ("read_table", "read_table_header", "read_table_units", "write_table"),
+    "_headers": ("read_headers",),
+    "_instrument": ("InstrumentOptions",),
     "_layout": ("DATASETS",),
+    "_presets": ("PRESETS", "instrument_preset"),
     "_records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
     "_repository": ("Repository",),
     "_sqlite_state": ("SqliteState",),
@@ -61,10 +67,12 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "DATASETS",
+    "PRESETS",
     "STATUSES",
     "Frame",
     "FrameUpdate",
     "ImageWriter",
+    "InstrumentOptions",
     "MaskedImageReader",
     "MaskedImageWriter",
     "Product",
@@ -78,9 +86,11 @@ __all__ = [
     "WrittenFile",
     "atomic_path",
     "file_digest",
+    "instrument_preset",
     "is_partial",
     "open_state",
     "read_header",
+    "read_headers",
     "read_image",
     "read_masked_image",
     "read_raw",
