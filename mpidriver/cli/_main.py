@@ -63,9 +63,9 @@ def _dispatch(options, arguments: list[str]) -> int:
         from mpidriver.cli import _verbs
 
         return _verbs.VERBS[options.verb](options)
-    from mpidriver.pool import launch, under_launcher
+    from mpidriver.pool import find_launcher, launch
 
-    if ranks is not None and ranks > 1 and not under_launcher():
+    if ranks is not None and ranks > 1 and find_launcher(os.environ) is None:
         from mpidriver.batch import run_ranks
 
         return run_ranks(ranks, [sys.executable, "-m", "mpidriver", *arguments])

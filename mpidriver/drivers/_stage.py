@@ -11,7 +11,7 @@ from mpidriver.drivers.config import SurveyConfig
 from mpidriver.store import FrameUpdate, Product, Repository, WrittenFile
 
 if TYPE_CHECKING:
-    from mpidriver.tasks.skymap import SkyMap, Tract
+    from mpidriver.tasks.skymap import Patch, SkyMap, Tract
 
 __all__ = ["Context", "Prepared", "Record", "Stage"]
 
@@ -38,6 +38,10 @@ class Context:
     def tract(self, quantum: Quantum) -> "Tract":
         """Return the tract of a quantum."""
         return self.sky.tract(quantum.data_id.tract)
+
+    def patch(self, quantum: Quantum) -> "Patch":
+        """Return the patch of a quantum."""
+        return self.tract(quantum).patch(quantum.data_id.patch)
 
     def path(self, dataset: str, quantum: Quantum, **more: Any) -> Path:
         """Return where a dataset of a quantum's data id lies."""

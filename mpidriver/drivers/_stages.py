@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 
 import mpidriver
-from mpidriver.drivers import coadd, faraday, mosaic, multiband, single_frame
+from mpidriver.drivers import coadd, cube, faraday, mosaic, multiband, single_frame
 from mpidriver.drivers._stage import Stage
 
 __all__ = ["DRIVERS", "STAGES", "code_digest"]
@@ -15,6 +15,7 @@ STAGES: dict[str, Stage] = {
     **mosaic.STAGES,
     **coadd.STAGES,
     **multiband.STAGES,
+    **cube.STAGES,
     **faraday.STAGES,
 }
 
@@ -24,7 +25,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "mosaic": tuple(mosaic.STAGES),
     "coadd": tuple(coadd.STAGES),
     "multiband": tuple(multiband.STAGES),
-    "faraday": tuple(faraday.STAGES),
+    "faraday": (*cube.STAGES, *faraday.STAGES),
     "pipeline": tuple(STAGES),
 }
 

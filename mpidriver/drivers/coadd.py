@@ -34,7 +34,7 @@ def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Rec
 
     ids = quantum.data_id
     frame = read_masked_image(context.repository.path("frame", exposure=ids.exposure, detector=ids.detector))
-    patch = context.tract(quantum).patch(ids.patch)
+    patch = context.patch(quantum)
     wcs = patch.wcs()
     warped = warp(
         frame.image,
@@ -76,7 +76,7 @@ def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> 
     from mpidriver.tasks.coadd import Coadd, coadd
     from mpidriver.tasks.image import MASK_PLANES
 
-    patch = context.tract(quantum).patch(quantum.data_id.patch)
+    patch = context.patch(quantum)
     paths = [context.path("warp", quantum, exposure=ids.exposure, detector=ids.detector) for ids in warps]
     readers = [MaskedImageReader(path) for path in paths]
     weights = np.array([reader.header["WEIGHT"] for reader in readers])

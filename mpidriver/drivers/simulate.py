@@ -16,6 +16,7 @@ from mpidriver.drivers.config import (
     config_text,
 )
 from mpidriver.store import Repository, atomic_path, instrument_preset, write_image, write_table
+from mpidriver.tasks.faraday import FaradayOptions
 from mpidriver.tasks.simulate import SimulationOptions
 from mpidriver.tasks.skymap import SkyMapOptions
 
@@ -43,7 +44,9 @@ def simulated_config(options: SimulationOptions, *, name: str = "simulated surve
             pixel_scale_arcsec=camera.pixel_scale_arcsec,
             patch_inner_px=520,
             patch_border_px=40,
+            tract_overlap_deg=0.0,
         ),
+        faraday=FaradayOptions(binning=max(1, round(options.radio.pixel_scale_arcsec / camera.pixel_scale_arcsec))),
         instrument=instrument_preset("simulated"),
         polarimeter=instrument_preset("simulated-stokes"),
         calibrations=CalibrationOptions(
@@ -51,7 +54,7 @@ def simulated_config(options: SimulationOptions, *, name: str = "simulated surve
             flat="calib/flat-{band}-{detector:03d}.fits",
             defects="calib/defects-{detector:03d}.fits",
         ),
-        reference=ReferenceOptions(path="calib/reference.fits", position_error="position_error"),
+        reference=ReferenceOptions(path="calib/reference.fits", position_error="ra_err_mas"),
         pipeline=PipelineOptions(pointing_margin_arcsec=max(5.0, 5.0 * options.errors.pointing_arcsec)),
         simulation=options,
     )
@@ -142,6 +145,14 @@ def _write_channels(root: Path, options: SimulationOptions, beam: int) -> list[P
     for channel in range(options.radio.n_channels):
         made = simulate_channel(_truth(options), options, beam, channel)
         path = root / "raw" / f"stokes-{options.radio_exposure:06d}-{beam:03d}-{channel:04d}.fits"
-        write_image(path, made.image, wcs=made.wcs, header=made.header)
+        write_image(path, made.image[None], wcs=made.wcs, header=made.header | _stokes_axes(made.header))
         paths.append(path)
     return paths
+
+
+def _stokes_axes(header: dict[str, Any]) -> dict[str, Any]:
+    """Return the header of the axes STOKES (I, Q, U) and FREQ (one channel)."""
+    stokes = {"CTYPE3": "STOKES", "CRPIX3": 1.0, "CRVAL3": 1.0, "CDELT3": 1.0}
+    width_hz = header.get("CHANWID", 1.0)
+    frequency = {"CTYPE4": "FREQ", "CRPIX4": 1.0, "CRVAL4": header["FREQ"], "CDELT4": width_hz, "CUNIT4": "Hz"}
+    return stokes | frequency

@@ -112,4 +112,5 @@ def _header(options: SimulationOptions, beam: int, channel: int, freq_hz: float)
         "BUNIT": "Jy/beam",
         "OBJECT": "FIELD",
         "MJD-OBS": float(options.mjd),
+        "EXPTIME": radio.exptime_s,
     }

@@ -100,6 +100,7 @@ class RadioOptions:
     pixel_scale_arcsec: float = option(4.0, "Size of a pixel", unit="arcsec", minimum=1e-3)
     beam_fwhm_arcsec: float = option(16.0, "Full width of the synthesised beam", unit="arcsec", minimum=1e-3)
     n_channels: int = option(64, "Frequency channels", minimum=1)
+    exptime_s: float = option(36000.0, "Integration time", unit="s", minimum=1e-3)
     freq_range_hz: tuple[float, float] = option((744e6, 1032e6), "Lower and upper edge of the band", unit="Hz")
     noise_jy: float = option(3e-4, "Rms noise of a channel in each of I, Q, U", unit="Jy/beam", minimum=0.0)
     n_sources: int = option(24, "Radio sources, at least three beams apart", minimum=0)
