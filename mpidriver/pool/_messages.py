@@ -1,0 +1,67 @@
+"""The messages between ranks, and the life of one item.
+
+::
+
+    TASK     leader -> worker   run this batch of items
+    OUTCOME  worker -> leader   values or errors of a batch, with what they cost
+    GIVEBACK worker -> leader   the end of a batch, not begun: this rank is held up by what it runs
+    FORGET   leader -> worker   functions that will not be called again
+    WANT     leader -> parent   so many tasks of mine are run by nobody
+    SETTLED  parent -> leader   your WANT 0 is noted: no grant is under way to you
+    GRANT    parent -> leader   this rank is yours until you return it
+    RETURN   leader -> parent   I have nothing for this rank
+    STOP     root   -> all      the pool closes
+
+The life of an item: ``map`` puts it into the backlog of the scope of the running task. The scope's scheduler assigns
+it, alone or with others, to a rank that it holds (TASK). That rank's main thread runs it; if the item maps again,
+the rank leads a scope of its own meanwhile, and asks the scope it works for (its parent) for ranks (WANT, GRANT,
+RETURN). The value goes back to the leader (OUTCOME), which resolves it. An item whose rank is held up before
+it begins (GIVEBACK) goes into the backlog again.
+
+A scope is named by its leader's rank and a number, so that its name is also its address. Between two ranks messages
+arrive in the order in which they were sent; nothing is assumed of messages from different ranks.
+"""
+
+from typing import Any, TypeAlias
+
+__all__ = [
+    "FORGET",
+    "GIVEBACK",
+    "GRANT",
+    "NAMES",
+    "OUTCOME",
+    "RETURN",
+    "SETTLED",
+    "STOP",
+    "TASK",
+    "WANT",
+    "Message",
+    "ScopeId",
+]
+
+ScopeId: TypeAlias = tuple[int, int]
+"""(rank of the leader, number of the scope on that rank)."""
+
+Message: TypeAlias = tuple[Any, ...]
+"""(kind, fields...); the fields are listed at each kind."""
+
+TASK = 0
+"""scope, batch number, [(function key, packed function or None, packed items), ...]."""
+OUTCOME = 1
+"""scope, batch number, rank, [packed report of each span], busy seconds."""
+GIVEBACK = 2
+"""scope, batch number, rank, [items kept of each span], whether the rank leaves the scope."""
+FORGET = 3
+"""scope, [function keys]."""
+WANT = 4
+"""parent scope, child scope, serial, count, work."""
+SETTLED = 5
+"""child scope, serial."""
+GRANT = 6
+"""child scope, rank."""
+RETURN = 7
+"""parent scope, child scope, rank."""
+STOP = 8
+"""Nothing."""
+
+NAMES = ("TASK", "OUTCOME", "GIVEBACK", "FORGET", "WANT", "SETTLED", "GRANT", "RETURN", "STOP")

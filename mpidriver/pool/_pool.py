@@ -1,0 +1,365 @@
+"""The pool as its users see it."""
+
+import concurrent.futures
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+from mpidriver.errors import PoolClosedError
+from mpidriver.pool._calls import MapCall, OutcomesCall, StreamCall, SubmitCall, TaskFuture
+from mpidriver.pool._engine import Context, Engine, active_contexts
+from mpidriver.pool._outcome import Outcome
+from mpidriver.pool._scope import Scope
+from mpidriver.pool._serial import SerialWire
+
+__all__ = ["Cost", "Pool", "current_pool"]
+
+Cost = Callable[..., float] | Sequence[float] | None
+"""Expected work of each item, in any one unit: a function of the item, or a number for each."""
+
+SHORT_SECONDS = 1e-3
+LOOK_AHEAD, LOOK_AHEAD_SHORT = 4, 256
+"""Items a rank that a stream holds at most, and the same for items shorter than a millisecond."""
+
+
+class Pool:
+    """The ranks, as one task or the main program may use them.
+
+    `launch` hands one to the main program, and `current_pool` returns a task's own. Calls may be nested at any depth.
+    ``Pool()`` by itself is a pool of one rank in this process, the same for debugging: tasks run where they are
+    waited for, so that ``breakpoint()`` works in them. It is closed by `close`, or by ``with``.
+    """
+
+    def __init__(self, _context: Context | None = None) -> None:
+        self._context = Engine(SerialWire()).open_root() if _context is None else _context
+        self._engine = self._context.engine
+
+    def __reduce__(self) -> Any:
+        return (current_pool, ())
+
+    def __repr__(self) -> str:
+        state = ", closed" if self._context.closed else ""
+        return f"<Pool: rank {self.rank} of {self.size}{state}>"
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, kind: object, *exc_info: object) -> None:
+        self._close(cancel=kind is not None)
+
+    @property
+    def size(self) -> int:
+        """Number of ranks."""
+        return self._engine.size
+
+    @property
+    def rank(self) -> int:
+        """This rank."""
+        return self._engine.rank
+
+    @property
+    def efficiency(self) -> float:
+        """Share of the ranks' time that went into work since this pool's task began.
+
+        A task that waits in a nested map does no work meanwhile, but the nested tasks do. A task counts when it is
+        finished.
+        """
+        seconds = time.perf_counter() - self._context.began
+        return self._context.busy_seconds / (self.size * seconds)
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        on_error: Literal["raise", "return"] = "raise",
+        cost: Cost = None,
+        name: str | None = None,
+    ) -> list[Any]:
+        """Apply a function to every item, as ``list(map(fn, *iterables))`` does.
+
+        Parameters
+        ----------
+        fn
+            The function; importable, or anything that cloudpickle takes.
+        iterables
+            The items. Several are walked in step, to the end of the shortest.
+        on_error
+            "raise": one TaskError after all items are finished, of the first item that failed.
+            "return": the result is a list of `Outcome` instead.
+        cost
+            Expected work of each item; the costliest begin first. Without it items begin in their order.
+        name
+            What the task is called in traces.
+
+        Returns
+        -------
+        results
+            In the order of the items; an empty list for no items.
+
+        Raises
+        ------
+        TaskError
+            If an item failed; its ``failed`` says how many did.
+        """
+        if on_error not in ("raise", "return"):
+            raise ValueError(f"pool.map: on_error must be 'raise' or 'return', got {on_error!r}")
+        if not iterables:
+            raise TypeError("pool.map needs at least one iterable")
+        context, scope = self._open()
+        items = list(zip(*iterables, strict=False))
+        costs = _costs(cost, items)
+        kind = MapCall if on_error == "raise" else OutcomesCall
+        call = kind(scope.function(fn), items)
+        if not items:
+            return []
+        self._engine.start(scope, call)
+        try:
+            self._engine.add(scope, call, _costliest_first(len(items), costs), costs)
+            self._engine.wait_until(context, lambda: not call.left)
+        finally:
+            self._engine.finish(scope, call)
+        return call.result()
+
+    def stream(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        cost: Callable[..., float] | None = None,
+        ordered: bool = False,
+        buffersize: int | None = None,
+    ) -> Iterator[Outcome]:
+        """Apply a function to every item and yield the outcomes as they come.
+
+        Parameters
+        ----------
+        fn, iterables
+            As for `map`; the iterables are read only as far ahead as `buffersize`.
+        cost
+            Expected work of an item; among the items read, the costliest begin first.
+        ordered
+            Whether to yield in the order of the items.
+        buffersize
+            How many items may be read but not yielded; by default a few a rank, more if they are short.
+
+        Yields
+        ------
+        outcome
+            Of a failed item too: look at its ``error``, or call its ``result()``.
+        """
+        if not iterables:
+            raise TypeError("pool.stream needs at least one iterable")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"pool.stream: buffersize must be at least 1, got {buffersize}")
+        if cost is not None and not callable(cost):
+            raise TypeError("pool.stream: cost must be a function of the item: items are not known beforehand")
+        context, scope = self._open()
+        call = StreamCall(scope.function(fn))
+        self._engine.start(scope, call)
+        items = enumerate(zip(*iterables, strict=False))
+        return self._stream(context, scope, call, items, cost, buffersize, ordered)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, cost: float = 0.0, **kwargs: Any) -> TaskFuture:
+        """Put one task into the backlog; never blocks.
+
+        Parameters
+        ----------
+        fn, args, kwargs
+            The call to make.
+        cost
+            Expected work; the costliest task begins first.
+
+        Returns
+        -------
+        future
+            A `concurrent.futures.Future` with an ``outcome`` besides. Its done callbacks run as soon as its result
+            is here, on whichever thread receives it; they may submit, but not wait.
+        """
+        context, scope = self._open()
+        engine = self._engine
+        with engine.lock:
+            function = scope.function(fn, keywords=bool(kwargs))
+
+            def wait(future: TaskFuture, timeout: float | None) -> bool:
+                return engine.wait_until(engine.acting_context(context), future.done, timeout)
+
+            future = TaskFuture(wait, lambda future: engine.withdraw(scope, call, future.cancel_now))
+            item = args[0] if len(args) == 1 else args
+            call = SubmitCall(function, (args, kwargs) if kwargs else args, item, future)
+            engine.start(scope, call)
+        engine.add(scope, call, range(1), [cost] if cost else None)
+        return future
+
+    def wait(
+        self,
+        futures: Iterable[concurrent.futures.Future[Any]],
+        return_when: Literal["ALL_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION"] = "ALL_COMPLETED",
+        timeout: float | None = None,
+    ) -> tuple[set[concurrent.futures.Future[Any]], set[concurrent.futures.Future[Any]]]:
+        """Wait for futures as `concurrent.futures.wait` does, but work meanwhile.
+
+        Parameters
+        ----------
+        futures
+            Futures of `submit`.
+        return_when
+            "ALL_COMPLETED", "FIRST_COMPLETED" or "FIRST_EXCEPTION".
+        timeout
+            Seconds, None for ever. A task that this rank has begun is finished first.
+
+        Returns
+        -------
+        done, not_done
+            The futures, in two sets.
+        """
+        make_check = _WHEN_OVER.get(return_when)
+        if make_check is None:
+            raise ValueError(f"pool.wait: return_when must be one of {', '.join(_WHEN_OVER)}, got {return_when!r}")
+        context, _ = self._open()
+        everything = list(dict.fromkeys(futures))
+        self._engine.wait_until(context, self._when_changed(make_check(everything)), timeout)
+        done = {future for future in everything if future.done()}
+        return done, set(everything) - done
+
+    def _when_changed(self, check: Callable[[], bool]) -> Callable[[], bool]:
+        """Return a check that looks only when some future was resolved since it looked last."""
+        seen = -1
+
+        def checked() -> bool:
+            nonlocal seen
+            if seen == self._engine.resolved:
+                return False
+            seen = self._engine.resolved
+            return check()
+
+        return checked
+
+    def close(self) -> None:
+        """Finish what was submitted and end the pool; only for a pool that was made by ``Pool()``."""
+        self._close(cancel=False)
+
+    def _close(self, *, cancel: bool) -> None:
+        if not self._context.closed:
+            self._engine.close_root(self._context, cancel=cancel)
+
+    def _open(self) -> tuple[Context, Scope]:
+        """Return on whose behalf this pool is used just now."""
+        if self._context.closed:
+            raise PoolClosedError("this pool is closed: its task or main program has ended; current_pool() is the pool")
+        context = self._engine.acting_context(self._context)
+        return context, self._engine.scope_of(context)
+
+    def _stream(
+        self,
+        context: Context,
+        scope: Scope,
+        call: StreamCall,
+        items: Iterator[tuple[int, tuple[Any, ...]]],
+        cost: Callable[..., float] | None,
+        buffersize: int | None,
+        ordered: bool,
+    ) -> Iterator[Outcome]:
+        early: dict[int, Outcome] = {}
+        next_index = 0
+        try:
+            while True:
+                limit = buffersize or self._look_ahead(scope, call)
+                _read_ahead(self._engine, scope, call, items, cost, limit - call.left - len(call.finished) - len(early))
+                if not call.left and not call.finished:
+                    return
+                self._engine.wait_until(context, lambda: bool(call.finished))
+                outcome = call.finished.popleft()
+                if not ordered:
+                    yield outcome
+                    continue
+                early[outcome.index] = outcome
+                while next_index in early:
+                    yield early.pop(next_index)
+                    next_index += 1
+        finally:
+            if not self._context.closed:
+                self._engine.finish(scope, call)
+
+    def _look_ahead(self, scope: Scope, call: StreamCall) -> int:
+        seconds = scope.scheduler.seconds_of(call.function)
+        return self.size * (LOOK_AHEAD if seconds is None or seconds > SHORT_SECONDS else LOOK_AHEAD_SHORT)
+
+
+def _read_ahead(
+    engine: Engine,
+    scope: Scope,
+    call: StreamCall,
+    items: Iterator[tuple[int, tuple[Any, ...]]],
+    cost: Callable[..., float] | None,
+    room: int,
+) -> None:
+    """Hand out more items, if it is worth a message."""
+    if room <= 0 or (call.finished and room < call.left):
+        return
+    read = []
+    for index, args in items:
+        expected = float(cost(*args)) if cost is not None else 0.0
+        call.add(index, args, expected)
+        read.append(index)
+        if len(read) == room:
+            break
+    if read and cost is not None:
+        read.sort(key=lambda index: (-call.costs[index], index))
+        engine.add(scope, call, read, call.costs)
+    elif read:
+        engine.add(scope, call, range(read[0], read[-1] + 1))
+
+
+_Futures = list[concurrent.futures.Future[Any]]
+
+
+def _all_completed(futures: _Futures) -> Callable[[], bool]:
+    pending = futures[::-1]
+
+    def is_over() -> bool:
+        while pending and pending[-1].done():
+            pending.pop()
+        return not pending
+
+    return is_over
+
+
+def _first_completed(futures: _Futures) -> Callable[[], bool]:
+    return lambda: not futures or any(future.done() for future in futures)
+
+
+def _first_exception(futures: _Futures) -> Callable[[], bool]:
+    all_completed = _all_completed(futures)
+
+    def has_failed(future: concurrent.futures.Future[Any]) -> bool:
+        return future.done() and not future.cancelled() and future.exception() is not None
+
+    return lambda: any(map(has_failed, futures)) or all_completed()
+
+
+_WHEN_OVER: dict[str, Callable[[_Futures], Callable[[], bool]]] = {
+    "ALL_COMPLETED": _all_completed,
+    "FIRST_COMPLETED": _first_completed,
+    "FIRST_EXCEPTION": _first_exception,
+}
+
+
+def _costs(cost: Cost, items: Sequence[tuple[Any, ...]]) -> list[float] | None:
+    if cost is None:
+        return None
+    costs = [float(cost(*item)) for item in items] if callable(cost) else [float(one) for one in cost]
+    if len(costs) != len(items):
+        raise ValueError(f"pool.map: cost has {len(costs)} numbers for {len(items)} items")
+    return costs
+
+
+def _costliest_first(count: int, costs: list[float] | None) -> Sequence[int]:
+    if costs is None:
+        return range(count)
+    return sorted(range(count), key=lambda index: (-costs[index], index))
+
+
+def current_pool() -> Pool:
+    """Return the pool of the running task, or of the main program; elsewhere a pool of this process alone."""
+    return Pool(active_contexts[-1]) if active_contexts else Pool()

@@ -1,0 +1,408 @@
+"""Which rank does what next, in one scope: events in, instructions out.
+
+A scope is what one running task scatters. Its scheduler knows the tasks that nobody runs yet, the ranks that the
+scope holds, what is in flight on each, and the child scopes (tasks of this scope that map again) with the backlog
+each has announced. It knows no MPI and no clock, so that the same object drives real ranks and simulated ones.
+
+The rules, in order, whenever a rank is idle:
+
+1. The costliest ready task of this scope. Ranks that were busy last come first; the home rank, on which the leader
+   itself waits, comes last, so that it is free to hand out.
+2. If there is none: the rank is granted to the child with most announced work per rank it was lent.
+3. If no child wants it: it is returned to the parent. Neither the home rank nor anything of the root is.
+
+Short tasks travel in batches of about two milliseconds of work, smaller towards the end (guided self-scheduling,
+Polychronopoulos & Kuck 1987), and a rank gets its next batch before it has finished the first.
+"""
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from mpidriver.pool._messages import ScopeId
+
+__all__ = ["Assign", "Batch", "Grant", "Instruction", "Return", "Scheduler", "Span", "Want"]
+
+BATCH_SECONDS = 2e-3
+"""Work that one message should carry."""
+PREFETCH_SECONDS = 50e-3
+"""Tasks shorter than this are sent ahead; behind longer ones an item would be held up too long."""
+MEMORY_OF_RATE = 0.7
+"""Weight of the past in the moving average of a function's seconds."""
+
+
+@dataclass(slots=True)
+class Span:
+    """Items of one call that travel together."""
+
+    call: int
+    function: int
+    indexes: Sequence[int]
+    costs: Any
+    """Costs by index, or None."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one message carries to one rank."""
+
+    number: int
+    rank: int
+    spans: list[Span]
+
+
+class Assign(NamedTuple):
+    """Let the batch's rank run it."""
+
+    batch: Batch
+
+
+class Grant(NamedTuple):
+    """Lend a rank to a child."""
+
+    rank: int
+    child: ScopeId
+
+
+class Return(NamedTuple):
+    """Give a rank back to the parent."""
+
+    rank: int
+
+
+class Want(NamedTuple):
+    """Tell the parent how many tasks nobody runs, and how much work they are."""
+
+    tasks: int
+    work: float
+
+
+Instruction = Assign | Grant | Return | Want
+
+
+@dataclass(slots=True)
+class _Backlog:
+    """Ready items of one call, costliest first."""
+
+    call: int
+    function: int
+    indexes: Sequence[int]
+    costs: Any
+    taken: int = 0
+
+    def __len__(self) -> int:
+        return len(self.indexes) - self.taken
+
+    def take(self, count: int) -> Sequence[int]:
+        """Take the next items away."""
+        indexes = self.indexes[self.taken : self.taken + count]
+        self.taken += len(indexes)
+        return indexes
+
+    def key(self) -> tuple[float, int, int]:
+        """Order among backlogs: costliest head first, then oldest call, then first item."""
+        first = self.indexes[self.taken]
+        return (-self.costs[first] if self.costs is not None else 0.0, self.call, first)
+
+
+@dataclass(slots=True)
+class _Child:
+    want: int = 0
+    work: float = 0.0
+    lent: set[int] = field(default_factory=set)
+
+
+class Scheduler:
+    """The scheduler of one scope.
+
+    Parameters
+    ----------
+    home
+        Rank of the leader. It is held always, but idle only between `home_waits` and `home_leaves`.
+    ranks
+        Other ranks held from the start.
+    is_root
+        Whether the scope has no parent.
+    home_works
+        Whether the home rank may run tasks at all.
+    """
+
+    def __init__(self, home: int, ranks: Iterable[int] = (), *, is_root: bool = False, home_works: bool = True) -> None:
+        self.home = home
+        self._is_root = is_root
+        self._home_works = home_works
+        self._in_flight: dict[int, dict[int, Batch]] = {home: {}}
+        self._idle: list[int] = []
+        self._hungry: dict[int, None] = {}
+        self._held_up: set[int] = set()
+        self._leaving: list[int] = []
+        self._home_here = False
+        self._home_lent = False
+        self._children: dict[ScopeId, _Child] = {}
+        self._heap: list[tuple[tuple[float, int, int], _Backlog]] = []
+        self._calls: dict[int, int] = {}
+        self._ready = 0
+        self._ready_cost = 0.0
+        self._announced = 0
+        self._seconds: dict[int, float] = {}
+        self._batches = 0
+        for rank in reversed(list(ranks)):
+            self.granted(rank)
+
+    # What happened
+
+    def add(self, call: int, function: int, indexes: Sequence[int], costs: Any = None) -> None:
+        """Note new ready tasks.
+
+        Parameters
+        ----------
+        call, function
+            Which call and which function they belong to.
+        indexes
+            Their indexes within the call, costliest first.
+        costs
+            Cost by index (list or dict), None if nothing is known.
+        """
+        if len(indexes):
+            backlog = _Backlog(call, function, indexes, costs)
+            heapq.heappush(self._heap, (backlog.key(), backlog))
+            self._count(call, indexes, costs, 1)
+
+    def cancel(self, call: int) -> list[int]:
+        """Forget the ready tasks of a call; return their indexes. What is in flight stays so."""
+        gone = [backlog for _, backlog in self._heap if backlog.call == call] if self._calls.get(call) else []
+        indexes: list[int] = []
+        for backlog in gone:
+            rest = backlog.take(len(backlog))
+            self._count(call, rest, backlog.costs, -1)
+            indexes.extend(rest)
+        if gone:
+            self._heap = [entry for entry in self._heap if len(entry[1])]
+            heapq.heapify(self._heap)
+        return indexes
+
+    def finished(self, rank: int, number: int, seconds: Sequence[float]) -> Batch:
+        """Note that a rank has run a batch, and the seconds of each of its spans; return the batch."""
+        batch = self._in_flight[rank].pop(number)
+        for span, spent in zip(batch.spans, seconds, strict=False):  # what was given back has none
+            if len(span.indexes):
+                self._learn(span.function, spent / len(span.indexes))
+        self._held_up.discard(rank)
+        self._reconsider(rank)
+        return batch
+
+    def given_back(self, rank: int, number: int, kept: Sequence[int], *, leaves: bool = False) -> None:
+        """Note that a rank runs only the first `kept` items of each span of a batch.
+
+        Parameters
+        ----------
+        leaves
+            The rank takes no further batch of this scope.
+        """
+        batch = self._in_flight[rank][number]
+        for span, count in zip(batch.spans, kept, strict=True):
+            self.add(span.call, span.function, span.indexes[count:], span.costs)
+            span.indexes = span.indexes[:count]
+        if not any(kept):
+            del self._in_flight[rank][number]
+        self._held_up.add(rank)
+        if leaves and not self._in_flight[rank]:
+            self._held_up.discard(rank)
+            self._hungry.pop(rank, None)
+            self._leaving.append(rank)
+        else:
+            self._reconsider(rank)
+
+    def want(self, child: ScopeId, count: int, work: float) -> None:
+        """Note what a child has announced."""
+        known = self._children.setdefault(child, _Child())
+        known.want, known.work = count, work
+        self._hold_up(child[0])
+        self._drop_if_done(child)
+
+    def granted(self, rank: int) -> None:
+        """Note that the parent lent this scope a rank."""
+        self._in_flight[rank] = {}
+        self._idle.append(rank)
+
+    def returned(self, rank: int, child: ScopeId) -> None:
+        """Note that a child gave back a rank."""
+        self._children[child].lent.discard(rank)
+        self._drop_if_done(child)
+        if rank == self.home:
+            self._home_lent = False
+        else:
+            self.granted(rank)
+
+    def home_waits(self) -> None:
+        """Note that the leader waits: its rank may run tasks."""
+        self._home_here = self._home_works
+
+    def home_leaves(self) -> None:
+        """Note that the leader waits no more."""
+        self._home_here = False
+
+    # What is so
+
+    @property
+    def ready(self) -> int:
+        """Tasks that nobody runs."""
+        return self._ready
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is ready, in flight or lent, and no rank is held that should be returned."""
+        if self._is_root:
+            return self.has_all_ranks
+        return not (self._ready or self._in_flight[self.home] or self._children or len(self._in_flight) > 1)
+
+    @property
+    def has_all_ranks(self) -> bool:
+        """Whether nothing is ready or in flight and every rank is back."""
+        return not (self._ready or self._children or any(self._in_flight.values()))
+
+    def seconds_of(self, function: int) -> float | None:
+        """Return the moving average of a function's seconds, None before its first outcome."""
+        return self._seconds.get(function)
+
+    def forget(self, function: int) -> None:
+        """Drop what was learned of a function."""
+        self._seconds.pop(function, None)
+
+    # What to do
+
+    def decide(self) -> list[Instruction]:
+        """Return what to do now; it counts as done."""
+        instructions: list[Instruction] = []
+        self._assign(instructions)
+        self._grant(instructions)
+        self._give_back(instructions)
+        self._announce(instructions)
+        return instructions
+
+    def _assign(self, instructions: list[Instruction]) -> None:
+        while self._ready and (rank := self._next_idle()) is not None:
+            instructions.append(Assign(self._batch_for(rank)))
+        while self._hungry and self._ready > len(self._in_flight) and self._head_is_short():
+            rank, _ = self._hungry.popitem()
+            instructions.append(Assign(self._batch_for(rank)))
+
+    def _next_idle(self) -> int | None:
+        if self._idle:
+            return self._idle.pop()
+        return self.home if self._home_is_idle() else None
+
+    def _home_is_idle(self) -> bool:
+        return self._home_here and not self._home_lent and not self._in_flight[self.home]
+
+    def _head_is_short(self) -> bool:
+        return self._seconds.get(self._heap[0][1].function, PREFETCH_SECONDS) < PREFETCH_SECONDS
+
+    def _batch_for(self, rank: int) -> Batch:
+        self._batches += 1
+        batch = Batch(self._batches, rank, [])
+        most = max(1, self._ready // (2 * len(self._in_flight)))
+        seconds = BATCH_SECONDS
+        while self._ready and most > 0:
+            each = self._seconds.get(self._heap[0][1].function, BATCH_SECONDS)
+            if batch.spans and each > seconds:
+                break
+            count = min(most, max(1, int(seconds / max(each, 1e-9))))
+            span = self._take(count)
+            batch.spans.append(span)
+            most -= len(span.indexes)
+            seconds -= len(span.indexes) * each
+            if seconds <= 0:
+                break
+        self._in_flight[rank][batch.number] = batch
+        if len(self._in_flight[rank]) == 1:
+            self._reconsider(rank)
+        return batch
+
+    def _take(self, count: int) -> Span:
+        backlog = self._heap[0][1]
+        indexes = backlog.take(count)
+        if len(backlog):
+            heapq.heapreplace(self._heap, (backlog.key(), backlog))
+        else:
+            heapq.heappop(self._heap)
+        self._count(backlog.call, indexes, backlog.costs, -1)
+        return Span(backlog.call, backlog.function, indexes, backlog.costs)
+
+    def _grant(self, instructions: list[Instruction]) -> None:
+        while (child := self._neediest()) is not None and (rank := self._next_idle()) is not None:
+            known = self._children[child]
+            known.work -= known.work / known.want
+            known.want -= 1
+            known.lent.add(rank)
+            if rank == self.home:
+                self._home_lent = True
+            else:
+                del self._in_flight[rank]
+            instructions.append(Grant(rank, child))
+
+    def _neediest(self) -> ScopeId | None:
+        wanting = [(known.work / (1 + len(known.lent)), child) for child, known in self._children.items() if known.want]
+        return max(wanting)[1] if wanting else None
+
+    def _give_back(self, instructions: list[Instruction]) -> None:
+        leaving, self._leaving = self._leaving, []
+        if not self._is_root:
+            leaving += self._idle
+            self._idle = []
+        for rank in leaving:
+            del self._in_flight[rank]
+            instructions.append(Return(rank))
+
+    def _announce(self, instructions: list[Instruction]) -> None:
+        count = self._ready + sum(known.want for known in self._children.values())
+        before = self._announced
+        if self._is_root or not (bool(count) != bool(before) or count > 2 * before or 2 * count < before):
+            return
+        self._announced = count
+        instructions.append(Want(count, self._work()))
+
+    def _work(self) -> float:
+        known = list(self._seconds.values())
+        each = sum(known) / len(known) if known else 1.0
+        return (self._ready_cost or self._ready * each) + sum(child.work for child in self._children.values())
+
+    # Bookkeeping
+
+    def _count(self, call: int, indexes: Sequence[int], costs: Any, sign: int) -> None:
+        self._ready += sign * len(indexes)
+        self._calls[call] = self._calls.get(call, 0) + sign * len(indexes)
+        if not self._calls[call]:
+            del self._calls[call]
+        if costs is not None:
+            self._ready_cost += sign * sum(costs[index] for index in indexes)
+        if not self._ready:
+            self._ready_cost = 0.0
+
+    def _learn(self, function: int, seconds: float) -> None:
+        before = self._seconds.get(function, seconds)
+        self._seconds[function] = MEMORY_OF_RATE * before + (1 - MEMORY_OF_RATE) * seconds
+
+    def _reconsider(self, rank: int) -> None:
+        """Put a rank where its number of batches in flight says."""
+        if rank == self.home:
+            return
+        self._hungry.pop(rank, None)
+        count = len(self._in_flight[rank])
+        if count == 0:
+            self._held_up.discard(rank)
+            self._idle.append(rank)
+        elif count == 1 and rank not in self._held_up:
+            self._hungry[rank] = None
+
+    def _hold_up(self, rank: int) -> None:
+        """Send nothing ahead to a rank that leads a child."""
+        if self._in_flight.get(rank):
+            self._held_up.add(rank)
+            self._hungry.pop(rank, None)
+
+    def _drop_if_done(self, child: ScopeId) -> None:
+        known = self._children[child]
+        if not known.want and not known.lent:
+            del self._children[child]

@@ -1,0 +1,150 @@
+"""One scope: what a running task has scattered, led by the rank that runs it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mpidriver.errors import PoolError
+from mpidriver.pool._calls import Call
+from mpidriver.pool._codec import Packed, WithKeywords, is_importable, pack
+from mpidriver.pool._messages import ScopeId
+from mpidriver.pool._scheduler import Scheduler
+
+__all__ = ["Function", "Scope"]
+
+
+class Function:
+    """A function of a scope: pickled once, sent once to each rank.
+
+    Parameters
+    ----------
+    key
+        Its number in the scope.
+    call
+        The function.
+    packed
+        The function as it travels, None where nothing travels.
+    stays
+        Whether it is kept until the scope ends, because it is small and may be called again.
+    """
+
+    def __init__(self, key: int, call: Callable[..., Any], packed: Packed | None, *, stays: bool) -> None:
+        self.key = key
+        self.call = call
+        self.packed = packed
+        self.stays = stays
+        self.calls = 0
+        """Calls in progress."""
+        self.ranks: set[int] = set()
+        """Ranks that have it."""
+
+    def packed_for(self, rank: int) -> Packed | None:
+        """Return what to send to a rank, None if it has the function."""
+        if rank in self.ranks:
+            return None
+        self.ranks.add(rank)
+        return self.packed
+
+
+class Scope:
+    """Calls, functions and scheduler of one scope.
+
+    Parameters
+    ----------
+    name
+        Leader's rank and number.
+    parent
+        Scope whose task has opened this one, None for the root's.
+    travels
+        Whether anything can leave this process.
+    """
+
+    def __init__(self, name: ScopeId, parent: ScopeId | None, scheduler: Scheduler, *, travels: bool) -> None:
+        self.name = name
+        self.parent = parent
+        self.scheduler = scheduler
+        self.calls: dict[int, Call] = {}
+        self.functions: dict[int, Function] = {}
+        self.closed = False
+        """Whether its task has ended; it may still wait for ranks to come back."""
+        self.busy_seconds = 0.0
+        """Work done for it, by all ranks."""
+        self.abandoned: set[int] = set()
+        """Calls whose results nobody takes any more, but some of whose items still run."""
+        self._travels = travels
+        self._importable: dict[Any, int] = {}
+        self._keys = 0
+        self._want_serial = 0
+        self._settled_serial = 0
+
+    def function(self, function: Callable[..., Any], *, keywords: bool = False) -> int:
+        """Return the key of a function, new or known.
+
+        Raises
+        ------
+        PoolError
+            If it cannot be sent to other ranks.
+        """
+        stays = is_importable(function)
+        if stays and (function, keywords) in self._importable:
+            return self._importable[function, keywords]
+        target = WithKeywords(function) if keywords else function
+        self._keys += 1
+        packed = _pack_function(function, target) if self._travels else None
+        self.functions[self._keys] = Function(self._keys, target, packed, stays=stays)
+        if stays:
+            self._importable[function, keywords] = self._keys
+        return self._keys
+
+    def begin(self, call: Call, serial: int) -> None:
+        """Take a call."""
+        call.serial = serial
+        self.calls[serial] = call
+        self.functions[call.function].calls += 1
+
+    def end(self, call: Call) -> Function | None:
+        """Drop a call; return its function if nobody needs it any more."""
+        if self.calls.pop(call.serial, None) is None:
+            return None
+        self.abandoned.discard(call.serial)
+        function = self.functions[call.function]
+        function.calls -= 1
+        if function.calls or function.stays:
+            return None
+        del self.functions[function.key]
+        self.scheduler.forget(function.key)
+        return function
+
+    def cancel_ready(self, call: Call) -> Sequence[int]:
+        """Withdraw what is not handed out of a call; return its indexes."""
+        indexes = self.scheduler.cancel(call.serial)
+        call.left -= len(indexes)
+        return indexes
+
+    # Settling with the parent
+
+    def wants(self) -> int:
+        """Note an announcement to the parent; return its serial."""
+        self._want_serial += 1
+        return self._want_serial
+
+    def settled(self, serial: int) -> None:
+        """Note that the parent has seen the announcement with this serial, which was WANT 0."""
+        if serial == self._want_serial:
+            self._settled_serial = serial
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no grant can be under way."""
+        return self._settled_serial == self._want_serial
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing will happen in it unless its task starts something."""
+        return self.scheduler.is_quiet and self.is_settled
+
+
+def _pack_function(function: Callable[..., Any], target: Callable[..., Any]) -> Packed:
+    try:
+        return pack(target)
+    except Exception as error:
+        raise PoolError(f"{function!r} cannot be sent to other ranks: {type(error).__name__}: {error}") from error

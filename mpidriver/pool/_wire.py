@@ -1,0 +1,202 @@
+"""Messages over MPI; the one file that imports mpi4py. What the messages mean stands in `_messages`.
+
+A message is one head, a pickle, and the large buffers that it names, each a message of its own: the buffers are
+received into fresh memory without a copy in between. Receives of buffers are posted when their head arrives and
+checked later, so that a sender that is slow, or busy with a task, holds up nobody.
+
+Every call into MPI is made under the engine's lock.
+"""
+
+import os
+import pickle
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import MutableMapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mpidriver.errors import LaunchError
+from mpidriver.pool._codec import OUT_OF_BAND_BYTES
+from mpidriver.pool._messages import Message
+
+__all__ = ["MpiWire", "connect"]
+
+_HEAD, _BUFFER = 1, 2
+_PIECE_BYTES = 1 << 30
+_COUNT = struct.Struct("<q")
+
+
+def connect(expected: int | None, ranks: int | None) -> "MpiWire | None":
+    """Join the world of ranks.
+
+    Parameters
+    ----------
+    expected
+        How many ranks the launcher promised, None if it did not say.
+    ranks
+        How many of them to use, None for all.
+
+    Returns
+    -------
+    wire
+        None on a rank that is not to be used.
+    """
+    _prefer_local_transport(os.environ)
+    from mpi4py import MPI
+
+    world = MPI.COMM_WORLD
+    if expected is not None and expected != world.size:
+        raise LaunchError(_divided(expected, world.size, MPI.Get_library_version()))
+    if ranks is not None and ranks > world.size:
+        raise LaunchError(f"launch(ranks={ranks}): the launcher started only {world.size}")
+    used = ranks is None or world.rank < ranks
+    comm = world.Split(0 if used else MPI.UNDEFINED, world.rank)
+    return MpiWire(comm) if used else None
+
+
+def _prefer_local_transport(environment: MutableMapping[str, str]) -> None:
+    """Keep Open MPI from probing networks that are not needed; what the user has set stays."""
+    size = environment.get("OMPI_COMM_WORLD_SIZE")
+    environment.setdefault("OMPI_MCA_osc", "^ucx")
+    if size is not None and size == environment.get("OMPI_COMM_WORLD_LOCAL_SIZE"):
+        environment.setdefault("OMPI_MCA_pml", "ob1")
+        environment.setdefault("OMPI_MCA_btl", "self,sm")
+    else:
+        environment.setdefault("OMPI_MCA_btl", "^ofi")
+
+
+def _divided(expected: int, size: int, library: str) -> str:
+    cure = "srun --mpi=pmi2" if "MPICH" in library else "srun --mpi=pmix"
+    return (
+        f"the launcher started {expected} ranks, but MPI ({library.split(',')[0].strip()}) sees {size} in its world: "
+        f"they do not speak the same protocol; `{cure}` or the mpirun of this MPI would do"
+    )
+
+
+class _Incoming(NamedTuple):
+    data: Any
+    buffers: list[Any]
+    requests: list[Any]
+
+
+class MpiWire:
+    """Sends to and receives from the other ranks of a communicator, never blocking.
+
+    Parameters
+    ----------
+    comm
+        Communicator of the pool's own, which `close` frees.
+    """
+
+    def __init__(self, comm: Any) -> None:
+        from mpi4py import MPI
+
+        self._mpi = MPI
+        self._comm = comm
+        self._status = MPI.Status()
+        self.rank: int = comm.rank
+        self.size: int = comm.size
+        self.host = socket.gethostname()
+        self._sending: deque[tuple[list[Any], bool]] = deque()
+        self._incoming: dict[int, deque[_Incoming]] = {}
+        self._room = np.empty(2 * OUT_OF_BAND_BYTES, np.uint8)
+
+    # Sending
+
+    def send(self, rank: int, message: Message, *, holds_up: bool = False) -> None:
+        """Send a message.
+
+        Parameters
+        ----------
+        holds_up
+            If it has large buffers, `holds_large_sends` is true until they are on their way.
+        """
+        buffers: list[pickle.PickleBuffer] = []
+        data = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
+        raws = [buffer.raw() for buffer in buffers]
+        sizes = b"".join(_COUNT.pack(raw.nbytes) for raw in raws)
+        head = _COUNT.pack(len(raws)) + sizes + data
+        requests = [self._comm.Isend([head, self._mpi.BYTE], rank, _HEAD)]
+        for raw in raws:
+            requests += [self._comm.Isend([piece, self._mpi.BYTE], rank, _BUFFER) for piece in _pieces(raw)]
+        if not self._mpi.Request.Testall(requests):
+            self._sending.append((requests, holds_up and bool(raws)))
+
+    @property
+    def holds_large_sends(self) -> bool:
+        """Whether large results are still to be fetched from this rank."""
+        return any(large for _, large in self._sending)
+
+    def finish_sends(self) -> None:
+        """Wait until everything sent has left."""
+        for requests, _ in self._sending:
+            self._mpi.Request.Waitall(requests)
+        self._sending.clear()
+
+    # Receiving
+
+    def receive(self) -> list[Message]:
+        """Return the messages that are complete, those of one sender in the order in which they were sent."""
+        if self._sending:
+            self._sending = deque(entry for entry in self._sending if not self._mpi.Request.Testall(entry[0]))
+        while (head := self._probe()) is not None:
+            self._begin(head)
+        return self._complete() if self._incoming else []
+
+    def _probe(self) -> Any:
+        """Return the next head. Of two probes the first may only move MPI along, the second then sees the message."""
+        comm, status = self._comm, self._status
+        return comm.Improbe(self._mpi.ANY_SOURCE, _HEAD, status) or comm.Improbe(self._mpi.ANY_SOURCE, _HEAD, status)
+
+    def _begin(self, head: Any) -> None:
+        source, size = self._status.Get_source(), self._status.Get_count(self._mpi.BYTE)
+        room = self._room[:size] if size <= len(self._room) else np.empty(size, np.uint8)
+        head.Recv([room, self._mpi.BYTE])
+        (count,) = _COUNT.unpack_from(room.data, 0)
+        start = _COUNT.size * (1 + count)
+        if count:
+            buffers = [
+                np.empty(_COUNT.unpack_from(room.data, _COUNT.size * (1 + i))[0], np.uint8) for i in range(count)
+            ]
+            requests = [
+                self._comm.Irecv([piece, self._mpi.BYTE], source, _BUFFER) for one in buffers for piece in _pieces(one)
+            ]
+            incoming = _Incoming(room[start:].copy(), buffers, requests)
+        else:
+            incoming = _Incoming(room[start:].tobytes(), [], [])
+        self._incoming.setdefault(source, deque()).append(incoming)
+
+    def _complete(self) -> list[Message]:
+        messages: list[Message] = []
+        for source in list(self._incoming):
+            queue = self._incoming[source]
+            while queue and (not queue[0].requests or self._mpi.Request.Testall(queue[0].requests)):
+                incoming = queue.popleft()
+                messages.append(pickle.loads(incoming.data, buffers=incoming.buffers))
+            if not queue:
+                del self._incoming[source]
+        return messages
+
+    # Ending
+
+    def close(self) -> None:
+        """Finish what was sent and free the communicator; every rank must call it."""
+        self.finish_sends()
+        self._comm.Free()
+
+    def abort(self) -> None:
+        """End all ranks with an exit code that says so."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._mpi.COMM_WORLD.Abort(1)
+
+
+def _pieces(buffer: Any) -> list[Any]:
+    """Cut a buffer into pieces whose byte counts every MPI takes."""
+    view = memoryview(buffer)
+    if view.nbytes <= _PIECE_BYTES:
+        return [view]
+    return [view[start : start + _PIECE_BYTES] for start in range(0, view.nbytes, _PIECE_BYTES)]

@@ -1,0 +1,140 @@
+"""A rank's own work: batches received, and running them item by item."""
+
+import resource
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mpidriver.pool._calls import Report
+from mpidriver.pool._codec import (
+    Broken,
+    Failure,
+    Packed,
+    PackedMany,
+    describe,
+    pack_each,
+    unpack_each,
+)
+from mpidriver.pool._messages import ScopeId
+
+if TYPE_CHECKING:
+    from mpidriver.pool._engine import Context
+
+__all__ = ["PackedReport", "Work", "WorkSpan", "pack_report", "run_span", "unpack_report"]
+
+
+class WorkSpan(NamedTuple):
+    """Items for one function."""
+
+    function: int
+    items: Any
+    """Packed by `pack_each`, or just a list of arguments when they come from this very rank."""
+
+
+class Work:
+    """One batch on the rank that runs it, begun or not.
+
+    Items are taken from the left by the thread that runs them, and from the right by whoever gives back the rest:
+    both are atomic, so neither needs a lock.
+    """
+
+    def __init__(self, scope: ScopeId, number: int, spans: list[WorkSpan]) -> None:
+        self.scope = scope
+        self.number = number
+        self.spans = spans
+        self.todo: deque[Any] = deque()
+        """Items of the current span that are not begun."""
+        self._totals: list[int] = []
+        self._limit = len(spans)
+
+    def next_span(self) -> WorkSpan | None:
+        """Return the span to begin next."""
+        begun = len(self._totals)
+        return self.spans[begun] if begun < self._limit else None
+
+    def begin_span(self, items: list[Any]) -> deque[Any] | None:
+        """Begin the next span, unless it was taken away meanwhile."""
+        if len(self._totals) == self._limit:
+            return None
+        self._totals.append(len(items))
+        self.todo = deque(items)
+        return self.todo
+
+    def trim(self) -> list[int] | None:
+        """Take away what is not begun; return how many items of each span stay, None if nothing was taken."""
+        taken = 0
+        while self.todo:
+            try:
+                self.todo.pop()
+            except IndexError:
+                break
+            taken += 1
+        begun = len(self._totals)
+        if not taken and begun == self._limit:
+            return None
+        if taken:
+            self._totals[-1] -= taken
+        self._limit = begun
+        return self._totals + [0] * (len(self.spans) - begun)
+
+
+def run_span(context: "Context", function: Callable[..., Any], todo: deque[Any]) -> Report:
+    """Run items until none is left; whatever a task raises becomes a `Failure`."""
+    clock = time.perf_counter
+    values: list[Any] = []
+    started, marks, has_failures = time.time(), [clock()], False
+    while todo:
+        try:
+            args = todo.popleft()
+        except IndexError:  # given back in this very moment
+            break
+        try:
+            value = function(*args)
+        except BaseException as error:
+            value, has_failures = _failure(context, function, args, error), True
+        if context.scope is not None:
+            context.engine.end_scope(context, cancel=type(value) is Failure)
+        values.append(value)
+        marks.append(clock())
+    engine = context.engine
+    return Report(values, started, marks, _peak_rss_bytes(), engine.rank, engine.host, has_failures)
+
+
+def _failure(context: "Context", function: Any, args: Any, error: BaseException) -> Failure:
+    for broken in (function, args):
+        if isinstance(broken, Broken):
+            return broken.failure
+    if context.engine.must_stop_for(error):
+        raise error
+    return describe(error, skip=1, keep=context.engine.size == 1)
+
+
+def _peak_rss_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class PackedReport(NamedTuple):
+    """A `Report` as it travels."""
+
+    values: PackedMany
+    started: float
+    marks: list[float]
+    peak_rss_bytes: int
+    rank: int
+    host: str
+
+
+def pack_report(report: Report) -> PackedReport:
+    """Pack a report; results that cannot be pickled become failures."""
+    values = pack_each(report.values)
+    return PackedReport(values, report.started, list(report.marks), report.peak_rss_bytes, report.rank, report.host)
+
+
+def unpack_report(packed: PackedReport) -> Report:
+    """Undo `pack_report`; results that cannot be read become failures."""
+    values = unpack_each(packed.values)
+    has_failures = not isinstance(packed.values, Packed) and any(type(value) is Failure for value in values)
+    return Report(values, packed.started, packed.marks, packed.peak_rss_bytes, packed.rank, packed.host, has_failures)
