@@ -30,7 +30,7 @@ def wcs_from_header(header: Any) -> Any:
     ----------
     header
         `astropy.io.fits.Header` of an image or a table, or text as `WCS.to_header_string` and
-        ``Header.tostring`` give it.
+        ``Header.tostring`` give it. With SIP distortion only the celestial axes count, as astropy wants it.
     """
     from astropy.wcs import WCS
 
@@ -39,7 +39,7 @@ def wcs_from_header(header: Any) -> Any:
     if header.get("XTENSION") == "BINTABLE":
         header = fits.Header([card for card in header.cards if _WCS.fullmatch(card.keyword)])
     with quiet():
-        return WCS(header)
+        return WCS(header, naxis=2 if "A_ORDER" in header else None)
 
 
 def wcs_cards(wcs: Any, axes: int) -> Any:

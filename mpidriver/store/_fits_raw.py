@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty, expected FITS")
-        with quiet(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        with _no_truncation_warnings(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
             yield hdus
     except DataError:
         raise
@@ -80,6 +81,14 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
         raise DataError(f"{path}: no such file") from None
     except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zlib.error, fits.VerifyError) as error:
         raise DataError(f"{path}: not readable as FITS: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _no_truncation_warnings() -> Iterator[None]:
+    """Leave to `check_complete` what astropy only warns of."""
+    with quiet():
+        warnings.filterwarnings("ignore", message="File may have been truncated")
+        yield
 
 
 def _first_line(error: BaseException) -> str:

@@ -113,7 +113,7 @@ class _Column:
         axes = [*reversed(self.shape)]
         if self.text:
             axes = [np.dtype(self.stored).itemsize, *axes]
-        return f"({','.join(map(str, axes))})" if len(self.shape) + self.text > 1 else ""
+        return f"({','.join(map(str, axes))})" if len(self.shape) + self.text > 1 or self.shape == (1,) else ""
 
     def packed(self, rows: slice) -> Array:
         values = self.values[rows]
