@@ -24,6 +24,8 @@ __all__ = ["Astrometry", "solve_astrometry"]
 STARS_A_TERM = 4
 #: A frame lends stars for validation only while so many are left for each term.
 SPARE_STARS_A_TERM = 10
+#: Expected size of a coefficient that is held at zero, arcsec.
+HELD = 1e-6
 #: Seed of the choice of validation stars.
 VALIDATION_SEED = 1
 
@@ -71,15 +73,21 @@ def solve_astrometry(
     options
         Degree, priors, clipping.
     """
-    m = _measurements(frames, matches, reference, reference_sigma, options)
-    validation = _validation_measurements(m, options.validation_fraction)
-    robustly = {"clip_sigma": options.clip_sigma, "max_iterations": options.max_iterations}
-    fit = solve_robustly(m, ~validation, **robustly)
-    m = _at_places_of_means(m, fit, frames)
-    fit = solve_robustly(m, fit.used, **robustly)
-    n_frames = len(frames)
+    measured = _measurements(frames, matches, reference, reference_sigma, options)
+    kept_out = _validation_measurements(measured, options.validation_fraction)
+    shifts_only = replace(measured, prior=np.where(np.arange(measured.prior.shape[1]) == 0, measured.prior, HELD))
+    fit = solve_robustly(shifts_only, ~kept_out, clip_sigma=np.inf, max_iterations=1)
+    for _ in range(2):
+        m = _at_places_of_means(measured, fit, frames)
+        fit = solve_robustly(m, ~kept_out, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations)
+    return _astrometry(m, fit, kept_out, options)
+
+
+def _astrometry(m: Measurements, fit: Fit, kept_out: np.ndarray, options: MosaicOptions) -> Astrometry:
+    """Return the solution with its figures."""
+    n_frames = len(m.prior)
     frame_rms = grouped_rms(fit.residual, m.sigma, fit.share, fit.used, m.frame, n_frames)
-    measured = np.bincount(m.star[fit.used], minlength=matches.n_stars) > 0
+    measured = np.bincount(m.star[fit.used], minlength=len(m.tie)) > 0
     return Astrometry(
         coefficients=fit.coefficients,
         n_used=np.bincount(m.frame[fit.used], minlength=n_frames),
@@ -87,7 +95,7 @@ def solve_astrometry(
         n_stars=int(measured.sum()),
         n_reference=int((measured & fit.tied).sum()),
         rms_mas=weighted_rms(fit.residual, m.sigma, fit.share, fit.used) * 1000.0,
-        validation_rms_mas=_validation_rms(m, fit, validation, options.clip_sigma) * 1000.0,
+        validation_rms_mas=_validation_rms(m, fit, kept_out, options.clip_sigma) * 1000.0,
         reference_rms_mas=weighted_rms(fit.tie_residual, m.tie_sigma, fit.tie_share, fit.tied & measured) * 1000.0,
     )
 
@@ -99,21 +107,19 @@ def _measurements(
     reference_sigma: np.ndarray,
     options: MosaicOptions,
 ) -> Measurements:
-    chosen = [np.flatnonzero(star >= 0) for star in matches.star]
-    place = np.concatenate([frame.place[rows] for frame, rows in zip(frames, chosen, strict=True)])
     tie = np.full((matches.n_stars, 2), np.nan)
     tie[: len(reference)] = reference
     tie_sigma = np.full(matches.n_stars, np.inf)
     tie_sigma[: len(reference)] = reference_sigma
     return Measurements(
-        frame=np.repeat(np.arange(len(frames)), [len(rows) for rows in chosen]),
-        star=np.concatenate([star[rows] for star, rows in zip(matches.star, chosen, strict=True)]),
-        basis=_terms(place, _n_columns(options)),
-        value=np.concatenate([frame.position[rows] for frame, rows in zip(frames, chosen, strict=True)]),
-        sigma=np.concatenate([frame.sigma[rows] for frame, rows in zip(frames, chosen, strict=True)]),
+        frame=matches.frame_numbers(),
+        star=matches.gather(matches.star),
+        basis=_terms(matches.gather([frame.place for frame in frames]), _n_columns(options)),
+        value=matches.gather([frame.position for frame in frames]),
+        sigma=matches.gather([frame.sigma for frame in frames]),
         tie=tie,
         tie_sigma=tie_sigma,
-        prior=np.stack([_prior(len(rows), options) for rows in chosen]),
+        prior=np.stack([_prior(np.count_nonzero(star >= 0), options) for star in matches.star]),
     )
 
 
@@ -152,7 +158,7 @@ def _prior(n_matched: int, options: MosaicOptions) -> np.ndarray:
         degree -= 1
     prior = np.full(_n_columns(options), options.correction_prior_arcsec)
     prior[0] = options.search_radius_arcsec
-    prior[_n_terms(degree) :] = 1e-6
+    prior[_n_terms(degree) :] = HELD
     return prior
 
 

@@ -86,11 +86,12 @@ def solve_robustly(m: Measurements, used: np.ndarray, *, clip_sigma: float, max_
     for _ in range(max_iterations):
         fit = solve(m, used, tied)
         pulls, tie_pulls = fit.pulls(m), fit.tie_pulls(m)
-        limit = clip_sigma * max(_typical(pulls), 1.0)
+        pulls /= clip_sigma * max(_typical(pulls), 1.0)
+        tie_pulls /= clip_sigma * max(_typical(tie_pulls), 1.0)
         worst = tie_pulls.copy()
         np.maximum.at(worst, m.star, pulls)
-        out = (pulls > limit) & (pulls >= worst[m.star])
-        tie_out = (tie_pulls > limit) & (tie_pulls >= worst)
+        out = (pulls > 1.0) & (pulls >= worst[m.star])
+        tie_out = (tie_pulls > 1.0) & (tie_pulls >= worst)
         if not out.any() and not tie_out.any():
             break
         used, tied = used & ~out, tied & ~tie_out

@@ -29,6 +29,14 @@ class Matches:
     reason: list[str]
     """For each frame why it is not matched, empty if it is."""
 
+    def gather(self, values: list[np.ndarray]) -> np.ndarray:
+        """Return the rows of all frames' arrays that are of a star, one frame after the other."""
+        return np.concatenate([rows[star >= 0] for rows, star in zip(values, self.star, strict=True)])
+
+    def frame_numbers(self) -> np.ndarray:
+        """Return the index of the frame of each gathered row."""
+        return np.repeat(np.arange(len(self.star)), [np.count_nonzero(star >= 0) for star in self.star])
+
 
 @dataclass
 class _Group:

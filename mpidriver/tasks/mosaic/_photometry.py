@@ -51,16 +51,14 @@ def solve_photometry(
     band_of_frame = np.array([bands.index(frame.band) for frame in frames])
     start = _input_zero_points(frames, band_of_frame)
     ties = [_reference_magnitudes(reference, band, matches.n_stars, options) for band in bands]
-    chosen = [np.flatnonzero(star >= 0) for star in matches.star]
-    frame = np.repeat(np.arange(len(frames)), [len(rows) for rows in chosen])
-    number = np.concatenate([star[rows] for star, rows in zip(matches.star, chosen, strict=True)])
-    magnitude = np.concatenate([each.magnitude[rows] for each, rows in zip(stars, chosen, strict=True)])
+    frame = matches.frame_numbers()
+    magnitude = matches.gather([each.magnitude for each in stars])
     m = Measurements(
         frame=frame,
-        star=band_of_frame[frame] * matches.n_stars + number,  # a star has one magnitude a band
+        star=band_of_frame[frame] * matches.n_stars + matches.gather(matches.star),  # a star has one magnitude a band
         basis=np.ones((len(frame), 1)),
         value=(magnitude + start[frame])[:, None],
-        sigma=np.concatenate([each.magnitude_error[rows] for each, rows in zip(stars, chosen, strict=True)]),
+        sigma=matches.gather([each.magnitude_error for each in stars]),
         tie=np.concatenate([magnitudes for magnitudes, _ in ties])[:, None],
         tie_sigma=np.concatenate([sigma for _, sigma in ties]),
         prior=np.full((len(frames), 1), options.zero_point_prior_mag),
