@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpidriver.sphere import angular_separation_deg, bounding_box, lon_lat, polygons_overlap, unit_vectors
+from mpidriver.sphere import (
+    angular_separation_deg,
+    bounding_box,
+    grow_polygon,
+    lon_lat,
+    polygons_overlap,
+    unit_vectors,
+)
 
 POLES_AND_WRAP = st.sampled_from([0.0, 359.9999, 180.0]) | st.floats(0.0, 360.0)
 DECS = st.sampled_from([-90.0, -89.999, 0.0, 89.999, 90.0]) | st.floats(-90.0, 90.0)
@@ -87,3 +94,15 @@ def test_neighbours_across_a_gap_do_not_overlap():
 def test_opposite_sides_of_the_sky_do_not_overlap():
     """No edge separates a square from its opposite turned by 45 degrees, though they share no point."""
     assert not polygons_overlap(rectangle(0.0, 90.0, 5.0), rectangle(0.0, -90.0, 5.0, 45.0))
+
+
+@given(POLES_AND_WRAP, DECS, st.floats(0.01, 3.0), st.floats(0.0, 90.0), st.floats(0.0, 1.0), st.floats(1.0, 3.0))
+@QUICK
+def test_grown_polygon_holds_all_within_the_margin(ra, dec, half_deg, angle_deg, margin_deg, stretch):
+    corners = rectangle(ra, dec, half_deg, angle_deg, stretch)
+    points = points_within(corners)
+    bearings = np.random.default_rng(2).normal(size=points.shape)
+    tangents = bearings - np.sum(bearings * points, axis=1)[:, None] * points
+    tangents /= np.linalg.norm(tangents, axis=1)[:, None]
+    step = np.radians(margin_deg) * 0.999
+    assert inside(np.cos(step) * points + np.sin(step) * tangents, grow_polygon(corners, margin_deg)).all()
