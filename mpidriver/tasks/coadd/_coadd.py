@@ -1,0 +1,204 @@
+"""The coadd of arrays, and of whatever can be read by blocks of rows."""
+
+import dataclasses
+
+import numpy as np
+
+from mpidriver.errors import ConfigError, DataError
+from mpidriver.tasks.coadd._kernels import combine, sorting_network
+from mpidriver.tasks.coadd._options import CoaddOptions
+from mpidriver.tasks.image import MaskedImage, MaskPlane
+
+__all__ = ["Coadd", "coadd", "coadd_blocks"]
+
+#: Bytes of the stack a pixel and input: image, variance and mask.
+_PIXEL_BYTES = 12
+#: A normal distribution's standard deviation in units of its median absolute deviation.
+_SIGMA_PER_MAD = 1.4826
+
+
+@dataclasses.dataclass(frozen=True)
+class Coadd(MaskedImage):
+    """A combined image with its variance, mask and number of inputs."""
+
+    n_image: np.ndarray
+    """int16, shape (row, col): how many inputs were averaged."""
+
+
+def coadd(images, weights=None, *, masks=None, variances=None, statistic=None, options=None):
+    """Average aligned images.
+
+    Parameters
+    ----------
+    images : iterable of ndarray, shape (row, col), or of MaskedImage
+        NaN, infinite and NO_DATA pixels are left out.
+    weights : array_like, shape (image,), optional
+        One weight an exposure, as its inverse sky variance; equal if not given. Weights of pixels, such as the inverse
+        of a variance with the source's own photon noise, would bias the flux of stars. 0 leaves an image out.
+    masks : sequence of ndarray of int, shape (row, col), optional
+        Bits of `MaskPlane`; not with MaskedImage.
+    variances : sequence of ndarray, shape (row, col), optional
+        Not with MaskedImage. Without them each image's variance is one number, from the median absolute deviation
+        of its pixels.
+    statistic : {"clipped", "mean"}, optional
+        Overrides the options'.
+    options : CoaddOptions, optional
+
+    Returns
+    -------
+    Coadd
+        See `coadd_blocks`.
+    """
+    planes = _gathered(list(images), masks, variances)
+    if not planes:
+        raise DataError("coadd: got no image; at least one is needed to know the shape")
+    for i, plane in enumerate(planes):
+        if plane.shape != planes[0].shape:
+            raise DataError(
+                f"coadd: image {i} has shape {plane.shape}, the first has {planes[0].shape}; all must agree"
+            )
+    if weights is None:
+        weights = np.ones(len(planes))
+    if len(weights) != len(planes):
+        raise DataError(f"coadd: got {len(weights)} weights for {len(planes)} images")
+
+    def read(i, rows):
+        plane = planes[i]
+        return MaskedImage(plane.image[rows], plane.variance[rows], plane.mask[rows])
+
+    return coadd_blocks(read, weights, planes[0].shape, statistic=statistic, options=options)
+
+
+def coadd_blocks(read, weights, shape, *, statistic=None, options=None):
+    """Average aligned images that are read by blocks of rows.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(i, rows)`` with the number of an image and a slice of rows returns those rows as MaskedImage, shape
+        (row, col), or None where the image has nothing. It is called by rows first, then by images.
+    weights : array_like, shape (image,)
+        One weight an exposure; 0 leaves an image out.
+    shape : tuple of int, (rows, cols)
+    statistic : {"clipped", "mean"}, optional
+        Overrides the options'. "clipped" leaves out values with ``|x - median| > clip_sigma * sigma + clip_fraction *
+        |median|``, where sigma is the value's own standard deviation (Gruen, Seitz & Bernstein 2014, PASP 126, 158,
+        eq. 6); of two values that disagree by that much the brighter.
+    options : CoaddOptions, optional
+
+    Returns
+    -------
+    Coadd
+        Weighted mean; variance of that mean; mask bits of the inputs that were averaged, CLIPPED where one was left
+        out by clipping; number of inputs averaged. Where all inputs have one of the bad planes, those with a value are
+        averaged all the same and their bits tell; where none has a value, image and variance are NaN, n_image is 0 and
+        the mask has NO_DATA and the inputs' bits.
+    """
+    options = options or CoaddOptions()
+    statistic = statistic or options.statistic
+    if statistic not in ("mean", "clipped"):
+        raise ConfigError(f"coadd: statistic must be 'mean' or 'clipped', got {statistic!r}")
+    weights = _checked_weights(weights)
+    bad_planes = _bits(options.bad_planes)
+    result = _empty(shape)
+    block_rows = _rows_of_block(options.block_mib, len(weights), shape)
+    stack = _Stack(len(weights), block_rows, shape[1])
+    for first in range(0, shape[0], block_rows):
+        rows = slice(first, min(first + block_rows, shape[0]))
+        used = stack.fill(read, weights, rows)
+        if used:
+            _combine(stack, weights[used], rows, result, statistic == "clipped", bad_planes, options)
+    return result
+
+
+def _combine(stack, weights, rows, result, clip, bad_planes, options):
+    combine(
+        stack.image, stack.variance, stack.mask, weights, rows.stop - rows.start, sorting_network(weights.size), clip,
+        np.float32(options.clip_sigma), np.float32(options.clip_fraction),
+        np.int32(bad_planes), np.int32(MaskPlane.NO_DATA), np.int32(MaskPlane.CLIPPED),
+        result.image[rows], result.variance[rows], result.mask[rows], result.n_image[rows],
+    )  # fmt: skip
+
+
+class _Stack:
+    """The blocks of rows of all inputs that have some."""
+
+    def __init__(self, n_images, rows, cols):
+        shape = (n_images, rows, cols)
+        self.image = np.empty(shape, np.float32)
+        self.variance = np.empty(shape, np.float32)
+        self.mask = np.empty(shape, np.int32)
+
+    def fill(self, read, weights, rows):
+        """Read rows of every image of positive weight; return the numbers of those that have some."""
+        used = []
+        for i in np.flatnonzero(weights > 0):
+            block = read(int(i), rows)
+            if block is not None:
+                self._put(len(used), i, rows, block)
+                used.append(int(i))
+        return used
+
+    def _put(self, at, i, rows, block):
+        n_rows = rows.stop - rows.start
+        for name in ("image", "variance", "mask"):
+            plane, target = getattr(block, name), getattr(self, name)[at, :n_rows]
+            if plane.shape != target.shape:
+                raise DataError(f"coadd: {name} of input {i} has shape {plane.shape}, {target.shape} was asked for")
+            target[...] = plane
+
+
+def _rows_of_block(block_mib, n_images, shape):
+    fitting = block_mib * 2**20 // max(1, _PIXEL_BYTES * n_images * shape[1])
+    return max(1, min(fitting, shape[0]))
+
+
+def _empty(shape):
+    return Coadd(
+        np.full(shape, np.nan, np.float32),
+        np.full(shape, np.nan, np.float32),
+        np.full(shape, int(MaskPlane.NO_DATA), np.int32),
+        np.zeros(shape, np.int16),
+    )
+
+
+def _checked_weights(weights):
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.ndim != 1 or not np.all(np.isfinite(weights) & (weights >= 0)):
+        raise DataError(f"coadd: weights must be one finite number >= 0 an image, got {weights!r}")
+    largest = weights.max(initial=0.0)
+    return (weights / largest if largest > 0 else weights).astype(np.float32)
+
+
+def _bits(names):
+    bits = MaskPlane(0)
+    for name in names:
+        if name not in MaskPlane.__members__:
+            raise ConfigError(f"coadd: bad_planes: unknown plane {name!r}; known: {', '.join(MaskPlane.__members__)}")
+        bits |= MaskPlane[name]
+    return int(bits)
+
+
+def _gathered(images, masks, variances):
+    """Return a MaskedImage an input, from MaskedImages or from separate planes."""
+    if masks is not None and len(masks) != len(images):
+        raise DataError(f"coadd: got {len(masks)} masks for {len(images)} images")
+    if variances is not None and len(variances) != len(images):
+        raise DataError(f"coadd: got {len(variances)} variances for {len(images)} images")
+    gathered = []
+    for i, image in enumerate(images):
+        if isinstance(image, MaskedImage):
+            gathered.append(image)
+            continue
+        image = np.asarray(image)
+        variance = _own_variance(image) if variances is None else np.asarray(variances[i])
+        mask = np.broadcast_to(np.int32(0), image.shape) if masks is None else np.asarray(masks[i])
+        gathered.append(MaskedImage(image, variance, mask))
+    return gathered
+
+
+def _own_variance(image):
+    """Return the variance of an image's noise, from the median absolute deviation, as a plane of its shape."""
+    values = image[np.isfinite(image)]
+    variance = 0.0 if values.size == 0 else (_SIGMA_PER_MAD * np.median(np.abs(values - np.median(values)))) ** 2
+    return np.broadcast_to(np.float32(variance), image.shape)

@@ -1,0 +1,20 @@
+"""Options of the coadd."""
+
+import dataclasses
+
+from mpidriver.options import option
+
+__all__ = ["CoaddOptions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CoaddOptions:
+    """How the warps of one patch and band are combined."""
+
+    statistic: str = option("clipped", "mean, or mean without outliers", choices=("mean", "clipped"))
+    clip_sigma: float = option(4.0, "a pixel is clipped beyond this many of its own standard deviations,", minimum=0.0)
+    clip_fraction: float = option(0.3, "plus this fraction of the median, which star cores need", minimum=0.0)
+    bad_planes: tuple[str, ...] = option(
+        ("BAD", "SATURATED", "COSMIC_RAY", "NO_DATA"), "mask planes that are left out where other inputs are good"
+    )
+    block_mib: int = option(64, "memory for the block of rows that is combined at once", unit="MiB", minimum=1)
