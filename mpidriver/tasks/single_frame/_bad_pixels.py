@@ -3,20 +3,18 @@
 import numpy as np
 from scipy import ndimage
 
-from mpidriver.tasks.image import MaskedImage, MaskPlane
-
-__all__ = ["interpolate_bad_pixels", "require_signal"]
-
 from mpidriver.errors import DataError
+from mpidriver.tasks.image import BAD_PLANES, MaskedImage, MaskPlane
+from mpidriver.tasks.single_frame._windows import chunks, windows
+
+__all__ = ["fill_pixels", "interpolate_bad_pixels", "require_signal"]
 
 #: Half width of the window and sigma of the weights, px.
 _HALF = 4
 _SIGMA_PX = 1.0
 #: Each pass reaches `_HALF` pixels further into a hole.
 _PASSES = 4
-_CHUNK = 200_000
-
-_UNUSABLE = MaskPlane.BAD | MaskPlane.SATURATED | MaskPlane.COSMIC_RAY | MaskPlane.NO_DATA
+_CHUNK = 100_000
 
 
 def require_signal(frame):
@@ -33,7 +31,7 @@ def require_signal(frame):
     """
     if not np.isfinite(frame.image).any():
         raise DataError("empty frame: no pixel holds a number (all NaN or infinite)")
-    good = frame.image[(frame.mask & _UNUSABLE) == 0]
+    good = frame.image[(frame.mask & BAD_PLANES) == 0]
     if good.size == 0:
         count = int(np.count_nonzero(frame.mask & MaskPlane.SATURATED))
         raise DataError(f"empty frame: every pixel is masked ({count} of {frame.mask.size} are saturated)")
@@ -44,9 +42,9 @@ def require_signal(frame):
 def interpolate_bad_pixels(frame):
     """Return `frame` with bad pixels replaced by a Gaussian-weighted mean of the good ones around them.
 
-    The weights fall with sigma = 1 px, so that a bad column takes the mean of its two neighbours. Holes are filled
-    from the rim inwards to a depth of 16 px; what lies deeper keeps its number if it has one (the middle of a
-    saturated star), or becomes NO_DATA.
+    The weights fall with sigma = 1 px, so that a bad column takes about the mean of its two neighbours. Holes are
+    filled from the rim inwards to a depth of 16 px; what lies deeper keeps its number if it has one (the middle of a
+    saturated star), or stays NO_DATA.
 
     Parameters
     ----------
@@ -56,40 +54,53 @@ def interpolate_bad_pixels(frame):
     Returns
     -------
     MaskedImage
-        Filled pixels carry INTERPOLATED beside their reason, and no NO_DATA any more but BAD instead.
+        Filled pixels carry INTERPOLATED beside their reason; NO_DATA turns to BAD where it was filled.
     """
-    bad = (frame.mask & _UNUSABLE) != 0
+    bad = (frame.mask & BAD_PLANES) != 0
     if not bad.any():
         return frame
     image, variance, mask = frame.image.copy(), frame.variance.copy(), frame.mask.copy()
     for _ in range(_PASSES):
-        near = bad & ~ndimage.minimum_filter(bad, size=2 * _HALF + 1, mode="nearest")
-        if not near.any():
+        rows, cols = np.nonzero(bad & ~ndimage.minimum_filter(bad, size=2 * _HALF + 1, mode="nearest"))
+        filled = fill_pixels(image, variance, bad, rows, cols)
+        rows, cols = rows[filled], cols[filled]
+        if rows.size == 0:
             break
-        _fill(image, variance, bad, *np.nonzero(near))
-        mask[near] |= MaskPlane.INTERPOLATED
-        bad &= ~near
-    return _finish(image, variance, mask)
-
-
-def _finish(image, variance, mask):
-    filled = (mask & MaskPlane.INTERPOLATED) != 0
-    no_number = filled & ((mask & MaskPlane.NO_DATA) != 0)
-    mask[no_number] = (mask[no_number] & ~np.int32(MaskPlane.NO_DATA)) | MaskPlane.BAD
-    deep = ~np.isfinite(variance)
-    variance[deep & np.isfinite(image)] = np.nanmedian(variance)
+        bad[rows, cols] = False
+        mask[rows, cols] |= MaskPlane.INTERPOLATED
+    filled_holes = ((mask & MaskPlane.INTERPOLATED) != 0) & ((mask & MaskPlane.NO_DATA) != 0)
+    mask[filled_holes] ^= MaskPlane.NO_DATA | MaskPlane.BAD
+    unknown = ~np.isfinite(variance) & np.isfinite(image)
+    variance[unknown] = np.nanmedian(variance)
     return MaskedImage(image, variance, mask)
 
 
-def _fill(image, variance, bad, rows, cols):
-    """Fill the pixels (rows, cols) in place from the pixels that are not `bad`."""
+def fill_pixels(image, variance, bad, rows, cols):
+    """Fill some pixels in place from those around them that are not bad, and tell which could be filled.
+
+    Parameters
+    ----------
+    image, variance : ndarray of float32, shape (row, col)
+        Changed in place.
+    bad : ndarray of bool, shape (row, col)
+    rows, cols : ndarray of int, shape (n,)
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
     offsets = np.arange(-_HALF, _HALF + 1)
     kernel = np.exp(-0.5 * (offsets[:, None] ** 2 + offsets**2) / _SIGMA_PX**2).astype(np.float32)
-    padded = [np.pad(plane, _HALF) for plane in (np.where(bad, 0, image), np.where(bad, 0, variance), ~bad)]
-    for start in range(0, rows.size, _CHUNK):
-        at_row, at_col = rows[start : start + _CHUNK], cols[start : start + _CHUNK]
-        index = (at_row[:, None, None] + offsets[:, None] + _HALF, at_col[:, None, None] + offsets + _HALF)
-        weight = kernel * padded[2][index]
+    filled = np.zeros(rows.size, dtype=bool)
+    values = np.zeros((2, rows.size), dtype=np.float32)
+    for part in chunks(rows.size, _CHUNK):
+        hidden = windows(bad, rows[part], cols[part], _HALF)
+        weight = np.where(hidden, np.float32(0), kernel)
         total = weight.sum(axis=(1, 2))
-        image[at_row, at_col] = (weight * padded[0][index]).sum(axis=(1, 2)) / total
-        variance[at_row, at_col] = (weight * padded[1][index]).sum(axis=(1, 2)) / total
+        filled[part] = total > 0
+        for plane, value in zip((image, variance), values, strict=True):
+            around = np.where(hidden, np.float32(0), windows(plane, rows[part], cols[part], _HALF))
+            value[part] = np.sum(weight * around, axis=(1, 2)) / np.where(total > 0, total, 1)
+    at = rows[filled], cols[filled]
+    image[at], variance[at] = values[:, filled]
+    return filled

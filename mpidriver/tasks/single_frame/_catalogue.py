@@ -17,11 +17,14 @@ from mpidriver.tasks.single_frame._psf import MoffatProfile, fit_profile, half_l
 from mpidriver.tasks.single_frame._records import SOURCE_DTYPE, SourceFlag
 from mpidriver.tasks.single_frame._stars import UNFIT, nearest_that_matters_px, select_stars
 
-__all__ = ["Measured", "measure_sources", "seeing_guess"]
+__all__ = ["Measured", "measure_sources"]
 
-#: Width that is assumed where no star shows it.
-DEFAULT_FWHM_PX = 3.0
-_FWHM_RANGE_PX = (1.2, 40.0)
+#: A neighbour of this share of the flux spoils a curve of growth.
+_GROWTH_FLUX_RATIO = 0.005
+#: Brightest sources among which the stars' profile is looked for.
+_PROFILE_SOURCES = 1000
+#: Brightest sources among which the stars' locus is looked for.
+_LOCUS_SOURCES = 200
 _FLAG_OF_PLANE = (
     (MaskPlane.SATURATED, SourceFlag.SATURATED),
     (MaskPlane.COSMIC_RAY, SourceFlag.COSMIC_RAY),
@@ -44,25 +47,6 @@ class Measured:
     """Radius of the measuring aperture."""
 
 
-def seeing_guess(image, sources):
-    """Return a first FWHM in px from the half-light radii of well detected, single sources.
-
-    Parameters
-    ----------
-    image : ndarray of float32, shape (row, col)
-    sources : ndarray
-        From `detect`.
-    """
-    single = sources[(sources["flag"] == 0) & (sources["npix"] >= 5)]
-    brightest = single[np.argsort(-single["flux"], kind="stable")][:1000]
-    if brightest.size == 0:
-        return DEFAULT_FWHM_PX
-    reach_px = np.clip(3 * 2.35 * np.median(np.sqrt(brightest["a"] * brightest["b"])), 4, 60)
-    radius, _ = sep.flux_radius(image, brightest["x"], brightest["y"], np.full(brightest.size, reach_px), 0.5)
-    centre, _ = half_light_locus(radius[radius > 0])
-    return float(np.clip(2 * centre, *_FWHM_RANGE_PX)) if np.isfinite(centre) else DEFAULT_FWHM_PX
-
-
 def measure_sources(frame, sources, options, *, fwhm_px):
     """Measure every source on a sky-subtracted frame.
 
@@ -80,22 +64,27 @@ def measure_sources(frame, sources, options, *, fwhm_px):
     -------
     Measured
     """
-    rough = _centroids_and_flags(frame, sources, fwhm_px)
-    profile = _star_profile(frame, rough, options, fwhm_px)
+    profile = _star_profile(frame, sources, options, fwhm_px)
     found_fwhm_px = profile.fwhm_px if profile else float("nan")
     profile = profile or _moffat_of_width(fwhm_px)
     table = _centroids_and_flags(frame, sources, profile.fwhm_px)
     radius_px = options.aperture_radius_fwhm * profile.fwhm_px
-    _add_fluxes(table, frame, sources, radius_px)
+    _add_aperture(table, frame, radius_px)
+    table["flux_auto"], table["flux_auto_err"] = kron_fluxes(
+        frame.image, frame.variance, sources, table["x"], table["y"]
+    )
     half_light_px = half_light_radii(frame.image, table["x"], table["y"], fwhm_px=profile.fwhm_px)
     order = np.lexsort((table["x"], table["y"], -table["flux_aper"]))
     table, half_light_px = table[order], half_light_px[order]
-    neighbour_px = _neighbours(table, profile.fwhm_px, options)
+    neighbour_px = _neighbours(table, profile.fwhm_px, options, options.isolation_flux_ratio)
     locus = _locus(table, half_light_px, neighbour_px, profile.fwhm_px, options)
     table["star"] = select_stars(table, half_light_px, neighbour_px, locus, fwhm_px=profile.fwhm_px, options=options)
     table["fwhm_px"] = half_light_px * _width_per_half_light(profile.fwhm_px, locus[0])
     stars = table["star"]
-    correction = aperture_correction(frame.image, frame.variance, table[stars], neighbour_px[stars], profile, options)
+    any_neighbour_px = _neighbours(table, profile.fwhm_px, options, _GROWTH_FLUX_RATIO)
+    correction = aperture_correction(
+        frame.image, frame.variance, table[stars], any_neighbour_px[stars], profile, options
+    )
     table["flux_aper"] *= correction
     table["flux_aper_err"] *= correction
     return Measured(table, found_fwhm_px if stars.any() else float("nan"), correction, radius_px)
@@ -128,51 +117,64 @@ def _touches(mask, plane, table, radius_px):
     return np.asarray(count) > 0
 
 
-def _add_fluxes(table, frame, sources, radius_px):
-    """Fill in fluxes (not yet corrected to total), errors and signal-to-noise ratios."""
+def _add_aperture(table, frame, radius_px):
+    """Fill in aperture fluxes (not yet corrected to total), errors and signal-to-noise ratios."""
     if table.size == 0:
         return
-    x, y = table["x"].copy(), table["y"].copy()
-    flux, error, flag = aperture_fluxes(frame.image, frame.variance, x, y, radius_px)
+    flux, error, flag = aperture_fluxes(frame.image, frame.variance, table["x"], table["y"], radius_px)
     table["flux_aper"], table["flux_aper_err"] = flux, error
-    table["flux_auto"], table["flux_auto_err"] = kron_fluxes(frame.image, frame.variance, sources, x, y)
     with np.errstate(divide="ignore", invalid="ignore"):
         table["snr"] = np.where(error > 0, flux / error, 0.0)
     table["flags"][(flag & sep.APER_TRUNC) != 0] |= SourceFlag.EDGE
     table["flags"][~(flux > 0)] |= SourceFlag.FLUX
 
 
-def _star_profile(frame, table, options, fwhm_px):
-    """Return the profile of the point-like sources that the first look at the frame shows, or None."""
-    x, y = table["x"].copy(), table["y"].copy()
-    if x.size == 0:
-        return None
-    flux, error, _ = aperture_fluxes(frame.image, frame.variance, x, y, fwhm_px)
-    table = table.copy()
-    table["flux_aper"], table["snr"] = flux, flux / np.maximum(error, 1e-30)
-    half_light_px = half_light_radii(frame.image, x, y, fwhm_px=fwhm_px)
-    neighbour_px = _neighbours(table, fwhm_px, options)
+def _star_profile(frame, sources, options, fwhm_px):
+    """Return the profile of the point-like sources among the brightest, or None; from the guess in two rounds."""
+    profile = None
+    brightest = np.argsort(-sources["flux"], kind="stable")[:_PROFILE_SOURCES]
+    for _ in range(2):
+        width_px = profile.fwhm_px if profile else fwhm_px
+        x, y = _bright_stars(frame, sources, brightest, options, width_px)
+        profile = fit_profile(frame.image, x, y, fwhm_px=width_px) or profile
+    return profile
+
+
+def _bright_stars(frame, sources, brightest, options, fwhm_px):
+    """Return the centres of stars among the given sources, brightest first."""
+    table = _centroids_and_flags(frame, sources[brightest], fwhm_px)
+    _add_aperture(table, frame, fwhm_px)
+    half_light_px = half_light_radii(frame.image, table["x"], table["y"], fwhm_px=fwhm_px)
+    neighbour_px = nearest_that_matters_px(
+        sources["x"],
+        sources["y"],
+        sources["flux"],
+        reach_px=options.isolation_fwhm * fwhm_px,
+        flux_ratio=options.isolation_flux_ratio,
+    )[brightest]
     locus = _locus(table, half_light_px, neighbour_px, fwhm_px, options)
-    stars = select_stars(table, half_light_px, neighbour_px, locus, fwhm_px=fwhm_px, options=options)
-    chosen = np.flatnonzero(stars)[np.argsort(-flux[stars], kind="stable")]
-    return fit_profile(frame.image, x[chosen], y[chosen], fwhm_px=fwhm_px)
+    stars = table[select_stars(table, half_light_px, neighbour_px, locus, fwhm_px=fwhm_px, options=options)]
+    stars = stars[np.argsort(-stars["flux_aper"], kind="stable")]
+    return stars["x"], stars["y"]
 
 
-def _neighbours(table, fwhm_px, options):
+def _neighbours(table, fwhm_px, options, flux_ratio):
     return nearest_that_matters_px(
         table["x"],
         table["y"],
         table["flux_aper"],
         reach_px=(options.aperture_total_fwhm + 2) * fwhm_px,
-        flux_ratio=options.isolation_flux_ratio,
+        flux_ratio=flux_ratio,
     )
 
 
 def _locus(table, half_light_px, neighbour_px, fwhm_px, options):
-    """Return the stars' locus from bright, clean sources; isolated ones if there are enough of them."""
+    """Return the stars' locus from the brightest clean sources; isolated ones if there are enough of them."""
     clean = ((table["flags"] & UNFIT) == 0) & (table["snr"] >= options.star_snr_min) & (half_light_px > 0)
     isolated = clean & (neighbour_px > options.isolation_fwhm * fwhm_px)
-    return half_light_locus(half_light_px[isolated if isolated.sum() >= 10 else clean])
+    chosen = np.flatnonzero(isolated if isolated.sum() >= 10 else clean)
+    brightest = chosen[np.argsort(-table["snr"][chosen], kind="stable")][:_LOCUS_SOURCES]
+    return half_light_locus(half_light_px[brightest])
 
 
 def _width_per_half_light(fwhm_px, locus_px):

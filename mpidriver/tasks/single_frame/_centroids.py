@@ -31,7 +31,7 @@ def windowed_centroids(image, variance, x, y, *, fwhm_px):
     if x.size == 0:
         return x, y, x, y, np.zeros(0, dtype=bool)
     sigma = fwhm_px / FWHM_PER_SIGMA
-    x_win, y_win, _ = sep.winpos(image, x, y, np.full(x.size, sigma))
+    x_win, y_win, _ = sep.winpos(image, x, y, np.full(x.size, sigma), subpix=1)
     failed = ~(np.hypot(x_win - x, y_win - y) < 0.5 * fwhm_px)
     x_new, y_new = np.where(failed, x, x_win), np.where(failed, y, y_win)
     errors = [

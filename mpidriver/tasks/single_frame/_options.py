@@ -20,13 +20,18 @@ class SingleFrameOptions:
     background_mesh_px: int = option(128, "Side of the meshes of the sky background.", unit="px", minimum=8)
     background_filter: int = option(3, "Side of the median filter over the meshes.", unit="meshes", minimum=1)
     detection_sigma: float = option(5.0, "Peak of a source in the smoothed image.", unit="sigma", minimum=1.0)
+    detection_filter: str = option(
+        "auto",
+        "Smoothing before detection: a Gaussian, or a Mexican hat that parts crowded stars; auto looks at the frame.",
+        choices=("auto", "gaussian", "mexican_hat"),
+    )
     detection_min_px: int = option(3, "Fewest connected pixels above the threshold.", unit="px", minimum=1)
     deblend_levels: int = option(32, "Number of thresholds of the deblending.", minimum=1)
     deblend_contrast: float = option(0.005, "Smallest share of its parent's flux for a deblended child.", minimum=0.0)
     aperture_radius_fwhm: float = option(1.0, "Radius of the measuring aperture.", unit="FWHM", minimum=0.3)
     aperture_total_fwhm: float = option(4.0, "Radius the aperture correction reaches to.", unit="FWHM", minimum=1.0)
     star_snr_min: float = option(20.0, "Smallest signal-to-noise ratio of a star for the solutions.", minimum=3.0)
-    isolation_fwhm: float = option(3.0, "A star is isolated if nothing that matters is closer.", unit="FWHM")
+    isolation_fwhm: float = option(2.0, "A star is isolated if nothing that matters is closer.", unit="FWHM")
     isolation_flux_ratio: float = option(0.05, "A neighbour matters above this share of the star's flux.", minimum=0.0)
     refine_wcs: bool = option(True, "Refine the WCS against the reference catalogue, when there is one.")
     search_radius_arcsec: float = option(10.0, "Largest pointing error searched.", unit="arcsec", minimum=0.1)

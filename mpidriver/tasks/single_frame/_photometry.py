@@ -13,6 +13,7 @@ _KRON_SCALE_MIN = 3.5
 _KRON_REACH = 6.0
 #: Isophotes of a few pixels understate the axes.
 _AXIS_MIN_PX = 0.35
+_HALF_LIGHT_REACH_FWHM = 1.5
 #: The curve of growth is followed in steps of this many FWHM; a step needs so many stars of such a signal.
 _GROWTH_STEP_FWHM = 0.5
 _GROWTH_STARS_MIN = 5
@@ -29,8 +30,8 @@ def aperture_fluxes(image, variance, x, y, radius_px):
 
 
 def half_light_radii(image, x, y, *, fwhm_px):
-    """Return the radius of half the light within 2.5 FWHM, px, shape (n,)."""
-    radius, _ = sep.flux_radius(image, x, y, np.full(x.size, 2.5 * fwhm_px), 0.5, subpix=5)
+    """Return the radius of half the light within 1.5 FWHM, px, shape (n,); the reach is short for crowded fields."""
+    radius, _ = sep.flux_radius(image, x, y, np.full(x.size, _HALF_LIGHT_REACH_FWHM * fwhm_px), 0.5, subpix=2)
     return np.asarray(radius)
 
 

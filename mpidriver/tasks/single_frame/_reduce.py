@@ -4,18 +4,28 @@ import numpy as np
 
 from mpidriver.tasks.image import MaskedImage, MaskPlane
 from mpidriver.tasks.single_frame._astrometry import match_catalogue, sky_corners
-from mpidriver.tasks.single_frame._background import add_missing_sky_noise, mode_sky, source_free_sky
+from mpidriver.tasks.single_frame._background import add_missing_sky_noise, mode_sky, pixel_noise, source_free_sky
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels, require_signal
-from mpidriver.tasks.single_frame._catalogue import DEFAULT_FWHM_PX, measure_sources, seeing_guess
+from mpidriver.tasks.single_frame._catalogue import measure_sources
 from mpidriver.tasks.single_frame._cosmic_rays import remove_cosmic_rays
-from mpidriver.tasks.single_frame._detection import detect, flag_detected, source_pixels
+from mpidriver.tasks.single_frame._detection import (
+    detect,
+    flag_detected,
+    gaussian_kernel,
+    mexican_hat_kernel,
+    source_pixels,
+)
 from mpidriver.tasks.single_frame._options import SingleFrameOptions
+from mpidriver.tasks.single_frame._psf import DEFAULT_FWHM_PX, seeing_guess
 from mpidriver.tasks.single_frame._quality import frame_quality
 from mpidriver.tasks.single_frame._records import Calibrations, ReducedFrame
 from mpidriver.tasks.single_frame._signature import remove_signature
 from mpidriver.tasks.single_frame._zero_point import fit_zero_point, header_zero_point
 
 __all__ = ["clean_frame", "reduce_frame", "subtract_sky"]
+
+#: Share of the frame that detected sources cover when it is crowded.
+_CROWDED = 0.15
 
 
 def reduce_frame(raw, *, calibrations=None, reference=None, options=None):
@@ -105,12 +115,30 @@ def subtract_sky(frame, options):
     image, variance = np.nan_to_num(frame.image), _finite_variance(frame.variance)
     sky = mode_sky(frame, options)
     above = _above_sky(image, sky, no_data)
-    first, segmentation = detect(above, sky.rms, no_data, options, fwhm_px=DEFAULT_FWHM_PX)
-    fwhm_px = seeing_guess(above, first)
-    sky = source_free_sky(frame, source_pixels(segmentation, int(np.ceil(2 * fwhm_px))), options)
+    first, segmentation = detect(above, sky.rms, no_data, options, kernel=gaussian_kernel(DEFAULT_FWHM_PX))
+    fwhm_px = seeing_guess(above, first, frame.mask)
+    covered = source_pixels(segmentation, int(np.ceil(2 * fwhm_px)))
+    sky = source_free_sky(frame, covered, options)
     above = _above_sky(image, sky, no_data)
-    sources, segmentation = detect(above, sky.rms, no_data, options, fwhm_px=fwhm_px)
+    if is_crowded(segmentation, options):
+        rms, kernel = crowded_noise(frame, sky), mexican_hat_kernel(fwhm_px)
+    else:
+        rms, kernel = sky.rms, gaussian_kernel(fwhm_px)
+    sources, segmentation = detect(above, rms, no_data, options, kernel=kernel)
     return MaskedImage(above, variance, flag_detected(frame.mask, segmentation)), sky, sources, fwhm_px
+
+
+def is_crowded(segmentation, options):
+    """Tell whether a Mexican hat is to part the sources: as the options say, or if they cover much of the frame."""
+    if options.detection_filter == "auto":
+        return np.count_nonzero(segmentation) > _CROWDED * segmentation.size
+    return options.detection_filter == "mexican_hat"
+
+
+def crowded_noise(frame, sky):
+    """Return the noise from pixel to pixel, without the confusion of faint stars that a Mexican hat does not see."""
+    noise = pixel_noise(np.nan_to_num(frame.image), frame.mask == 0)
+    return np.full_like(sky.rms, noise) if 0 < noise < sky.rms_e else sky.rms
 
 
 def _above_sky(image, sky, no_data):

@@ -9,7 +9,9 @@ __all__ = ["UNFIT", "nearest_that_matters_px", "select_stars"]
 
 #: A source with one of these is no star for a solution.
 UNFIT = SourceFlag.EDGE | SourceFlag.SATURATED | SourceFlag.INTERPOLATED | SourceFlag.CENTROID | SourceFlag.FLUX
-_ELLIPTICITY_MAX = 0.3
+#: Stars are this much more elongated than the typical one at most.
+_ELLIPTICITY_SPREAD = 0.2
+_TYPICAL_SOURCES = 200
 
 
 def nearest_that_matters_px(x, y, flux, *, reach_px, flux_ratio):
@@ -40,6 +42,8 @@ def nearest_that_matters_px(x, y, flux, *, reach_px, flux_ratio):
 def select_stars(catalogue, half_light_px, neighbour_px, locus, *, fwhm_px, options):
     """Tell which sources are isolated, unsaturated, point-like and bright enough.
 
+    A point is as round as the frame's stars are: guiding errors elongate them all.
+
     Parameters
     ----------
     catalogue : ndarray of `SOURCE_DTYPE`
@@ -54,10 +58,12 @@ def select_stars(catalogue, half_light_px, neighbour_px, locus, *, fwhm_px, opti
     ndarray of bool, shape (n,)
     """
     centre, half_width = locus
-    return (
+    candidates = (
         ((catalogue["flags"] & UNFIT) == 0)
         & (catalogue["snr"] >= options.star_snr_min)
         & (np.abs(half_light_px - centre) <= half_width)
-        & (catalogue["ellipticity"] <= _ELLIPTICITY_MAX)
-        & (neighbour_px > options.isolation_fwhm * fwhm_px)
     )
+    brightest = np.argsort(np.where(candidates, -catalogue["snr"], np.inf), kind="stable")[:_TYPICAL_SOURCES]
+    typical = np.median(catalogue["ellipticity"][brightest][candidates[brightest]]) if candidates.any() else 0.0
+    isolated = neighbour_px > options.isolation_fwhm * fwhm_px
+    return candidates & isolated & (catalogue["ellipticity"] <= typical + _ELLIPTICITY_SPREAD)
