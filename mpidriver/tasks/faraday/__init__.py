@@ -24,13 +24,26 @@ import importlib
 from mpidriver.tasks.faraday._options import FaradayOptions
 
 _HOMES = {
+    "DETECTION_DTYPE": "_detect",
+    "MEASUREMENT_DTYPE": "_catalogue",
+    "MEASUREMENT_UNITS": "_catalogue",
+    "Peaks": "_peaks",
+    "RM_TABLE_DTYPE": "_catalogue",
+    "RM_TABLE_UNITS": "_catalogue",
+    "channel_noise": "_detect",
     "cube_lambda0": "_synthesis",
+    "detect_sources": "_detect",
     "double_phi_grid": "_grids",
+    "extract_spectra": "_detect",
+    "find_peaks": "_peaks",
     "lambda_sq": "_grids",
     "max_scale": "_grids",
+    "mean_image": "_detect",
+    "measure_faraday": "_measure",
     "phi_grid": "_grids",
     "reference_lambda_sq": "_grids",
     "rm_synthesis": "_synthesis",
+    "rm_table": "_catalogue",
     "rmtf": "_synthesis",
     "rmtf_fwhm": "_grids",
 }
