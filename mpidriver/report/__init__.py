@@ -1,38 +1,118 @@
 """What people look at: the progress bar, the closing table, the status table and the pictures.
 
-Names are loaded when first used, so that a run without pictures never imports matplotlib.
+Names are loaded when first used, so that a run without pictures never imports matplotlib. Each picture is a function
+of arrays that writes one PNG; `draw_all` finds the products of a repository and draws them all.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mpidriver.report._astrometry import draw_astrometry
+    from mpidriver.report._catalogue import draw_catalogue
+    from mpidriver.report._colour import draw_colour_coadd, lupton_rgb
+    from mpidriver.report._coverage import draw_coverage, point_source_depth_mag
+    from mpidriver.report._faraday_maps import draw_faraday_maps
+    from mpidriver.report._faraday_spectra import FaradaySpectrum, draw_faraday_spectra
+    from mpidriver.report._focal_plane import FramePoint, draw_focal_plane
+    from mpidriver.report._pictures import PictureJob, draw_all, picture_jobs
     from mpidriver.report._progress import Progress
+    from mpidriver.report._repeatability import MATCH_DTYPE, FrameStars, match_stars, robust_rms, scatter_of_stars
     from mpidriver.report._summary import FailedQuantum, RunSummary, StageSummary
-    from mpidriver.report._tables import closing_table, print_summary, status_table
+    from mpidriver.report._tables import Page, closing_table, print_summary, status_table
+    from mpidriver.report._timeline import TimedQuantum, draw_timeline
 
 _HOMES = {
-    "FailedQuantum": "_summary",
-    "Progress": "_progress",
-    "RunSummary": "_summary",
-    "StageSummary": "_summary",
-    "closing_table": "_tables",
-    "print_summary": "_tables",
-    "status_table": "_tables",
+    "_astrometry": ("draw_astrometry",),
+    "_catalogue": ("draw_catalogue",),
+    "_colour": (
+        "draw_colour_coadd",
+        "lupton_rgb",
+    ),
+    "_coverage": (
+        "draw_coverage",
+        "point_source_depth_mag",
+    ),
+    "_faraday_maps": ("draw_faraday_maps",),
+    "_faraday_spectra": (
+        "FaradaySpectrum",
+        "draw_faraday_spectra",
+    ),
+    "_focal_plane": (
+        "FramePoint",
+        "draw_focal_plane",
+    ),
+    "_pictures": (
+        "PictureJob",
+        "draw_all",
+        "picture_jobs",
+    ),
+    "_progress": ("Progress",),
+    "_repeatability": (
+        "MATCH_DTYPE",
+        "FrameStars",
+        "match_stars",
+        "robust_rms",
+        "scatter_of_stars",
+    ),
+    "_summary": (
+        "FailedQuantum",
+        "RunSummary",
+        "StageSummary",
+    ),
+    "_tables": (
+        "Page",
+        "closing_table",
+        "print_summary",
+        "status_table",
+    ),
+    "_timeline": (
+        "TimedQuantum",
+        "draw_timeline",
+    ),
 }
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "MATCH_DTYPE",
     "FailedQuantum",
+    "FaradaySpectrum",
+    "FramePoint",
+    "FrameStars",
+    "Page",
+    "PictureJob",
     "Progress",
     "RunSummary",
     "StageSummary",
+    "TimedQuantum",
     "closing_table",
+    "draw_all",
+    "draw_astrometry",
+    "draw_catalogue",
+    "draw_colour_coadd",
+    "draw_coverage",
+    "draw_faraday_maps",
+    "draw_faraday_spectra",
+    "draw_focal_plane",
+    "draw_timeline",
+    "lupton_rgb",
+    "match_stars",
+    "picture_jobs",
+    "point_source_depth_mag",
     "print_summary",
+    "robust_rms",
+    "scatter_of_stars",
     "status_table",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"mpidriver.report.{_HOMES[name]}"), name)
-    raise AttributeError(f"module 'mpidriver.report' has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'mpidriver.report' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mpidriver.report.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,7 +12,7 @@ __all__ = ["FaradaySpectrum", "draw_faraday_spectra"]
 #: Sources that find room below each other.
 MOST_SPECTRA = 6
 LIGHT_SPEED_M_S = 299_792_458.0
-BLUE, ORANGE, GREEN = CATEGORY_COLOURS[0], CATEGORY_COLOURS[5], CATEGORY_COLOURS[2]
+BLUE, ORANGE = CATEGORY_COLOURS[0], CATEGORY_COLOURS[5]
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,6 @@ class FaradaySpectrum:
     """Rotation measure; the depth of the highest value if NaN."""
     rm_err_radm2: float = np.nan
     """Its standard error."""
-    true_rm_radm2: float = np.nan
-    """The rotation measure that a simulation put in."""
 
 
 def draw_faraday_spectra(path, spectra: Sequence[FaradaySpectrum], *, unit="Jy/beam", title=""):
@@ -111,8 +109,6 @@ def _dispersion(axes, spectrum, factor, label):
     if spectrum.clean is not None:
         axes.plot(phi, factor * np.abs(spectrum.clean), color=ORANGE, lw=1.3, label="cleaned")
     axes.axvline(rm, color=INK, lw=0.8, ls="--")
-    if np.isfinite(spectrum.true_rm_radm2):
-        axes.axvline(spectrum.true_rm_radm2, color=GREEN, lw=1.0, ls=":", label="true RM")
     axes.set_xlim(phi.min(), phi.max() if phi.max() > phi.min() else phi.min() + 1.0)
     axes.set_ylim(0.0, 1.25 * factor * max(height, float(np.nanmax(np.abs(spectrum.fdf)))) or 1.0)
     axes.legend(loc="upper right", ncols=2)

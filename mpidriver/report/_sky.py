@@ -146,7 +146,7 @@ def add_compass(axes, wcs, shape, *, colour="white"):
 def _north_and_east(wcs, pixel):
     """Return the unit vectors to north and east in pixels, shape (2, 2)."""
     ra, dec = wcs.wcs_pix2world([pixel], 0)[0]
-    step = 1e-3 if dec < 89.9 else -1e-3
+    step = 1e-6 if dec < 89.9 else -1e-6
     ends = wcs.wcs_world2pix([[ra, dec + step], [ra + step / max(np.cos(np.radians(dec)), 1e-6), dec]], 0)
     vectors = (ends - pixel) * np.sign(step)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

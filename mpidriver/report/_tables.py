@@ -10,11 +10,13 @@ from mpidriver.report._summary import FailedQuantum, RunSummary, StageSummary
 from mpidriver.report._words import duration, plural
 
 if TYPE_CHECKING:
-    from rich.console import Console, Group, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["closing_table", "print_summary", "status_table"]
+    from mpidriver.store import QuantumRecord
+
+__all__ = ["Page", "closing_table", "print_summary", "status_table"]
 
 #: More failures than this are grouped by what they say.
 MANY_FAILURES = 10
@@ -30,6 +32,25 @@ STYLES = {
     "ready": "dim",
     "running": "cyan",
 }
+
+
+class Page:
+    """Renderables below each other for a rich console; `print` and `str` give plain text of unbroken lines."""
+
+    def __init__(self, *parts: RenderableType) -> None:
+        self.parts = parts
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.parts
+
+    def __str__(self) -> str:
+        from io import StringIO
+
+        from rich.console import Console
+
+        console = Console(file=StringIO(), width=120, color_system=None)
+        console.print(self, soft_wrap=True)
+        return str(console.file.getvalue()).rstrip("\n")
 
 
 def print_summary(summary: RunSummary, console: Console | None = None) -> None:
@@ -49,7 +70,7 @@ def print_summary(summary: RunSummary, console: Console | None = None) -> None:
     console.print(closing_table(summary), soft_wrap=not console.is_terminal)
 
 
-def closing_table(summary: RunSummary) -> Group:
+def closing_table(summary: RunSummary) -> Page:
     """Return the closing table: stage by state, efficiency, products, notes, then each failure with its cause.
 
     Parameters
@@ -59,9 +80,9 @@ def closing_table(summary: RunSummary) -> Group:
 
     Returns
     -------
-    rich.console.Group
+    Page
+        For `rich.console.Console.print`, or for `print` as plain text.
     """
-    from rich.console import Group
     from rich.text import Text
 
     parts: list[RenderableType] = [_stage_table(summary), _verdict(summary)]
@@ -71,7 +92,7 @@ def closing_table(summary: RunSummary) -> Group:
         parts.append(_bulleted("Notes", summary.notes))
     if summary.failures:
         parts += [Text(), _failure_list(summary.failures)]
-    return Group(*parts)
+    return Page(*parts)
 
 
 def _stage_table(summary: RunSummary) -> Table:
@@ -172,8 +193,11 @@ def _groups(failures: Sequence[FailedQuantum]) -> list[list[FailedQuantum]]:
 
 
 def status_table(
-    counts: Mapping[str, Mapping[str, int]], failures: Sequence[FailedQuantum] = (), *, running: Iterable[str] = ()
-) -> Group:
+    counts: Mapping[str, Mapping[str, int]],
+    failures: Iterable[FailedQuantum | QuantumRecord] = (),
+    *,
+    running: Iterable[str] = (),
+) -> Page:
     """Return what `mpidriver status` prints: stage by state, what runs now, and the failed quanta.
 
     Parameters
@@ -181,19 +205,19 @@ def status_table(
     counts
         Number of quanta by task and status, as the state database counts them.
     failures
-        The failed quanta.
+        The failed quanta, as the state database has them too.
     running
         Keys of the quanta that are running now.
 
     Returns
     -------
-    rich.console.Group
+    Page
+        For `rich.console.Console.print`, or for `print` as plain text.
     """
-    from rich.console import Group
     from rich.text import Text
 
     if not counts:
-        return Group(Text("no quanta are planned yet"))
+        return Page(Text("no quanta are planned yet"))
     states = _states_of(counts)
     table = _table(["stage", *states, "all"], names=counts)
     for stage, by_state in counts.items():
@@ -203,9 +227,16 @@ def status_table(
     running = list(running)
     if running:
         parts.append(_bulleted("Running", running))
-    if failures:
-        parts.append(_failure_list(failures))
-    return Group(*parts)
+    failed = [_failed_quantum(failure) for failure in failures]
+    if failed:
+        parts.append(_failure_list(failed))
+    return Page(*parts)
+
+
+def _failed_quantum(record: FailedQuantum | QuantumRecord) -> FailedQuantum:
+    if isinstance(record, FailedQuantum):
+        return record
+    return FailedQuantum(record.key, record.error or "")
 
 
 def _states_of(counts: Mapping[str, Mapping[str, Any]]) -> list[str]:

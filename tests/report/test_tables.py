@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from mpidriver.report import FailedQuantum, RunSummary, StageSummary, closing_table, print_summary, status_table
+from mpidriver.store import QuantumRecord
 
 
 def printed(renderable, width=100):
@@ -111,3 +112,15 @@ def test_status_before_the_first_run_says_so():
 
 def test_a_failed_quantum_knows_its_stage():
     assert FailedQuantum("warp{tract=3, patch=2,5}", "").stage == "warp"
+
+
+def test_failures_may_come_from_the_state_database():
+    record = QuantumRecord("warp{exposure=7}", "warp", status="failed", error="DataError: empty frame")
+    text = str(status_table({"warp": {"failed": 1}}, [record]))
+    assert "1 failure:\n  warp{exposure=7}\n      DataError: empty frame" in text
+
+
+def test_a_page_prints_as_plain_text_of_unbroken_lines(summary):
+    text = str(closing_table(summary))
+    assert "1 failed, 4 blocked by failures, everything else finished in 2 min 53 s on 4 ranks, 91 % efficient" in text
+    assert "\x1b" not in text

@@ -1,0 +1,122 @@
+"""From products of a repository to what the pictures take."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpidriver.report._figure import sort_bands
+from mpidriver.report._focal_plane import FramePoint
+from mpidriver.report._repeatability import FrameStars
+from mpidriver.sphere import angular_separation_deg, lon_lat, unit_vectors
+from mpidriver.store import read_table, wcs_from_header
+
+if TYPE_CHECKING:
+    from mpidriver.store import Frame, Repository
+
+__all__ = ["catalogue_magnitudes", "frame_points", "frame_stars", "seeing_by_band"]
+
+#: AB magnitude of 1 nJy.
+NANOJANSKY_MAG = 31.4
+
+
+def frame_points(frames: "Iterable[Frame]") -> list[FramePoint]:
+    """Return what the picture of the frames needs, of those whose place is known."""
+    return [_frame_point(frame) for frame in frames if frame.footprint is not None]
+
+
+def _frame_point(frame: "Frame") -> FramePoint:
+    corners = np.asarray(frame.footprint, dtype=float)
+    fwhm = frame.quality.get("fwhm_px", np.nan) * _pixel_scale_arcsec(corners, frame.shape)
+    zero_point = frame.quality.get("zero_point_mag", np.nan)
+    if frame.exptime_s:
+        zero_point -= 2.5 * np.log10(frame.exptime_s)
+    return FramePoint(frame.exposure, frame.detector, frame.band, corners, float(zero_point), float(fwhm))
+
+
+def _pixel_scale_arcsec(corners: np.ndarray, shape: Sequence[int]) -> float:
+    """Return the mean side of a pixel by the outline of a frame and its shape, NaN if the shape is not known."""
+    if len(shape) < 2 or not np.isfinite(corners).all():
+        return float("nan")
+    vectors = unit_vectors(corners[:, 0], corners[:, 1])
+    sides = angular_separation_deg(vectors, np.roll(vectors, -1, axis=0))
+    area_deg2 = 0.25 * (sides[0] + sides[2]) * (sides[1] + sides[3])
+    return 3600.0 * float(np.sqrt(area_deg2 / (shape[-1] * shape[-2])))
+
+
+def seeing_by_band(points: Sequence[FramePoint]) -> dict[str, float]:
+    """Return the median FWHM in arcsec of the frames of each band that has one."""
+    seeing: dict[str, list[float]] = {}
+    for point in points:
+        if np.isfinite(point.fwhm_arcsec):
+            seeing.setdefault(point.band, []).append(point.fwhm_arcsec)
+    return {band: float(np.median(values)) for band, values in seeing.items()}
+
+
+def frame_stars(repo: "Repository", tract: int) -> list[FrameStars]:
+    """Return the clean stars of each frame of a tract with the positions and magnitudes of its mosaic solution."""
+    solutions = read_table(repo.path("mosaic", tract=tract))
+    members = []
+    for row in solutions:
+        path = repo.path("frame_catalogue", exposure=int(row["exposure"]), detector=int(row["detector"]))
+        if path.exists():
+            members.append((int(row["exposure"]), _calibrated(read_table(path), row)))
+    middles = _middles(members)
+    return [FrameStars(band, ra, dec, mag, middles.get(exposure)) for exposure, (band, ra, dec, mag) in members]
+
+
+def _calibrated(sources: np.ndarray, solution: np.void) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    stars = sources[sources["star"] & (sources["flags"] == 0) & (sources["flux_aper"] > 0)]
+    ra, dec = wcs_from_header(_text(solution["wcs"])).all_pix2world(stars["x"], stars["y"], 0)
+    mag = float(solution["zero_point"]) - 2.5 * np.log10(stars["flux_aper"])
+    return _text(solution["band"]), np.asarray(ra), np.asarray(dec), mag
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _middles(members: Sequence[tuple[int, tuple[str, np.ndarray, np.ndarray, np.ndarray]]]) -> dict[int, Any]:
+    """Return the middle of each exposure: of the box of all its stars on the sky."""
+    vectors: dict[int, list[np.ndarray]] = {}
+    for exposure, (_, ra, dec, _) in members:
+        if len(ra):
+            vectors.setdefault(exposure, []).append(unit_vectors(ra, dec))
+    middles = {}
+    for exposure, parts in vectors.items():
+        joined = np.concatenate(parts)
+        ra, dec = lon_lat(0.5 * (joined.min(axis=0) + joined.max(axis=0)))
+        middles[exposure] = (float(ra), float(dec))
+    return middles
+
+
+def catalogue_magnitudes(objects: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the magnitudes of a catalogue by band, from columns of magnitudes or of fluxes in nJy.
+
+    A column is ``mag_<band>`` or ``flux_<band>``, with the kind of the flux between the two if there are several; the
+    kinds that hold an object's whole flux are preferred.
+    """
+    names = objects.dtype.names or ()
+    found: dict[str, tuple[int, str]] = {}
+    for name in names:
+        match = re.fullmatch(
+            r"(?:(?P<before>[a-z0-9]+)_)?(?P<what>mag|flux)_(?:(?P<kind>\w+)_)?(?P<band>[A-Za-z]\w?)", name
+        )
+        if match and objects.dtype[name].kind == "f" and match["band"] not in ("err",):
+            rank = _preference(match["before"] or match["kind"] or "", match["what"])
+            if match["band"] not in found or rank < found[match["band"]][0]:
+                found[match["band"]] = (rank, name)
+    return {band: _magnitude(objects[found[band][1]], found[band][1]) for band in sort_bands(found)}
+
+
+def _preference(kind: str, what: str) -> int:
+    kinds = ("total", "auto", "kron", "", "aper", "psf")
+    return 2 * (kinds.index(kind) if kind in kinds else len(kinds)) + (what == "flux")
+
+
+def _magnitude(values: np.ndarray, name: str) -> np.ndarray:
+    values = np.asarray(values, dtype=float)
+    if "mag" in name:
+        return values
+    return NANOJANSKY_MAG - 2.5 * np.log10(values, out=np.full(values.shape, np.nan), where=values > 0)

@@ -1,0 +1,206 @@
+"""All pictures of a repository: which there are to draw, and the drawing, scattered over a pool's ranks."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mpidriver.report._inventory import stored, stored_by_tract
+from mpidriver.store import Repository, read_table
+
+if TYPE_CHECKING:
+    from mpidriver.pool import Pool
+    from mpidriver.store import QuantumRecord, StateDatabase
+
+__all__ = ["PictureJob", "draw_all", "picture_jobs"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PictureJob:
+    """One picture to draw on any rank."""
+
+    name: str
+    """File name in the reports folder."""
+    draw: Callable[..., None]
+    """Draws it: ``draw(path, repository, **arguments)``."""
+    arguments: dict[str, Any]
+    """What the root knows and the ranks do not; what lies in files is read where the picture is drawn."""
+    root: Path
+    """The repository's folder."""
+
+    def run(self) -> Path:
+        """Draw the picture and return its path."""
+        repo = Repository.open(self.root)
+        path = repo.path("report", name=self.name)
+        self.draw(path, repo, **self.arguments)
+        return path
+
+
+def draw_all(repo: Repository, state: "StateDatabase", *, pool: "Pool | None" = None) -> list[Path]:
+    """Draw every picture for which the repository has the products.
+
+    Parameters
+    ----------
+    repo
+        The repository; the pictures go to its reports folder.
+    state
+        Its state database, read on this rank alone.
+    pool
+        Draws them, a picture an item; drawn one after the other here if None.
+
+    Returns
+    -------
+    list of Path
+        The pictures. One that could not be drawn is missing and named in the log, not raised.
+    """
+    jobs = picture_jobs(repo, state)
+    outcomes = [_attempt(job) for job in jobs] if pool is None else _scatter(pool, jobs)
+    drawn = []
+    for job, (path, error) in zip(jobs, outcomes, strict=True):
+        if path is None:
+            log.warning("%s was not drawn: %s", job.name, error)
+        else:
+            drawn.append(path)
+    return drawn
+
+
+def _scatter(pool: "Pool", jobs: list[PictureJob]) -> list[tuple[Path | None, Any]]:
+    outcomes = pool.map(PictureJob.run, jobs, on_error="return", name="pictures")
+    return [(outcome.value if outcome.error is None else None, outcome.error) for outcome in outcomes]
+
+
+def _attempt(job: PictureJob) -> tuple[Path | None, Any]:
+    try:
+        return job.run(), None
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
+
+
+def picture_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
+    """Return the pictures for which there are products, those that take longest first."""
+    from mpidriver.report._loading import frame_points, seeing_by_band
+
+    points = frame_points(state.frames(kind="image"))
+    seeing = seeing_by_band(points)
+    wanted: list[tuple[str, Callable[..., None], dict[str, Any]]] = []
+    for tract in stored_by_tract(repo, "coadd"):
+        wanted.append((f"coadd-{tract:05d}.png", _draw_coadds, {"tract": tract}))
+        wanted.append((f"coverage-{tract:05d}.png", _draw_coverage, {"tract": tract, "seeing_arcsec": seeing}))
+    for data_id, _ in stored(repo, "mosaic"):
+        wanted.append((f"stars-{data_id['tract']:05d}.png", _draw_stars, data_id))
+    for tract in stored_by_tract(repo, "faraday", name="FDF_maxPI"):
+        wanted.append((f"faraday-{tract:05d}.png", _draw_faraday, {"tract": tract}))
+    if repo.path("rm_survey_catalogue").exists() and stored(repo, "faraday", name="FDF_real_dirty"):
+        wanted.append(("faraday-spectra.png", _draw_spectra, {}))
+    if repo.path("survey_catalogue").exists():
+        wanted.append(("objects.png", _draw_objects, {}))
+    if any(np.isfinite([point.zero_point_mag, point.fwhm_arcsec]).any() for point in points):
+        wanted.append(("frames.png", _draw_frames, {"points": points}))
+    quanta, ranks = _last_run(state)
+    if quanta:
+        wanted.append(("timeline.png", _draw_timeline, {"quanta": quanta, "ranks": ranks}))
+    return [PictureJob(name, draw, arguments, repo.root) for name, draw, arguments in wanted]
+
+
+def _last_run(state: "StateDatabase") -> "tuple[list[QuantumRecord], int | None]":
+    """Return the quanta that ran in the last run that ran any, and its ranks."""
+    ran = [quantum for quantum in state.quanta() if quantum.started is not None and quantum.seconds is not None]
+    for run in reversed(state.runs()):
+        own = [quantum for quantum in ran if quantum.started is not None and quantum.started >= run.started]
+        if own:
+            return own, run.ranks
+    return ran, None
+
+
+def _by_band(repo: Repository, tract: int) -> dict[str, list[Path]]:
+    bands: dict[str, list[Path]] = {}
+    for data_id, path in stored_by_tract(repo, "coadd")[tract]:
+        bands.setdefault(data_id["band"], []).append(path)
+    return bands
+
+
+def _draw_coadds(path: Path, repo: Repository, *, tract: int) -> None:
+    from mpidriver.report._assembly import canvas_of
+    from mpidriver.report._colour import colour_bands, draw_colour_coadd
+
+    paths = _by_band(repo, tract)
+    canvas = canvas_of([patch for band in paths.values() for patch in band])
+    images = {band: canvas.mean(paths[band]) for band in colour_bands(paths)}
+    draw_colour_coadd(path, images, canvas.binned_wcs(), title=f"Coadds of tract {tract}")
+
+
+def _draw_coverage(path: Path, repo: Repository, *, tract: int, seeing_arcsec: dict[str, float]) -> None:
+    from mpidriver.report._assembly import canvas_of
+    from mpidriver.report._coverage import draw_coverage, point_source_depth_mag
+    from mpidriver.report._sky import pixel_scale_arcsec
+
+    paths = _by_band(repo, tract)
+    canvas = canvas_of([patch for band in paths.values() for patch in band], largest_px=500)
+    scale = pixel_scale_arcsec(canvas.wcs)
+    n_image, depth_mag = {}, {}
+    for band, own in paths.items():
+        n_image[band] = canvas.mean(own, hdu="NIMAGE")
+        fwhm_px = seeing_arcsec.get(band, 1.0) / scale
+        depth_mag[band] = point_source_depth_mag(canvas.mean(own, hdu="VARIANCE"), fwhm_px)
+    title = f"Coverage and depth of tract {tract}"
+    draw_coverage(path, n_image, canvas.binned_wcs(), depth_mag=depth_mag, title=title)
+
+
+def _draw_stars(path: Path, repo: Repository, *, tract: int) -> None:
+    from mpidriver.report._astrometry import draw_astrometry
+    from mpidriver.report._loading import frame_stars
+    from mpidriver.report._repeatability import match_stars
+
+    draw_astrometry(path, match_stars(frame_stars(repo, tract)), title=f"Repeatability of stars, tract {tract}")
+
+
+def _draw_faraday(path: Path, repo: Repository, *, tract: int) -> None:
+    from mpidriver.report._assembly import canvas_of
+    from mpidriver.report._faraday_maps import draw_faraday_maps
+
+    peaks = [found for _, found in stored_by_tract(repo, "faraday", name="FDF_maxPI")[tract]]
+    depths = [found for _, found in stored_by_tract(repo, "faraday", name="FDF_peakRM").get(tract, [])]
+    canvas = canvas_of([*peaks, *depths])
+    catalogue = repo.path("rm_catalogue", tract=tract)
+    draw_faraday_maps(
+        path,
+        canvas.pasted(depths),
+        canvas.pasted(peaks),
+        canvas.wcs,
+        sources=read_table(catalogue) if catalogue.exists() else None,
+        title=f"Polarisation of tract {tract}",
+    )
+
+
+def _draw_spectra(path: Path, repo: Repository) -> None:
+    from mpidriver.report._faraday_loading import brightest_spectra
+    from mpidriver.report._faraday_spectra import draw_faraday_spectra
+
+    spectra = brightest_spectra(repo, read_table(repo.path("rm_survey_catalogue")), 4)
+    draw_faraday_spectra(path, spectra, title="Faraday spectra of the sources of highest polarised intensity")
+
+
+def _draw_objects(path: Path, repo: Repository) -> None:
+    from mpidriver.report._catalogue import draw_catalogue
+    from mpidriver.report._loading import catalogue_magnitudes
+
+    objects = read_table(repo.path("survey_catalogue"))
+    title = f"Objects of the survey: {len(objects):,}"
+    draw_catalogue(path, catalogue_magnitudes(objects), title=title)
+
+
+def _draw_frames(path: Path, repo: Repository, *, points: list[Any]) -> None:
+    from mpidriver.report._focal_plane import draw_focal_plane
+
+    draw_focal_plane(path, points, title=f"Frames: {len(points):,}")
+
+
+def _draw_timeline(path: Path, repo: Repository, *, quanta: "list[QuantumRecord]", ranks: int | None) -> None:
+    from mpidriver.report._timeline import draw_timeline
+
+    draw_timeline(path, quanta, ranks=ranks, title="Timeline of the last run")
