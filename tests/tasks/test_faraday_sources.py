@@ -12,8 +12,8 @@ from mpidriver.tasks.faraday import (
     DETECTION_DTYPE,
     MEASUREMENT_DTYPE,
     MEASUREMENT_UNITS,
-    RM_TABLE_DTYPE,
-    RM_TABLE_UNITS,
+    RM_DTYPE,
+    RM_UNITS,
     FaradayOptions,
     channel_noise,
     detect_sources,
@@ -22,6 +22,7 @@ from mpidriver.tasks.faraday import (
     lambda_sq,
     mean_image,
     measure_faraday,
+    measure_patch,
     phi_grid,
     rm_synthesis,
     rm_table,
@@ -268,6 +269,34 @@ def test_noise_and_mean_of_a_cube_ignore_blanks_and_sources():
     assert np.array_equal(image[:10], cube[1, :10])
 
 
+def test_a_patch_gives_positions_and_rotation_measures_of_its_polarised_sources():
+    from astropy.wcs import WCS
+
+    rng = np.random.default_rng(29)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [359.999, -30.0], [40.0, 32.0]
+    wcs.wcs.cdelt = [-4.0 / 3600, 4.0 / 3600]
+    row, col, flux = np.array([10.3, 30.5, 50.0]), np.array([12.6, 60.5, 33.0]), np.array([0.5, 0.3, 0.2])
+    rm, fraction = np.array([-120.0, 0.0, 240.0]), np.array([0.1, 0.0, 0.2])
+    p = thin_spectra(rm, np.array([5.0, 0.0, 60.0]), (fraction * flux)[:, None])
+    cubes = np.array([[beams(row, col, part) for part in values.T] for values in (p.real, p.imag)])
+    stokes_i = beams(row, col, flux) + rng.normal(0, SIGMA, cubes[0].shape)
+    q, u = cubes + rng.normal(0, SIGMA, cubes.shape)
+    variance = np.full(q.shape, (0.5 * SIGMA) ** 2)
+    variance[7] = q[7] = np.nan
+    rows = measure_patch(stokes_i, q, u, variance, FREQ_HZ, np.arange(-600.0, 601.0, 5.0), wcs)
+    assert rows["flux_type"].tolist() == ["Peak", "Peak"]
+    polarised = [0, 2]
+    ra_deg, dec_deg = wcs.all_pix2world(col[polarised], row[polarised], 0)
+    assert np.abs((rows["ra"] - ra_deg + 180) % 360 - 180).max() < 0.3 / 3600
+    assert np.abs(rows["dec"] - dec_deg).max() < 0.3 / 3600
+    assert np.all(np.abs(rows["rm"] - rm[polarised]) < 4 * rows["rm_err"])
+    assert np.allclose(rows["noise_chan"], SIGMA, rtol=0.1)
+    assert np.allclose(rows["fracpol"], fraction[polarised], rtol=0.05)
+    assert np.all(rows["Nchan"] == FREQ_HZ.size - 1)
+    assert len(measure_patch(0 * stokes_i, q, u, variance, FREQ_HZ, np.arange(-600.0, 601.0, 5.0), wcs)) == 0
+
+
 def test_rm_table_has_the_standard_columns_and_blanks():
     p = thin_spectra(np.array([5.0, 6.0]), np.zeros(2), 0.05)
     found = measure_faraday(p.real, p.imag, None, FREQ_HZ, SIGMA, SIGMA)
@@ -284,7 +313,7 @@ def test_rm_table_has_the_standard_columns_and_blanks():
 
 
 def test_every_column_has_a_unit():
-    assert list(RM_TABLE_UNITS) == list(RM_TABLE_DTYPE.names)
+    assert list(RM_UNITS) == list(RM_DTYPE.names)
     assert list(MEASUREMENT_UNITS) == list(MEASUREMENT_DTYPE.names)
 
 
@@ -294,9 +323,9 @@ def test_columns_are_those_of_the_published_standard():
         pytest.skip(f"{standard} is not here; set MPIDRIVER_DATA")
     columns = json.loads(standard.read_text())
     columns.pop("version", None)
-    assert list(RM_TABLE_DTYPE.names)[: len(columns)] == list(columns)
+    assert list(RM_DTYPE.names)[: len(columns)] == list(columns)
     for name, column in columns.items():
-        assert RM_TABLE_DTYPE[name].str[1:].startswith(column["dtype"])
+        assert RM_DTYPE[name].str[1:].startswith(column["dtype"])
 
 
 def test_a_real_meerkat_spectrum():

@@ -15,6 +15,7 @@
     _measure        parameters of sources, with errors
     _detect         sources in a patch and their spectra
     _catalogue      rows of the RM catalogue
+    _patch          from the cubes of a patch to those rows
 
 Angles, signs and units are those of RM-Tools and POSSUM: P = Q + iU, F(φ) = K Σ w P exp(-2iφ(λ² - λ²_0)).
 """
@@ -28,8 +29,8 @@ _HOMES = {
     "MEASUREMENT_DTYPE": "_catalogue",
     "MEASUREMENT_UNITS": "_catalogue",
     "Peaks": "_peaks",
-    "RM_TABLE_DTYPE": "_catalogue",
-    "RM_TABLE_UNITS": "_catalogue",
+    "RM_DTYPE": "_catalogue",
+    "RM_UNITS": "_catalogue",
     "channel_noise": "_detect",
     "cube_lambda0": "_synthesis",
     "detect_sources": "_detect",
@@ -40,6 +41,7 @@ _HOMES = {
     "max_scale": "_grids",
     "mean_image": "_detect",
     "measure_faraday": "_measure",
+    "measure_patch": "_patch",
     "phi_grid": "_grids",
     "reference_lambda_sq": "_grids",
     "rm_synthesis": "_synthesis",

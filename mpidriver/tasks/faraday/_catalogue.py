@@ -8,7 +8,7 @@ import numpy as np
 
 from mpidriver.errors import DataError
 
-__all__ = ["MEASUREMENT_DTYPE", "MEASUREMENT_UNITS", "RM_TABLE_DTYPE", "RM_TABLE_UNITS", "rm_table"]
+__all__ = ["MEASUREMENT_DTYPE", "MEASUREMENT_UNITS", "RM_DTYPE", "RM_UNITS", "rm_table"]
 
 MISSING_COUNT = -2147483648
 
@@ -90,10 +90,10 @@ _NOT_MEASURED = {
     *("epoch", "obs_interval", "leakage", "beamdist", "catalog_name", "dataref", "cat_id", "type", "notes"),
 }
 
-RM_TABLE_DTYPE = np.dtype([(name, kind) for name, kind, _, _ in _STANDARD + _OWN])
-RM_TABLE_UNITS = {name: unit for name, _, unit, _ in _STANDARD + _OWN}
-MEASUREMENT_UNITS = {name: unit for name, unit in RM_TABLE_UNITS.items() if name not in _NOT_MEASURED}
-MEASUREMENT_DTYPE = np.dtype([(name, RM_TABLE_DTYPE[name]) for name in MEASUREMENT_UNITS])
+RM_DTYPE = np.dtype([(name, kind) for name, kind, _, _ in _STANDARD + _OWN])
+RM_UNITS = {name: unit for name, _, unit, _ in _STANDARD + _OWN}
+MEASUREMENT_UNITS = {name: unit for name, unit in RM_UNITS.items() if name not in _NOT_MEASURED}
+MEASUREMENT_DTYPE = np.dtype([(name, RM_DTYPE[name]) for name in MEASUREMENT_UNITS])
 
 _GALACTIC_POLE_DEG = (192.85948, 27.12825)
 _NORTH_CELESTIAL_POLE_LONGITUDE_DEG = 122.93192
@@ -114,9 +114,9 @@ def rm_table(measurements, ra_deg, dec_deg, **columns):
     Returns
     -------
     structured ndarray (source,)
-        Columns `RM_TABLE_DTYPE`, units `RM_TABLE_UNITS`; what is not known has the standard's blank.
+        Columns `RM_DTYPE`, units `RM_UNITS`; what is not known has the standard's blank.
     """
-    table = np.empty(len(measurements), RM_TABLE_DTYPE)
+    table = np.empty(len(measurements), RM_DTYPE)
     for name, _, _, blank in _STANDARD + _OWN:
         table[name] = blank
     for name in measurements.dtype.names:
@@ -124,7 +124,7 @@ def rm_table(measurements, ra_deg, dec_deg, **columns):
     table["ra"], table["dec"] = np.asarray(ra_deg) % 360.0, dec_deg
     table["l"], table["b"] = _galactic(table["ra"], table["dec"])
     for name, values in columns.items():
-        if name not in RM_TABLE_DTYPE.names:
+        if name not in RM_DTYPE.names:
             raise DataError(f"rm_table: {name!r} is not a column of RMTable 1.3 or of ours")
         table[name] = values
     return table
