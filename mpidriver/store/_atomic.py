@@ -27,6 +27,7 @@ _ADVICE = {
     errno.EACCES: "make the directory writable",
     errno.EPERM: "make the directory writable",
     errno.EIO: "check the file system",
+    errno.EEXIST: "remove the file that stands where a directory is needed",
     errno.ENOTDIR: "remove the file that stands where a directory is needed",
 }
 _numbers = itertools.count()

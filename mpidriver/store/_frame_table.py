@@ -202,9 +202,9 @@ def _where(conditions: dict[str, Condition]) -> tuple[str, list[Any]]:
     for column, condition in conditions.items():
         if condition is None:
             continue
-        several = not isinstance(condition, (int, str))
+        several = isinstance(condition, Collection) and not isinstance(condition, str)
         tests.append(f"{column} IN (SELECT value FROM json_each(?))" if several else f"{column} = ?")
-        values.append(json.dumps(list(condition)) if several else condition)  # type: ignore[arg-type]
+        values.append(_json(list(condition)) if isinstance(condition, Collection) and several else condition)
     return (f"WHERE {' AND '.join(tests)}" if tests else ""), values
 
 

@@ -110,7 +110,7 @@ class Sources:
             value = header.get(keyword)
             if value is not None and value.__class__.__name__ != "Undefined":
                 return value
-        raise DataError(f"{self._where(name)}: no keyword {keyword!r} in the header")
+        raise DataError(f"{self._where(name)}: no keyword {keyword!r} in the header; say where it stands")
 
     def _worked_out(self, name: str, value: Any, source: Mapping[str, Any]) -> Any:
         if value is None:

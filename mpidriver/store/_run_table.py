@@ -41,11 +41,12 @@ class RunTable:
 
     def begin(self, command: str, ranks: int, version: str, host: str) -> int:
         """Claim the database; see `StateDatabase.begin_run`."""
-        if not self._lock.acquire():
+        if not self._acquire():
             raise RepositoryError(self._held_by(self._running()))
         try:
             with self._connection.transaction() as sqlite:
                 self._bury_the_dead(sqlite)
+                sqlite.execute("UPDATE quanta SET status = 'ready' WHERE status = 'running'")
                 self.current = self._insert(sqlite, command, ranks, version, host)
         except BaseException:
             self._lock.release()
@@ -76,6 +77,12 @@ class RunTable:
     def all(self) -> list[RunRecord]:
         """Return all runs, the oldest first."""
         return [RunRecord(*row) for row in self._connection.rows(f"SELECT {_COLUMNS} FROM runs ORDER BY run_id")]
+
+    def _acquire(self) -> bool:
+        try:
+            return self._lock.acquire()
+        except OSError as error:
+            raise RepositoryError(f"{self._connection.path.parent}: cannot be locked: {error}") from error
 
     def _insert(self, sqlite: sqlite3.Connection, command: str, ranks: int, version: str, host: str) -> int:
         now = time.time()

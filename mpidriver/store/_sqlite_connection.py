@@ -129,8 +129,8 @@ class Connection:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection inside a transaction that is on disk when the block ends, and undone on an error."""
         with self._lock, self.errors_named():
-            self._sqlite.execute("BEGIN IMMEDIATE")
             try:
+                self._sqlite.execute("BEGIN IMMEDIATE")
                 yield self._sqlite
                 self._sqlite.execute("COMMIT")
             except BaseException:

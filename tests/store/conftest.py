@@ -1,6 +1,7 @@
 """Frames, images and the real data that the tests of the store share."""
 
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,15 @@ def make_frame():
         return Frame(**{**values, **changes})
 
     return make
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file grow beyond 64 kB, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def square(ra, dec, half_deg):

@@ -205,7 +205,7 @@ def test_missing_files_and_hdus_are_named(tmp_path):
 
 
 def test_raw_frames_may_be_compressed(tmp_path):
-    image = np.arange(400, dtype="i2").reshape(20, 20)
+    image = np.arange(90_000, dtype="i4").reshape(300, 300) // 900
     fits.PrimaryHDU(image).writeto(tmp_path / "a.fits.gz")
     fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image, name="SCI")]).writeto(tmp_path / "a.fits.fz")
     np.testing.assert_array_equal(read_raw(tmp_path / "a.fits.gz", 0)[0], image)

@@ -152,3 +152,24 @@ def test_transactions_are_as_safe_as_claimed(path):
     with SqliteState(path) as state:
         assert state._connection.rows("PRAGMA journal_mode") == [("truncate",)]
         assert state._connection.rows("PRAGMA synchronous") == [(2,)]
+
+
+def test_a_full_disk_is_a_clear_error_and_loses_nothing(path, request):
+    with SqliteState(path) as state:
+        state.plan([("a{}", "a", {})])
+        request.getfixturevalue("full_disk")
+        with pytest.raises(RepositoryError, match=r"state\.sqlite: .*(disk|free)"):
+            state.plan((f"b{{{n}}}", "b", {"text": "x" * 100}) for n in range(1000))
+        assert state.counts() == {"a": {"ready": 1}}
+
+
+def test_a_database_that_another_process_holds_is_waited_for_and_then_named(path, monkeypatch):
+    monkeypatch.setattr("mpidriver.store._sqlite_connection.BUSY_SECONDS", 0.05)
+    with SqliteState(path) as state:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(RepositoryError, match="locked; another process held it"):
+            state.plan([("a{}", "a", {})])
+        other.execute("ROLLBACK")
+        other.close()
+        assert state.plan([("a{}", "a", {})]) == 1
