@@ -11,6 +11,7 @@ from mpidriver.tasks.mosaic._least_squares import (
     grouped_rms,
     solve_robustly,
     weighted_rms,
+    worst_outliers,
 )
 from mpidriver.tasks.mosaic._matching import Matches
 from mpidriver.tasks.mosaic._options import MosaicOptions
@@ -23,9 +24,11 @@ __all__ = ["Astrometry", "solve_astrometry"]
 #: A frame has so many stars for each term of its polynomial, or gets a lower degree.
 STARS_A_TERM = 4
 #: A frame lends stars for validation only while so many are left for each term.
-SPARE_STARS_A_TERM = 10
+SPARE_STARS_A_TERM = 6
 #: Expected size of a coefficient that is held at zero, arcsec.
 HELD = 1e-6
+#: Expected size of quadratic and cubic terms in units of that of the linear ones.
+BENDING = 0.1
 #: Seed of the choice of validation stars.
 VALIDATION_SEED = 1
 
@@ -95,7 +98,7 @@ def _astrometry(m: Measurements, fit: Fit, kept_out: np.ndarray, options: Mosaic
         n_stars=int(measured.sum()),
         n_reference=int((measured & fit.tied).sum()),
         rms_mas=weighted_rms(fit.residual, m.sigma, fit.share, fit.used) * 1000.0,
-        validation_rms_mas=_validation_rms(m, fit, kept_out, options.clip_sigma) * 1000.0,
+        validation_rms_mas=_validation_rms(m, fit, kept_out, options) * 1000.0,
         reference_rms_mas=weighted_rms(fit.tie_residual, m.tie_sigma, fit.tie_share, fit.tied & measured) * 1000.0,
     )
 
@@ -158,6 +161,7 @@ def _prior(n_matched: int, options: MosaicOptions) -> np.ndarray:
         degree -= 1
     prior = np.full(_n_columns(options), options.correction_prior_arcsec)
     prior[0] = options.search_radius_arcsec
+    prior[3:] *= BENDING
     prior[_n_terms(degree) :] = HELD
     return prior
 
@@ -172,10 +176,13 @@ def _validation_measurements(m: Measurements, fraction: float) -> np.ndarray:
     return (dispensable & drawn)[m.star]
 
 
-def _validation_rms(m: Measurements, fit: Fit, validation: np.ndarray, clip_sigma: float) -> float:
-    """Return the scatter of the stars that were kept out about their own means."""
-    untied = np.zeros(len(m.tie), dtype=bool)
-    checked = evaluate(m, fit.coefficients, validation, untied)
-    good = validation & (checked.pulls(m) <= clip_sigma * 2)
-    checked = evaluate(m, fit.coefficients, good, untied)
-    return weighted_rms(checked.residual, m.sigma, checked.share, good)
+def _validation_rms(m: Measurements, fit: Fit, kept_out: np.ndarray, options: MosaicOptions) -> float:
+    """Return the scatter of the stars that were kept out about their own means, outliers dropped as in the solution."""
+    used, untied = kept_out, np.zeros(len(m.tie), dtype=bool)
+    for _ in range(options.max_iterations):
+        checked = evaluate(m, fit.coefficients, used, untied)
+        out = worst_outliers(m, checked, options.clip_sigma)[0]
+        if not out.any():
+            break
+        used = used & ~out
+    return weighted_rms(checked.residual, m.sigma, checked.share, checked.used)

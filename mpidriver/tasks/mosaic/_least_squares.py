@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse
 
-__all__ = ["Fit", "Measurements", "evaluate", "grouped_rms", "solve_robustly", "weighted_rms"]
+__all__ = ["Fit", "Measurements", "evaluate", "grouped_rms", "solve_robustly", "weighted_rms", "worst_outliers"]
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,6 @@ class Fit:
     tie_share: np.ndarray
     """The same for the reference value, shape (s,)."""
 
-    def pulls(self, m: Measurements) -> np.ndarray:
-        """Return each measurement's largest residual in units of its expected error; 0 where it cannot tell."""
-        return _pulls(self.residual, m.sigma, self.share, self.used)
-
-    def tie_pulls(self, m: Measurements) -> np.ndarray:
-        """Return the same for the reference values."""
-        return _pulls(self.tie_residual, np.where(self.tied, m.tie_sigma, 1.0), self.tie_share, self.tied)
-
 
 def solve_robustly(m: Measurements, used: np.ndarray, *, clip_sigma: float, max_iterations: int) -> Fit:
     """Solve, drop the worst outlier of each star, and solve again until none is left.
@@ -85,17 +77,28 @@ def solve_robustly(m: Measurements, used: np.ndarray, *, clip_sigma: float, max_
     tied = np.isfinite(m.tie_sigma)
     for _ in range(max_iterations):
         fit = solve(m, used, tied)
-        pulls, tie_pulls = fit.pulls(m), fit.tie_pulls(m)
-        pulls /= clip_sigma * max(_typical(pulls), 1.0)
-        tie_pulls /= clip_sigma * max(_typical(tie_pulls), 1.0)
-        worst = tie_pulls.copy()
-        np.maximum.at(worst, m.star, pulls)
-        out = (pulls > 1.0) & (pulls >= worst[m.star])
-        tie_out = (tie_pulls > 1.0) & (tie_pulls >= worst)
+        out, tie_out = worst_outliers(m, fit, clip_sigma)
         if not out.any() and not tie_out.any():
             break
         used, tied = used & ~out, tied & ~tie_out
     return fit
+
+
+def worst_outliers(m: Measurements, fit: Fit, clip_sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each star the measurement or reference value that is farthest off, if it is too far.
+
+    Returns
+    -------
+    out : ndarray of bool, shape (m,)
+    tie_out : ndarray of bool, shape (s,)
+    """
+    pulls = _pulls(fit.residual, m.sigma, fit.share, fit.used)
+    tie_pulls = _pulls(fit.tie_residual, np.where(fit.tied, m.tie_sigma, 1.0), fit.tie_share, fit.tied)
+    pulls /= clip_sigma * max(_typical(pulls), 1.0)
+    tie_pulls /= clip_sigma * max(_typical(tie_pulls), 1.0)
+    worst = tie_pulls.copy()
+    np.maximum.at(worst, m.star, pulls)
+    return (pulls > 1.0) & (pulls >= worst[m.star]), (tie_pulls > 1.0) & (tie_pulls >= worst)
 
 
 def solve(m: Measurements, used: np.ndarray, tied: np.ndarray) -> Fit:
