@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mpidriver.report._repeatability import MATCH_DTYPE, FrameStars, match_stars, robust_rms, scatter_of_stars
     from mpidriver.report._summary import FailedQuantum, RunSummary, StageSummary
     from mpidriver.report._tables import Page, closing_table, print_summary, status_table
+    from mpidriver.report._terminal import own_terminal
     from mpidriver.report._timeline import TimedQuantum, draw_timeline
 
 _HOMES = {
@@ -66,6 +67,7 @@ _HOMES = {
         "print_summary",
         "status_table",
     ),
+    "_terminal": ("own_terminal",),
     "_timeline": (
         "TimedQuantum",
         "draw_timeline",
@@ -97,6 +99,7 @@ __all__ = [
     "draw_timeline",
     "lupton_rgb",
     "match_stars",
+    "own_terminal",
     "picture_jobs",
     "point_source_depth_mag",
     "print_summary",

@@ -46,6 +46,9 @@ def _residual_map(axes, matches):
     cells = _cell_means(east, north, bright["dra_mas"], bright["ddec_mas"])
     span = max(np.ptp(east), np.ptp(north), 1e-6)
     typical = max(float(np.median(np.hypot(cells[2], cells[3]))), 1e-3)
+    if typical < 0.01 * robust_rms(bright["dra_mas"]):
+        say(axes, "frames without dithers")  # a star always falls on the same place: its mean residual is 0
+        return
     key = float(f"{2.0 * typical:.1g}")
     arrows = axes.quiver(
         *cells, color=CATEGORY_COLOURS[0], angles="xy", scale_units="xy", scale=key / (0.09 * span), width=0.004

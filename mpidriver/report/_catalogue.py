@@ -47,7 +47,7 @@ def draw_catalogue(
         panels.append(lambda axes: _colour_colour(axes, magnitudes, triple, star))
     if fwhm_arcsec is not None and bands:
         panels.append(lambda axes: _size_magnitude(axes, magnitudes, triple[1], np.asarray(fwhm_arcsec), star))
-    across = 2 if len(panels) > 1 else 1
+    across = 2 if len(panels) == 4 else len(panels)
     down = -(-len(panels) // across)
     with picture(path, title, width_in=5.2 * across + 0.3, height_in=4.0 * down + 0.5) as figure:
         for i, draw in enumerate(panels):

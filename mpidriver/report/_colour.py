@@ -89,14 +89,17 @@ def lupton_rgb(*layers, softening=8.0):
     Returns
     -------
     ndarray of float32, shape (row, col, 3)
-        0 to 1; black where no layer is finite.
+        0 to 1; black where no layer is finite; a layer that alone is not finite takes the mean of the others.
     """
     layers = [_without_sky(layer) for layer in layers]
-    valid = np.any([np.isfinite(layer) for layer in layers], axis=0)
-    layers = [np.where(np.isfinite(layer), layer, 0.0) for layer in layers]
     if len(layers) == 2:
         layers.insert(1, 0.5 * (layers[0] + layers[1]))
-    rgb = np.stack(_balanced(layers, valid) if len(layers) == 3 else layers * 3, axis=-1)
+    known = np.array([np.isfinite(layer) for layer in layers])
+    valid = known.any(axis=0)
+    balanced = _balanced([np.where(own, layer, 0.0) for own, layer in zip(known, layers, strict=True)], valid)
+    grey = np.sum(balanced, axis=0) / np.maximum(known.sum(axis=0), 1)
+    filled = [np.where(own, layer, grey) for own, layer in zip(known, balanced, strict=True)]
+    rgb = np.stack(filled if len(filled) == 3 else filled * 3, axis=-1)
     intensity = rgb.mean(axis=-1)
     noise = _noise(intensity[valid])
     rgb = _grey_noise(rgb, intensity, noise) + BLACK * noise
@@ -114,9 +117,9 @@ def _grey_noise(rgb, intensity, noise):
 
 
 def _brightness(intensity, noise, softening, valid):
-    """Return the factor that maps each pixel's intensity to 0..1, the brightest thousandth being white."""
+    """Return the factor that maps each pixel's intensity to 0..1, all but the brightest pixels below white."""
     lifted = np.maximum(intensity, 1e-3 * noise)
-    white = np.percentile(lifted[valid], 99.8) if valid.any() else noise
+    white = np.percentile(lifted[valid], 99.95) if valid.any() else noise
     white = max(float(white), 30.0 * noise)
     scale = softening / (10.0 * noise)
     return np.where(intensity > 0, np.arcsinh(scale * lifted) / np.arcsinh(scale * white) / lifted, 0.0)
@@ -138,6 +141,8 @@ def _noise(values):
 
 def _balanced(layers, valid):
     """Scale red and blue so that the pixels well above the noise have the mean colour of green."""
+    if len(layers) != 3:
+        return layers
     mean = np.mean(layers, axis=0)
     bright = valid & (mean > 8.0 * _noise(mean[valid]))
     sums = [max(float(layer[bright].sum()), 0.0) for layer in layers]

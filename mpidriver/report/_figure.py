@@ -118,7 +118,7 @@ def finite_limits(values, low_percent=1.0, high_percent=99.0, *, symmetric=False
     if symmetric:
         high = max(abs(low), abs(high))
         low = -high
-    if not high > low:
+    if not high - low > 1e-6 * max(abs(low), abs(high)):
         spread = 0.5 * abs(high) if high else 1.0
         low, high = low - spread, high + spread
     return low, high

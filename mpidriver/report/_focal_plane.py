@@ -152,4 +152,7 @@ def _by_exposure(axes, frames, values, label):
     if not np.isfinite(values).any():
         say(axes)
         return
+    low, high = finite_limits(values, 0.0, 100.0)
+    axes.set_ylim(low - 0.08 * (high - low), high + 0.3 * (high - low))
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.legend(ncols=len(colours), loc="upper right", title="band", handletextpad=0.1)

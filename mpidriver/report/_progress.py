@@ -13,6 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, TextIO
 
+from mpidriver.report._terminal import terminal_columns
 from mpidriver.report._words import duration
 
 __all__ = ["Progress"]
@@ -153,7 +154,8 @@ class Progress:
             self.tick()
 
     def _open(self) -> None:
-        if not self._stream.isatty():
+        columns = terminal_columns(self._stream)
+        if not columns:
             return
         from rich.console import Console
         from rich.live import Live
@@ -167,7 +169,7 @@ class Progress:
         # Redirecting would replace sys.stdout for the whole process, under pdb's feet.
         self._live = Live(
             get_renderable=self._bar,
-            console=BrokenPipeIsAnError(file=self._stream),
+            console=BrokenPipeIsAnError(file=self._stream, force_terminal=True, width=columns),
             auto_refresh=False,
             redirect_stdout=False,
             redirect_stderr=False,

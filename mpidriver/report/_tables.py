@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.report._summary import FailedQuantum, RunSummary, StageSummary
+from mpidriver.report._terminal import terminal_columns
 from mpidriver.report._words import duration, plural
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ __all__ = ["Page", "closing_table", "print_summary", "status_table"]
 MANY_FAILURES = 10
 #: Keys that a group of failures names.
 NAMED_PER_GROUP = 3
+
+#: Columns of a table where there is no terminal.
+LOG_COLUMNS = 120
 
 #: Styles of the states' counts.
 STYLES = {
@@ -48,7 +53,7 @@ class Page:
 
         from rich.console import Console
 
-        console = Console(file=StringIO(), width=120, color_system=None)
+        console = Console(file=StringIO(), width=LOG_COLUMNS, color_system=None)
         console.print(self, soft_wrap=True)
         return str(console.file.getvalue()).rstrip("\n")
 
@@ -66,7 +71,9 @@ def print_summary(summary: RunSummary, console: Console | None = None) -> None:
     """
     from rich.console import Console
 
-    console = console or Console()
+    if console is None:
+        columns = terminal_columns(sys.stdout)
+        console = Console(force_terminal=bool(columns), width=columns or LOG_COLUMNS)
     console.print(closing_table(summary), soft_wrap=not console.is_terminal)
 
 

@@ -73,6 +73,7 @@ def test_pixels_without_data_are_black_and_the_sky_is_dark_grey(rng):
     assert rgb[20, 20].min() > 0.8
     sky = rgb[6:18]
     assert 0.05 < sky.mean() < 0.3
+    np.testing.assert_allclose(rgb[30, :, 0], rgb[30, :, 1:].mean(axis=-1), atol=1e-6)
     assert np.abs(sky - sky.mean(axis=-1, keepdims=True)).mean() < 0.3 * sky.std()
 
 

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from mpidriver.report import Progress
+from mpidriver.report import Progress, own_terminal
 
 
 class Terminal(io.StringIO):
@@ -19,6 +19,11 @@ class Clock:
 
     def __call__(self):
         return self.now_s
+
+
+@pytest.fixture(autouse=True)
+def nobody_said_where_we_are(monkeypatch):
+    monkeypatch.delenv("MPIDRIVER_TERMINAL", raising=False)
 
 
 @pytest.fixture
@@ -100,6 +105,23 @@ def test_a_terminal_gets_a_bar_with_stages_and_rate(clock):
     assert "1 failed" in shown
     assert "coadd 0 (+1 failed)" in shown
     assert "left" in shown
+
+
+def test_the_launcher_tells_ranks_of_the_terminal_they_cannot_see(clock, monkeypatch):
+    pipe = io.StringIO()
+    assert own_terminal(pipe) == {"MPIDRIVER_TERMINAL": "0"}
+    monkeypatch.setenv("COLUMNS", "64")
+    for name, value in own_terminal(Terminal()).items():
+        monkeypatch.setenv(name, value)
+    assert own_terminal(pipe) == {"MPIDRIVER_TERMINAL": "64"}
+    with Progress(4, stream=pipe, clock=clock):
+        pass
+    assert "━" in pipe.getvalue()
+    monkeypatch.setenv("MPIDRIVER_TERMINAL", "0")
+    log = Terminal()
+    with Progress(4, stream=log, clock=clock):
+        pass
+    assert log.getvalue() == "0/4 quanta, 0.0 s so far\n"
 
 
 def test_lines_are_written_above_the_bar_without_markup(clock):

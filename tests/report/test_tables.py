@@ -124,3 +124,13 @@ def test_a_page_prints_as_plain_text_of_unbroken_lines(summary):
     text = str(closing_table(summary))
     assert "1 failed, 4 blocked by failures, everything else finished in 2 min 53 s on 4 ranks, 91 % efficient" in text
     assert "\x1b" not in text
+
+
+def test_the_summary_knows_no_terminal_where_the_launcher_says_there_is_none(summary, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("MPIDRIVER_TERMINAL", "0")
+    print_summary(summary)
+    assert "\x1b" not in capsys.readouterr().out
+    monkeypatch.setenv("MPIDRIVER_TERMINAL", "70")
+    print_summary(summary)
+    assert "\x1b" in capsys.readouterr().out
