@@ -446,13 +446,9 @@ class Engine:
         return function  # type: ignore[no-any-return]
 
     def _items(self, scope: ScopeId, span: WorkSpan) -> list[Any]:
-        if scope[0] != self.rank:
-            items: list[Any] = unpack_each(span.items)
-        elif self.size > 1:
-            items = _local_arguments(span.items)
-        else:
-            items = span.items
-            return items
+        if self.size == 1:
+            return list(span.items)
+        items = _local_arguments(span.items) if scope[0] == self.rank else unpack_each(span.items)
         return [Broken(item) if isinstance(item, Failure) else item for item in items]
 
     def _send_outcome(self, work: Work, reports: list[Report], busy_seconds: float) -> None:

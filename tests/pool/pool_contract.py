@@ -1,0 +1,412 @@
+"""What every pool must do, whatever the number of ranks: one function a sentence, each takes the main program's pool.
+
+pytest runs them on the pool of one process; ``python pool_contract.py`` under mpirun runs them on ranks.
+"""
+
+import faulthandler
+import operator
+import os
+import socket
+import sys
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+
+from mpidriver.errors import PoolClosedError, PoolError, TaskError
+from mpidriver.pool import Outcome, Pool, current_pool, launch
+
+SIZE_OF_BIG = 8 << 20
+
+
+def square(x):
+    return x * x
+
+
+def uneven(x):
+    """Take long for early items."""
+    time.sleep(0.01 if x % 4 == 0 else 0.0)
+    return x
+
+
+def sum_of_squares(count):
+    return sum(current_pool().map(square, range(count)))
+
+
+def tree(depth, start):
+    """Nest three deep; every node is a map."""
+    if depth == 0:
+        return start
+    return sum(current_pool().map(tree, [depth - 1] * 3, range(start, start + 3)))
+
+
+def serial_tree(depth, start):
+    return start if depth == 0 else sum(serial_tree(depth - 1, start + i) for i in range(3))
+
+
+class StubbornError(Exception):
+    """An exception that pickles but does not unpickle."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+class Unreadable:
+    """An object that pickles but does not unpickle."""
+
+    def __reduce__(self):
+        return (fail_to_read, ())
+
+
+def fail_to_read():
+    raise RuntimeError("I do not unpickle")
+
+
+def misbehave(how):
+    match how:
+        case "raise":
+            raise ValueError("on purpose")
+        case "exit":
+            sys.exit(3)
+        case "interrupt":
+            raise KeyboardInterrupt
+        case "stubborn":
+            raise StubbornError(1, 2)
+        case "unpicklable":
+            return threading.Lock()
+        case "unreadable":
+            return Unreadable()
+    return how
+
+
+def where(_):
+    time.sleep(0.02)
+    return current_pool().rank, os.getpid()
+
+
+def plus_one(array):
+    return array + 1
+
+
+def keywords(a, *, b=2):
+    return a, b
+
+
+def submit_more(count):
+    """Submit and wait inside a task."""
+    pool = current_pool()
+    futures = [pool.submit(square, i) for i in range(count)]
+    done, not_done = pool.wait(futures)
+    assert not not_done
+    return sum(future.result() for future in done)
+
+
+def leave_behind(_):
+    """Submit and return without waiting, and break off a stream."""
+    pool = current_pool()
+    pool.submit(time.sleep, 0.01)
+    return next(pool.stream(square, range(1000))).value in {i * i for i in range(1000)}
+
+
+def fail_in_the_middle(x):
+    pool = current_pool()
+    pool.submit(time.sleep, 0.01)
+    if x == 1:
+        pool.map(misbehave, ["ok", "raise"])
+    return pool.map(square, range(x))[-1:]
+
+
+def check_map_is_the_builtin_map(pool):
+    """Also for none, one and several iterables of unequal length, fewer items than ranks and one more."""
+    for count in (0, 1, pool.size - 1, pool.size, pool.size + 1, 100):
+        assert pool.map(square, range(count)) == list(map(square, range(count)))
+    assert pool.map(operator.add, [1, 2, 3], (4, 5)) == [5, 7]
+    assert pool.map(square, iter([3])) == [9]
+    with pytest.raises(TypeError):
+        pool.map(square)
+
+
+def check_order_is_kept_under_uneven_times(pool):
+    assert pool.map(uneven, range(40)) == list(range(40))
+    costs = [(7 * i) % 11 for i in range(40)]
+    assert pool.map(uneven, range(40), cost=costs) == list(range(40))
+    assert pool.map(uneven, range(40), cost=float) == list(range(40))
+
+
+def check_a_cost_for_each_item(pool):
+    with pytest.raises(ValueError, match="2 numbers for 3 items"):
+        pool.map(square, [1, 2, 3], cost=[1.0, 2.0])
+
+
+def check_nested_maps(pool):
+    assert pool.map(sum_of_squares, range(20)) == [sum(i * i for i in range(n)) for n in range(20)]
+    assert pool.map(tree, [3] * 4, range(4)) == [serial_tree(3, i) for i in range(4)]
+
+
+def check_lambdas_and_closures(pool):
+    offset = 5
+    assert pool.map(lambda x: x + offset, range(5)) == [5, 6, 7, 8, 9]
+    assert pool.map(lambda x: sum(current_pool().map(lambda y: x * y, range(4))), range(3)) == [0, 6, 12]
+    assert pool.submit(lambda: offset).result() == 5
+
+
+def check_many_short_tasks(pool):
+    assert pool.map(square, range(50_000)) == [i * i for i in range(50_000)]
+
+
+def check_failures_do_not_take_the_others_along(pool):
+    hows = ["fine", "raise", "exit", "interrupt", "stubborn", "good"]
+    outcomes = pool.map(misbehave, hows, on_error="return")
+    assert [outcome.item for outcome in outcomes] == hows
+    causes = [outcome.error and outcome.error.cause for outcome in outcomes]
+    assert causes[0] is causes[5] is None
+    assert [outcomes[0].value, outcomes[5].result()] == ["fine", "good"]
+    texts = ("ValueError: on purpose", "SystemExit: 3", "KeyboardInterrupt", "1 and 2")
+    assert all(text in cause for cause, text in zip(causes[1:5], texts, strict=True))
+    assert "misbehave" in outcomes[1].error.remote_traceback
+    assert outcomes[1].error.host == socket.gethostname()
+    with pytest.raises(TaskError, match="on purpose"):
+        outcomes[1].result()
+
+
+def check_map_raises_one_error_after_the_rest_are_done(pool):
+    with pytest.raises(TaskError) as caught:
+        pool.map(misbehave, ["a", "exit", "raise", "b"])
+    assert (caught.value.item, caught.value.failed) == ("exit", 2)
+    assert isinstance(caught.value.__cause__, SystemExit) == (pool.size == 1)
+    with pytest.raises(ValueError, match="on_error"):
+        pool.map(square, [1], on_error="ignore")
+
+
+def check_what_cannot_travel_fails_alone(pool):
+    """On ranks, whoever would have run it; in one process nothing travels."""
+    outcomes = pool.map(misbehave, ["fine", "unpicklable", "good"] * 3, on_error="return")
+    assert [outcome.error is None for outcome in outcomes] == [True, pool.size == 1, True] * 3
+    items = [1, threading.Lock(), 2] * 3
+    outcomes = pool.map(type, items, on_error="return")
+    assert [outcome.error is None for outcome in outcomes] == [True, pool.size == 1, True] * 3
+    if pool.size > 1:
+        lock = threading.Lock()
+        with pytest.raises(PoolError, match="cannot be sent"):
+            pool.map(lambda x: lock, range(3))
+
+
+def check_what_cannot_be_read_fails_alone(pool):
+    outcomes = pool.map(misbehave, ["fine", "unreadable"] * 4, on_error="return")
+    assert [outcome.value for outcome in outcomes[::2]] == ["fine"] * 4
+    for outcome in outcomes[1::2]:
+        assert outcome.error is None or "I do not unpickle" in outcome.error.cause
+    for outcome in pool.map(type, [Unreadable(), 1] * 4, on_error="return"):
+        assert outcome.error is None or "I do not unpickle" in outcome.error.cause
+
+
+def check_outcomes_say_what_they_cost(pool):
+    began = time.time()
+    outcomes = pool.map(uneven, range(8), on_error="return")
+    assert [outcome.index for outcome in outcomes] == list(range(8))
+    for outcome in outcomes:
+        assert isinstance(outcome, Outcome)
+        assert 0 <= outcome.rank < pool.size
+        assert outcome.seconds >= (0.01 if outcome.item % 4 == 0 else 0.0)
+        assert began - 0.1 < outcome.started < time.time() + 0.1
+        assert 1e6 < outcome.peak_rss_bytes < 1e12
+
+
+def check_every_rank_works(pool):
+    places = pool.map(where, range(8 * pool.size))
+    assert {rank for rank, _ in places} == set(range(pool.size))
+    assert len({pid for _, pid in places}) == pool.size
+
+
+def check_large_arrays(pool):
+    arrays = [np.full(SIZE_OF_BIG, float(i)) for i in range(3)]
+    for i, array in enumerate(pool.map(plus_one, arrays)):
+        assert array.shape == (SIZE_OF_BIG,)
+        assert (array == i + 1).all()
+        array[0] = 7.0  # results may be written to
+    strided = np.arange(100_000.0).reshape(100, 1000)[:, ::2]
+    assert (pool.map(plus_one, [strided] * 2)[1] == strided + 1).all()
+
+
+def check_submit(pool):
+    futures = [pool.submit(square, i) for i in range(30)]
+    assert [future.result() for future in futures] == [i * i for i in range(30)]
+    assert pool.submit(keywords, 1, b=3).result() == (1, 3)
+    assert pool.submit(keywords, 1).result() == (1, 2)
+    failed = pool.submit(misbehave, "raise", cost=3.0)
+    assert isinstance(failed.exception(), TaskError)
+    assert failed.outcome.error.item == "raise"
+    assert futures[3].outcome.value == 9
+
+
+def check_wait(pool):
+    futures = [pool.submit(uneven, i) for i in range(8)]
+    done, not_done = pool.wait(futures, "FIRST_COMPLETED")
+    assert done
+    assert done | not_done == set(futures)
+    done, not_done = pool.wait(futures)
+    assert not not_done
+    assert pool.wait([]) == (set(), set())
+    slow = [pool.submit(time.sleep, 0.3) for _ in range(3 * pool.size)]
+    done, not_done = pool.wait(slow, timeout=0.01)
+    assert not_done
+    pool.wait(slow, return_when="FIRST_EXCEPTION")
+    assert all(future.done() for future in slow)
+    with pytest.raises(ValueError, match="return_when"):
+        pool.wait(slow, "SOMETIME")
+
+
+def check_callbacks_may_submit(pool):
+    """A chain of tasks, each submitted when the one before is done, also while the main thread runs a task."""
+    links, ended = [], threading.Event()
+
+    def next_link(future):
+        links.append(future.result())
+        if len(links) == 50:
+            ended.set()
+            return
+        pool.submit(square, len(links)).add_done_callback(next_link)
+
+    pool.submit(square, 0).add_done_callback(next_link)
+    while not ended.is_set():
+        pool.wait([pool.submit(time.sleep, 0.005)])
+    assert links == [i * i for i in range(50)]
+
+
+def check_callbacks_may_not_wait(pool):
+    errors = []
+
+    def wait_inside(future):
+        try:
+            pool.map(square, range(3))
+        except PoolError as error:
+            errors.append(error)
+
+    future = pool.submit(square, 1)
+    future.add_done_callback(wait_inside)
+    pool.wait([future])
+    assert len(errors) == 1
+
+
+def check_submitted_tasks_can_be_cancelled(pool):
+    futures = [pool.submit(time.sleep, 0.02) for _ in range(5 * pool.size)]
+    assert futures[-1].cancel()
+    assert futures[-1].cancelled()
+    pool.wait(futures)
+    assert sum(future.cancelled() for future in futures) == 1
+    assert not futures[0].cancel()
+
+
+def check_nested_submit(pool):
+    assert pool.map(submit_more, range(10)) == [sum(i * i for i in range(n)) for n in range(10)]
+
+
+def check_nothing_outlives_its_task(pool):
+    assert pool.map(leave_behind, range(4)) == [True] * 4
+    outcomes = pool.map(fail_in_the_middle, [1, 2, 3, 1], on_error="return")
+    assert [outcome.value for outcome in outcomes] == [None, [1], [4], None]
+    assert "on purpose" in outcomes[0].error.remote_traceback
+
+
+def check_stream(pool):
+    assert sorted(outcome.value for outcome in pool.stream(square, range(500))) == [i * i for i in range(500)]
+    ordered = [outcome.index for outcome in pool.stream(uneven, range(30), ordered=True, buffersize=7)]
+    assert ordered == list(range(30))
+    assert list(pool.stream(square, [])) == []
+    assert {outcome.value for outcome in pool.stream(operator.add, "ab", "cd", cost=lambda a, b: 1.0)} == {"ac", "bd"}
+    failed = [outcome.item for outcome in pool.stream(misbehave, ["a", "raise", "b"]) if outcome.error]
+    assert failed == ["raise"]
+
+
+def check_a_stream_looks_ahead_only_a_little(pool):
+    read = []
+
+    def items():
+        for i in range(10_000):
+            read.append(i)
+            yield i
+
+    for seen, _ in enumerate(pool.stream(square, items(), buffersize=5)):
+        assert len(read) <= seen + 6
+        if seen == 100:
+            break
+    assert len(pool.map(square, range(10))) == 10
+
+
+def check_a_stream_keeps_nothing(pool):
+    class Item:
+        pass
+
+    def items():
+        for _ in range(300):
+            item = Item()
+            alive.add(item)
+            yield item
+
+    alive = weakref.WeakSet()
+    most = 0
+    for _ in pool.stream(type, items(), buffersize=4):
+        most = max(most, len(alive))
+    assert most <= 20
+
+
+def check_maps_may_be_interleaved(pool):
+    stream = pool.stream(uneven, range(20))
+    first = next(stream)
+    assert pool.map(square, range(20)) == [i * i for i in range(20)]
+    assert len([first, *stream]) == 20
+
+
+def check_a_pool_travels_as_a_name(pool):
+    assert pool.map(lambda x: sum(pool.map(square, range(x))), range(5)) == [0, 0, 1, 5, 14]
+
+
+def check_threads_of_the_program_may_use_the_pool(pool):
+    results = []
+    thread = threading.Thread(target=lambda: results.append([pool.submit(square, i).result() for i in range(10)]))
+    thread.start()
+    while thread.is_alive():
+        pool.wait([pool.submit(time.sleep, 0.001)])
+    thread.join()
+    assert results == [[i * i for i in range(10)]]
+
+
+def check_efficiency_is_a_share(pool):
+    assert 0.0 < pool.efficiency <= 1.0
+
+
+def check_focal_plane_equals_the_serial_result(pool):
+    """Visit-level sky: scatter CCDs, merge a model, scatter it, scale, write."""
+    ccds = [np.random.default_rng(i).normal(100 + i, 5, (40, 50)) for i in range(9)]
+    skies = pool.map(np.median, ccds)
+    model = np.polyfit(range(9), skies, 2)
+    scales = pool.map(lambda ccd, i: float((ccd / np.polyval(model, i)).mean()), ccds, range(9))
+    expected = [
+        float((ccd / np.polyval(np.polyfit(range(9), [np.median(c) for c in ccds], 2), i)).mean())
+        for i, ccd in enumerate(ccds)
+    ]
+    assert scales == expected
+
+
+CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
+
+
+def main(pool, rounds):
+    assert isinstance(pool, Pool)
+    for _ in range(rounds):
+        for check in CHECKS:
+            began = time.perf_counter()
+            check(pool)
+            print(f"{check.__name__}: {time.perf_counter() - began:.2f} s", flush=True)
+    return pool
+
+
+if __name__ == "__main__":
+    faulthandler.dump_traceback_later(100, exit=True)
+    closed = launch(main, int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    if closed is not None:
+        with pytest.raises(PoolClosedError):
+            closed.map(square, [1])
+        print("all done")

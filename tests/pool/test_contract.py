@@ -1,0 +1,103 @@
+"""The contract of every pool, in one process and on ranks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pool_contract
+import pytest
+
+from mpidriver.pool import Pool
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+START_RANKS = "import sys; from mpidriver.batch import run_ranks; sys.exit(run_ranks(int(sys.argv[1]), sys.argv[2:]))"
+
+
+def run_on_ranks(ranks, *arguments, seconds=120):
+    """Run a Python script on ranks of this machine; return the finished process."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", START_RANKS, str(ranks), sys.executable, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+@pytest.mark.parametrize("check", pool_contract.CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_one_process(check):
+    with Pool() as pool:
+        check(pool)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+def test_ranks(ranks):
+    """All checks in one world, twice, so that each also runs after all others."""
+    finished = run_on_ranks(ranks, HERE / "pool_contract.py", 2)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stdout.count("all done") == 1
+
+
+FAILING = {
+    "main": ("def main(pool):\n    assert pool.size == 0, 'wrong in main'", "wrong in main"),
+    "task": ("def main(pool):\n    pool.map(lambda x: 1 // x, [1, 0, 1])", "ZeroDivisionError"),
+    "main, while others still work": (
+        "import time\ndef main(pool):\n"
+        "    [pool.submit(time.sleep, 600) for _ in range(9)]\n    raise RuntimeError('gave up')",
+        "gave up",
+    ),
+    "engine of a worker": (
+        "import mpidriver.pool._engine as engine\n"
+        "def broken(*args):\n    raise RuntimeError('a bug of the pool')\n"
+        "engine.Engine._run = broken\n"
+        "def main(pool):\n    pool.map(abs, range(9))",
+        "a bug of the pool",
+    ),
+}
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("name", FAILING)
+def test_a_failure_ends_all_ranks_with_its_traceback(name, tmp_path):
+    program, message = FAILING[name]
+    script = tmp_path / "failing.py"
+    script.write_text(f"from mpidriver.pool import launch\n{program}\nlaunch(main)\n")
+    finished = run_on_ranks(2, script, seconds=30)
+    assert finished.returncode != 0
+    assert message in finished.stderr
+    assert "Traceback" in finished.stderr
+
+
+MAIN_SCRIPT = """
+from dataclasses import dataclass
+from mpidriver.pool import current_pool, launch
+
+@dataclass
+class Point:
+    x: int
+
+SCALE = 1
+
+def move(point):
+    assert isinstance(point, Point)
+    return Point(point.x + SCALE)
+
+def main(pool, scale):
+    global SCALE
+    SCALE = scale
+    moved = pool.map(move, [Point(i) for i in range(20)])
+    assert moved == [Point(i + scale) for i in range(20)]
+    return len(moved)
+
+print("value", launch(main, 10))
+print("value", launch(lambda pool: pool.size, ranks=2))
+"""
+
+
+@pytest.mark.mpi
+def test_classes_and_functions_of_the_script_itself(tmp_path):
+    """They are sent by value, globals too, and one class stays one class; a script may launch twice."""
+    script = tmp_path / "script.py"
+    script.write_text(MAIN_SCRIPT)
+    finished = run_on_ranks(3, script)
+    assert finished.returncode == 0, finished.stderr
+    assert sorted(finished.stdout.split("\n")[:-1]) == ["value 2", "value 20", *["value None"] * 4]

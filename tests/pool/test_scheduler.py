@@ -1,0 +1,178 @@
+"""The scheduler alone, driven by virtual ranks."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from virtual_ranks import World, count_tasks, critical_path, total_work
+
+from mpidriver.pool._scheduler import Assign, Grant, Return, Scheduler, Want
+
+SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0, 20.0])
+LEAVES = st.lists(SECONDS, max_size=2)
+TASKS = st.recursive(
+    LEAVES, lambda inner: st.lists(st.one_of(SECONDS, st.lists(inner, max_size=5)), max_size=4), max_leaves=40
+)
+
+
+def make_world(ranks, seed, longest_latency):
+    source = random.Random(seed)
+    return World(ranks, lambda: source.uniform(0, longest_latency))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(
+    tasks=st.lists(TASKS, max_size=8),
+    ranks=st.integers(1, 7),
+    seed=st.integers(0, 9),
+    latency=st.sampled_from([0.0, 0.01, 2.0]),
+)
+def test_every_task_runs_once_and_every_rank_comes_back(tasks, ranks, seed, latency):
+    """Whatever the tree, the number of ranks and the delays of messages: no deadlock, nothing lost or done twice."""
+    world = make_world(ranks, seed, latency)
+    world.run(tasks)
+    assert world.root.left == 0
+    assert world.root.scheduler.has_all_ranks
+    assert set(world.scopes) <= {world.root.name}
+    assert world.handed_out_once == count_tasks([tasks])
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(tasks=st.lists(TASKS, min_size=1, max_size=8), ranks=st.integers(1, 7))
+def test_no_rank_is_idle_while_a_task_is_ready(tasks, ranks):
+    """With messages that take no time, a rank that leads nothing is idle only when nobody has a ready task."""
+    world = World(ranks)
+
+    def check():
+        ready = sum(scope.scheduler.ready for scope in world.scopes.values())
+        idle = [rank.number for rank in world.ranks if not rank.frames and not rank.inbox]
+        assert not (ready and idle), (world.now, ready, idle)
+
+    world.check = check
+    world.run(tasks)
+    assert world.root.left == 0
+
+
+def lognormal_tracts(seed):
+    """Return twelve tracts of 4 to 64 patches, sigma = 1: scatter, gather, scatter."""
+    source = random.Random(seed)
+
+    def patches(count):
+        return [[source.lognormvariate(0, 1)] for _ in range(count)]
+
+    sizes = [source.randint(4, 64) for _ in range(12)]
+    return [[patches(size), 0.5, patches(size)] for size in sizes]
+
+
+@pytest.mark.parametrize("ranks", [8, 16])
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_heavy_tailed_nested_work_comes_near_the_bound(seed, ranks):
+    """With costs given, 95 % of what no schedule can beat: work over ranks, or the critical path."""
+    tracts = lognormal_tracts(seed)
+    bound = max(total_work([tracts]) / ranks, critical_path([tracts]))
+    assert bound / World(ranks, lambda: 2e-4, cost=total_work).run(tracts) >= 0.95
+
+
+def test_without_costs_a_nested_schedule_is_still_greedy():
+    """Graham's bound for list scheduling: (work - path) / ranks + path."""
+    for seed in range(4):
+        tracts = lognormal_tracts(seed)
+        work, path = total_work([tracts]), critical_path([tracts])
+        assert World(8).run(tracts) <= (work - path) / 8 + path
+
+
+def test_costliest_tasks_begin_first():
+    """Longest first, whatever the order of the items."""
+    scheduler = Scheduler(0, [1, 2], is_root=True, home_works=False)
+    scheduler.add(1, 1, [2, 0, 1], [2.0, 1.0, 9.0])
+    assigned = [list(one.batch.spans[0].indexes) for one in scheduler.decide()]
+    assert assigned == [[2], [0]]
+
+
+def test_the_rank_that_was_busy_last_gets_the_next_task():
+    """Its caches are warm, and it still spins for messages."""
+    scheduler = Scheduler(0, [1, 2, 3], is_root=True, home_works=False)
+    scheduler.add(1, 1, range(3))
+    batches = {one.batch.rank: one.batch for one in scheduler.decide()}
+    for rank in (1, 3, 2):
+        scheduler.finished(rank, batches[rank].number, [0.1])
+    scheduler.add(2, 1, range(1))
+    assert [one.batch.rank for one in scheduler.decide()] == [2]
+
+
+def test_home_comes_last():
+    """The leader's own rank runs a task only when the others have theirs."""
+    scheduler = Scheduler(0, [1], is_root=True)
+    scheduler.home_waits()
+    scheduler.add(1, 1, range(2))
+    assert [one.batch.rank for one in scheduler.decide()] == [1, 0]
+
+
+def test_short_tasks_travel_in_batches_and_the_tail_alone():
+    """About two milliseconds a message, and never more than a fair share of the rest."""
+    scheduler = Scheduler(0, [1], is_root=True, home_works=False)
+    scheduler.add(1, 1, range(10_001))
+    (first,) = scheduler.decide()
+    assert len(first.batch.spans[0].indexes) == 1
+    scheduler.finished(1, first.batch.number, [1e-5])
+    sizes = []
+    pending = scheduler.decide()
+    while pending:
+        one = pending.pop(0)
+        sizes.append(len(one.batch.spans[0].indexes))
+        scheduler.finished(1, one.batch.number, [1e-5 * sizes[-1]])
+        pending += scheduler.decide()
+    assert sum(sizes) == 10_000
+    assert max(sizes) in (199, 200)
+    assert sizes[-1] == 1
+
+
+def test_long_tasks_are_not_sent_ahead():
+    """Behind a long task an item would wait while another rank may be idle."""
+    scheduler = Scheduler(0, [1], is_root=True, home_works=False)
+    scheduler.add(1, 1, range(10))
+    (first,) = scheduler.decide()
+    scheduler.finished(1, first.batch.number, [10.0])
+    assert len(scheduler.decide()) == 1
+
+
+def test_wants_are_announced_when_they_change_much():
+    """From and to nothing, and by a factor of two."""
+    scheduler = Scheduler(5)
+    scheduler.add(1, 1, range(8))
+    assert [one.tasks for one in scheduler.decide() if isinstance(one, Want)] == [8]
+    scheduler.granted(2)
+    granted = scheduler.decide()
+    assert [type(one) for one in granted] == [Assign]
+    scheduler.cancel(1)
+    assert [one.tasks for one in scheduler.decide() if isinstance(one, Want)] == [0]
+
+
+def test_ranks_go_to_the_child_with_most_work_a_rank_and_back_to_the_parent():
+    """Own tasks first, then children, then the parent."""
+    scheduler = Scheduler(0, [])
+    scheduler.want((7, 1), 4, 8.0)
+    scheduler.want((8, 1), 9, 9.0)
+    scheduler.decide()
+    for rank in (1, 2):
+        scheduler.granted(rank)
+    grants = [one for one in scheduler.decide() if isinstance(one, Grant)]
+    assert [one.child for one in grants] == [(8, 1), (7, 1)]
+    scheduler.want((7, 1), 0, 0.0)
+    scheduler.want((8, 1), 0, 0.0)
+    scheduler.returned(1, grants[0].child if grants[0].rank == 1 else grants[1].child)
+    assert Return(1) in scheduler.decide()
+
+
+def test_cancelled_tasks_are_not_assigned():
+    """What is in flight stays, the rest is gone."""
+    scheduler = Scheduler(0, [1], is_root=True, home_works=False)
+    scheduler.add(1, 1, range(3))
+    scheduler.add(2, 1, range(2))
+    (first,) = scheduler.decide()
+    assert sorted(scheduler.cancel(1)) == [1, 2]
+    scheduler.finished(1, first.batch.number, [1.0])
+    (second,) = scheduler.decide()
+    assert second.batch.spans[0].call == 2
+    assert scheduler.cancel(1) == []
