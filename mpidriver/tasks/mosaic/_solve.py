@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpidriver.sphere import unit_vectors
+from mpidriver.sphere import lon_lat, unit_vectors
 from mpidriver.tasks.mosaic._astrometry import Astrometry, solve_astrometry
 from mpidriver.tasks.mosaic._matching import Matches, match_stars
 from mpidriver.tasks.mosaic._options import MosaicOptions
@@ -55,7 +55,9 @@ def solve_mosaic(
     astrometry = solve_astrometry(stars, common, ties.position, ties.sigma(options), options)
     photometry = solve_photometry(frames, stars, common, ties.stars, options)
     solved = [
-        _frame_solution(index, frame, plane, matches.reason[index], astrometry, photometry, options)
+        _solved(index, frame, plane, astrometry, photometry, options)
+        if astrometry.n_used[index]
+        else _unsolved(frame, matches.reason[index])
         for index, frame in enumerate(frames)
     ]
     return MosaicSolution.of(_summary(solved, astrometry, photometry), solved)
@@ -93,7 +95,7 @@ def _common_plane(frames: Sequence[FrameSources]) -> TangentPlane:
     """Return the plane that touches the sky in the middle of the frames, rounded so as to be easy to name."""
     centres = [frame.wcs.all_pix2world((frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2, 0) for frame in frames]
     mean = np.mean([unit_vectors(*map(float, centre)) for centre in centres], axis=0)
-    ra, dec = np.degrees(np.arctan2(mean[1], mean[0])) % 360.0, np.degrees(np.arctan2(mean[2], np.hypot(*mean[:2])))
+    ra, dec = lon_lat(mean)
     return TangentPlane(round(float(ra), 4), round(float(dec), 4))
 
 
@@ -107,22 +109,30 @@ def _measured_together(matches: Matches, ties: _Reference) -> Matches:
     return Matches(star, matches.n_stars, matches.reason)
 
 
-def _frame_solution(
+def _unsolved(frame: FrameSources, reason: str) -> FrameSolution:
+    """Return a frame's input as its solution."""
+    return FrameSolution(
+        frame.exposure,
+        frame.detector,
+        frame.band,
+        wcs=frame.wcs,
+        zero_point_mag=float(frame.zero_point_mag),
+        n_stars=0,
+        astrometric_rms_mas=float("nan"),
+        photometric_rms_mmag=float("nan"),
+        matched=False,
+        reason=reason or "no star in common with another frame or the reference",
+    )
+
+
+def _solved(
     index: int,
     frame: FrameSources,
     plane: TangentPlane,
-    reason: str,
     astrometry: Astrometry,
     photometry: Photometry,
     options: MosaicOptions,
 ) -> FrameSolution:
-    n_stars = int(astrometry.n_used[index])
-    if not reason and n_stars == 0:
-        reason = "no star in common with another frame or the reference"
-    if reason:
-        nan = float("nan")
-        kept = frame.wcs, float(frame.zero_point_mag), 0, nan, nan, False, reason
-        return FrameSolution(frame.exposure, frame.detector, frame.band, *kept)
     wcs, residual_mas = fit_sip(
         lambda x, y: astrometry.to_sky(index, frame, plane, x, y),
         frame.shape,
@@ -134,7 +144,7 @@ def _frame_solution(
         frame.band,
         wcs=wcs,
         zero_point_mag=float(photometry.zero_point_mag[index]),
-        n_stars=n_stars,
+        n_stars=int(astrometry.n_used[index]),
         astrometric_rms_mas=float(astrometry.frame_rms_mas[index]),
         photometric_rms_mmag=float(photometry.frame_rms_mmag[index]),
         matched=True,

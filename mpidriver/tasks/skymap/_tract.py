@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mpidriver.tasks.skymap._sky import SkyMap
 
-__all__ = ["Box", "Patch", "Tract"]
+__all__ = ["Box", "Grid", "Patch", "Tract"]
 
 
 class Box(NamedTuple):
