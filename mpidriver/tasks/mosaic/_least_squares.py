@@ -9,7 +9,7 @@ complement). Several coordinates with equal errors (xi, eta) share one matrix.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import linalg, sparse, special
 
 __all__ = ["Fit", "Measurements", "evaluate", "grouped_rms", "solve_robustly", "weighted_rms", "worst_outliers"]
 
@@ -94,8 +94,8 @@ def worst_outliers(m: Measurements, fit: Fit, clip_sigma: float) -> tuple[np.nda
     """
     pulls = _pulls(fit.residual, m.sigma, fit.share, fit.used)
     tie_pulls = _pulls(fit.tie_residual, np.where(fit.tied, m.tie_sigma, 1.0), fit.tie_share, fit.tied)
-    pulls /= clip_sigma * max(_typical(pulls), 1.0)
-    tie_pulls /= clip_sigma * max(_typical(tie_pulls), 1.0)
+    pulls /= clip_sigma * max(_typical(pulls, fit.residual.shape[1]), 1.0)
+    tie_pulls /= clip_sigma * max(_typical(tie_pulls, fit.residual.shape[1]), 1.0)
     worst = tie_pulls.copy()
     np.maximum.at(worst, m.star, pulls)
     return (pulls > 1.0) & (pulls >= worst[m.star]), (tie_pulls > 1.0) & (tie_pulls >= worst)
@@ -152,10 +152,11 @@ def _pulls(residual: np.ndarray, sigma: np.ndarray, share: np.ndarray, used: np.
     return np.where(free, np.max(np.abs(residual), axis=1) / expected, 0.0)
 
 
-def _typical(pulls: np.ndarray) -> float:
-    """Return a robust scale of pulls: their median, scaled to that of the larger of two unit normals (1.05)."""
+def _typical(pulls: np.ndarray, coordinates: int) -> float:
+    """Return a robust scale of pulls: their median in units of that of the largest of so many unit normals."""
     known = pulls[pulls > 0]
-    return float(np.median(known)) / 1.05 if len(known) else 0.0
+    unit = special.ndtri((1.0 + 0.5 ** (1.0 / coordinates)) / 2.0)
+    return float(np.median(known) / unit) if len(known) else 0.0
 
 
 def weighted_rms(residual: np.ndarray, sigma: np.ndarray, share: np.ndarray, used: np.ndarray) -> float:
