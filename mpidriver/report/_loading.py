@@ -1,6 +1,5 @@
 """From products of a repository to what the pictures take."""
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -92,31 +91,20 @@ def _middles(members: Sequence[tuple[int, tuple[str, np.ndarray, np.ndarray, np.
 
 
 def catalogue_magnitudes(objects: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the magnitudes of a catalogue by band, from columns of magnitudes or of fluxes in nJy.
+    """Return the magnitudes of a catalogue's objects by band, NaN where a flux is not positive.
 
-    A column is ``mag_<band>`` or ``flux_<band>``, with the kind of the flux between the two if there are several; the
-    kinds that hold an object's whole flux are preferred.
+    Taken from the first of ``mag_auto_<band>``, ``mag_psf_<band>``, ``flux_auto_<band>`` and ``flux_psf_<band>`` (nJy).
     """
-    names = objects.dtype.names or ()
-    found: dict[str, tuple[int, str]] = {}
-    for name in names:
-        match = re.fullmatch(
-            r"(?:(?P<before>[a-z0-9]+)_)?(?P<what>mag|flux)_(?:(?P<kind>\w+)_)?(?P<band>[A-Za-z]\w?)", name
-        )
-        if match and objects.dtype[name].kind == "f" and match["band"] not in ("err",):
-            rank = _preference(match["before"] or match["kind"] or "", match["what"])
-            if match["band"] not in found or rank < found[match["band"]][0]:
-                found[match["band"]] = (rank, name)
-    return {band: _magnitude(objects[found[band][1]], found[band][1]) for band in sort_bands(found)}
+    magnitudes: dict[str, np.ndarray] = {}
+    for prefix in ("mag_auto_", "mag_psf_", "flux_auto_", "flux_psf_"):
+        for name in objects.dtype.names or ():
+            band = name.removeprefix(prefix)
+            if name.startswith(prefix) and not band.endswith("_err") and band not in magnitudes:
+                values = np.asarray(objects[name], dtype=float)
+                magnitudes[band] = values if prefix.startswith("mag") else _magnitude(values)
+    return {band: magnitudes[band] for band in sort_bands(magnitudes)}
 
 
-def _preference(kind: str, what: str) -> int:
-    kinds = ("total", "auto", "kron", "", "aper", "psf")
-    return 2 * (kinds.index(kind) if kind in kinds else len(kinds)) + (what == "flux")
-
-
-def _magnitude(values: np.ndarray, name: str) -> np.ndarray:
-    values = np.asarray(values, dtype=float)
-    if "mag" in name:
-        return values
-    return NANOJANSKY_MAG - 2.5 * np.log10(values, out=np.full(values.shape, np.nan), where=values > 0)
+def _magnitude(flux_nJy: np.ndarray) -> np.ndarray:
+    blank = np.full(flux_nJy.shape, np.nan)
+    return NANOJANSKY_MAG - 2.5 * np.log10(flux_nJy, out=blank, where=flux_nJy > 0)

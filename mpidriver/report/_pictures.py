@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpidriver.pool import current_pool
 from mpidriver.report._inventory import stored, stored_by_tract
 from mpidriver.store import Repository, read_table
 
@@ -51,34 +52,21 @@ def draw_all(repo: Repository, state: "StateDatabase", *, pool: "Pool | None" = 
     state
         Its state database, read on this rank alone.
     pool
-        Draws them, a picture an item; drawn one after the other here if None.
+        Draws them, a picture an item; the current one if None.
 
     Returns
     -------
     list of Path
         The pictures. One that could not be drawn is missing and named in the log, not raised.
     """
-    jobs = picture_jobs(repo, state)
-    outcomes = [_attempt(job) for job in jobs] if pool is None else _scatter(pool, jobs)
+    pool = current_pool() if pool is None else pool
     drawn = []
-    for job, (path, error) in zip(jobs, outcomes, strict=True):
-        if path is None:
-            log.warning("%s was not drawn: %s", job.name, error)
+    for outcome in pool.map(PictureJob.run, picture_jobs(repo, state), on_error="return", name="pictures"):
+        if outcome.error is None:
+            drawn.append(outcome.value)
         else:
-            drawn.append(path)
+            log.warning("%s was not drawn: %s", outcome.item.name, outcome.error.cause)
     return drawn
-
-
-def _scatter(pool: "Pool", jobs: list[PictureJob]) -> list[tuple[Path | None, Any]]:
-    outcomes = pool.map(PictureJob.run, jobs, on_error="return", name="pictures")
-    return [(outcome.value if outcome.error is None else None, outcome.error) for outcome in outcomes]
-
-
-def _attempt(job: PictureJob) -> tuple[Path | None, Any]:
-    try:
-        return job.run(), None
-    except Exception as error:
-        return None, f"{type(error).__name__}: {error}"
 
 
 def picture_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
@@ -190,8 +178,14 @@ def _draw_objects(path: Path, repo: Repository) -> None:
     from mpidriver.report._loading import catalogue_magnitudes
 
     objects = read_table(repo.path("survey_catalogue"))
-    title = f"Objects of the survey: {len(objects):,}"
-    draw_catalogue(path, catalogue_magnitudes(objects), title=title)
+    names = objects.dtype.names or ()
+    draw_catalogue(
+        path,
+        catalogue_magnitudes(objects),
+        fwhm_arcsec=objects["fwhm_arcsec"] if "fwhm_arcsec" in names else None,
+        star=objects["extendedness"] < 0.5 if "extendedness" in names else None,
+        title=f"Objects of the survey: {len(objects):,}",
+    )
 
 
 def _draw_frames(path: Path, repo: Repository, *, points: list[Any]) -> None:

@@ -196,8 +196,9 @@ def repo(tmp_path, field, star_frames, frame_points, spectrum, quanta, rng):
     write_stars(repo, star_frames, tangent_wcs(10.01, 0.01, 0.5, (200, 200)))
     write_faraday(repo, tangent_wcs(10.0, 0.0, 5.0, (12, 16)), spectrum)
     enter_state(repo, frame_points, quanta)
-    objects = np.zeros(50, dtype=[("id", "i8"), ("flux_g", "f8"), ("flux_r", "f8"), ("flux_i", "f8")])
-    for band in "gri":
-        objects[f"flux_{band}"] = rng.lognormal(5, 1, 50)
+    columns = ["flux_auto_g", "flux_auto_r", "flux_auto_i", "fwhm_arcsec", "extendedness"]
+    objects = np.zeros(50, dtype=[(name, "f8") for name in columns])
+    for name in columns:
+        objects[name] = rng.lognormal(0, 1, 50)
     write_table(repo.path("survey_catalogue"), objects)
     return repo

@@ -1,4 +1,5 @@
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -41,28 +42,13 @@ def test_a_picture_that_fails_is_named_and_the_others_are_drawn(repo, caplog):
     assert str(broken) in caplog.text
 
 
-class Pool:
-    """Runs items as a pool does with on_error="return"."""
-
-    def map(self, function, items, *, on_error, name):
-        assert on_error == "return"
-        import pickle
-
-        from mpidriver.pool import Outcome
-
-        outcomes = []
-        for index, item in enumerate(pickle.loads(pickle.dumps(items))):
-            value = None if item.name == "coadd-00007.png" else item.root / item.name
-            error = None if value else RuntimeError("lost")
-            outcomes.append(Outcome(index, item, value, error, 0.0, 0.0, 0, 0, "host"))
-        return outcomes
-
-
-def test_a_pool_gets_one_item_a_picture(repo, caplog):
+def test_pictures_travel_to_other_ranks(repo):
     with open_state(repo, readonly=True) as state:
-        drawn = {path.name for path in draw_all(repo, state, pool=Pool())}
-    assert drawn == NAMES - {"coadd-00007.png"}
-    assert "coadd-00007.png was not drawn: lost" in caplog.text
+        jobs = {job.name: job for job in picture_jobs(repo, state)}
+    assert set(jobs) == NAMES
+    drawn = pickle.loads(pickle.dumps(jobs["frames.png"])).run()
+    assert drawn == repo.root / "reports" / "frames.png"
+    assert drawn.exists()
 
 
 def test_an_empty_repository_has_no_pictures(tmp_path):
@@ -157,13 +143,23 @@ def test_frames_get_seeing_in_arcsec_and_zero_points_of_a_second():
     assert seeing_by_band(points) == {"g": pytest.approx(4.0, rel=1e-6)}
 
 
-def test_magnitudes_are_found_under_the_usual_names():
-    names = ["id", "mag_g", "flux_r", "flux_err_r", "flux_psf_i", "flux_kron_i", "mag_kron_i_err", "kron_mag_z"]
-    objects = np.zeros(2, dtype=[(name, "f8") for name in names])
-    objects["mag_g"], objects["flux_r"], objects["flux_kron_i"], objects["kron_mag_z"] = 20.0, (10.0, -1.0), 100.0, 21.0
+def test_magnitudes_come_from_the_best_column_of_each_band():
+    names = [
+        "id",
+        "mag_auto_g",
+        "mag_auto_g_err",
+        "mag_psf_g",
+        "mag_psf_N921",
+        "flux_auto_r",
+        "flux_psf_r",
+        "flux_psf_i",
+    ]
+    objects = np.zeros(2, dtype=[*((name, "f8") for name in names), ("flux_aper_i", "f8", (3,))])
+    objects["mag_auto_g"], objects["mag_psf_N921"] = 20.0, 21.0
+    objects["flux_auto_r"], objects["flux_psf_r"], objects["flux_psf_i"] = (10.0, -1.0), 5.0, (100.0, np.nan)
     magnitudes = catalogue_magnitudes(objects)
-    assert list(magnitudes) == ["g", "r", "i", "z"]
+    assert list(magnitudes) == ["g", "r", "i", "N921"]
     np.testing.assert_allclose(magnitudes["g"], 20.0)
     np.testing.assert_allclose(magnitudes["r"], [28.9, np.nan])
-    np.testing.assert_allclose(magnitudes["i"], 26.4)
-    np.testing.assert_allclose(magnitudes["z"], 21.0)
+    np.testing.assert_allclose(magnitudes["i"], [26.4, np.nan])
+    np.testing.assert_allclose(magnitudes["N921"], 21.0)
