@@ -189,7 +189,7 @@ class TaskFuture(Future[Any]):
         Called to cancel the task while it is in the backlog; false if it was handed out already.
     """
 
-    def __init__(self, wait: Callable[[Any, float | None], bool], withdraw: Callable[[Any], bool]) -> None:
+    def __init__(self, wait: Callable[[Any, float | None], bool], withdraw: Callable[[], bool]) -> None:
         super().__init__()
         self._help = wait
         self._withdraw = withdraw
@@ -212,7 +212,7 @@ class TaskFuture(Future[Any]):
 
     def cancel(self) -> bool:
         """Cancel the task unless it was handed out."""
-        return self.cancelled() or self._withdraw(self)
+        return self.cancelled() or self._withdraw()
 
     def cancel_now(self) -> None:
         """Be cancelled, and tell those who wait."""

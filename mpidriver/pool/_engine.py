@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from mpidriver.errors import PoolError
 from mpidriver.pool import _messages as kind
@@ -29,6 +29,8 @@ from mpidriver.pool._serial import InterruptWatch
 from mpidriver.pool._work import Work, WorkSpan, pack_report, run_span, unpack_report
 
 __all__ = ["Context", "Engine", "Wire", "active_contexts"]
+
+CallT = TypeVar("CallT", bound=Call)
 
 active_contexts: "list[Context]" = []
 """The tasks that this process is in the middle of, outermost first, with the root's main program below them."""
@@ -111,6 +113,7 @@ class Engine:
         self._inbox: deque[Work] = deque()
         self._to_self: deque[Message] = deque()
         self._dirty: dict[ScopeId, None] = {}
+        self._over: deque[tuple[Scope, Call]] = deque()
         self._due: deque[Callable[[], None]] = deque()
         self._due_lock = threading.Lock()
         self._in_callback = threading.local()
@@ -172,6 +175,7 @@ class Engine:
         assert context.scope is not None
         scheduler = context.scope.scheduler
         if cancel:
+            scheduler.home_works = False
             self._cancel_all(context.scope)
         self._finish_callbacks()
         while not (cancel and self.size == 1) and not scheduler.has_all_ranks:
@@ -224,11 +228,21 @@ class Engine:
         """Whether this thread runs a done callback."""
         return getattr(self._in_callback, "is_set", False)
 
-    def start(self, scope: Scope, call: Call) -> None:
-        """Take a new call, without items yet."""
+    def start(self, scope: Scope, function: Callable[..., Any], make: Callable[[int], CallT], **options: bool) -> CallT:
+        """Make a call, without items yet.
+
+        Parameters
+        ----------
+        function, options
+            For `Scope.function`.
+        make
+            Makes the call from the function's key.
+        """
         with self.lock:
+            call = make(scope.function(function, **options))
             self._serials += 1
             scope.begin(call, self._serials)
+        return call
 
     def add(self, scope: Scope, call: Call, indexes: Sequence[int], costs: Any = None) -> None:
         """Add items to a call."""
@@ -242,24 +256,22 @@ class Engine:
     def finish(self, scope: Scope, call: Call) -> None:
         """Drop a call whose results were taken, or are not wanted any more."""
         with self.lock:
-            if call.left:
-                scope.cancel_ready(call)
-            if not call.left:
-                self._end(scope, call)
-            else:
-                scope.abandoned.add(call.serial)
-            self._touch(scope)
+            self._drop(scope, call)
             self._flush()
 
-    def withdraw(self, scope: Scope, call: Call, then: Callable[[], None]) -> bool:
-        """Take a submitted task out of the backlog, then cancel its future; false if it was handed out."""
+    def abandon(self, scope: Scope, call: Call) -> None:
+        """Drop a call soon: the end of a generator may come from the garbage collector, in the middle of anything."""
+        self._over.append((scope, call))
+
+    def withdraw(self, scope: Scope, call: SubmitCall) -> bool:
+        """Take a submitted task out of the backlog and cancel its future; false if it was handed out."""
         with self.lock:
-            if not scope.cancel_ready(call):
+            if call.future.running() or not scope.cancel_ready(call):
                 return False
             self._end(scope, call)
             self._touch(scope)
             self._flush()
-        then()
+        call.future.cancel_now()
         self.resolved += 1
         return True
 
@@ -323,7 +335,7 @@ class Engine:
     def has_open_work(self) -> bool:
         """Whether messages may arrive that somebody waits for."""
         with self.lock:
-            return bool(self._due) or any(not scope.is_quiet for scope in self._scopes.values())
+            return bool(self._due or self._over) or any(not scope.is_quiet for scope in self._scopes.values())
 
     def rescue(self) -> None:
         """Give back what waits behind a task that has been running since the last call."""
@@ -540,12 +552,23 @@ class Engine:
 
     def _flush(self) -> None:
         """Carry out what the schedulers decide, until they are content."""
+        while self._over:
+            self._drop(*self._over.popleft())
         while self._dirty or self._to_self:
             while self._to_self:
                 message = self._to_self.popleft()
                 self._handlers[message[0]](*message[1:])
             if self._dirty:
                 self._decide(self._scopes.get(self._dirty.popitem()[0]))
+
+    def _drop(self, scope: Scope, call: Call) -> None:
+        if call.left:
+            scope.cancel_ready(call)
+            self._touch(scope)
+        if call.left:
+            scope.abandoned.add(call.serial)
+        else:
+            self._end(scope, call)
 
     def _decide(self, scope: Scope | None) -> None:
         if scope is None:
@@ -640,9 +663,7 @@ class Engine:
 
     def _cancel_all(self, scope: Scope) -> None:
         for call in list(scope.calls.values()):
-            if isinstance(call, SubmitCall):
-                call.future.cancel()
-            else:
+            if not (isinstance(call, SubmitCall) and call.future.cancel()):
                 with self.lock:
                     scope.cancel_ready(call)
 

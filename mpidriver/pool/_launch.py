@@ -98,7 +98,8 @@ def _run_rank(wire: "MpiWire", main: Callable[..., Any], args: tuple[Any, ...], 
     engine = Engine(wire, root_works=works)
     sharpen_sleep()
     with _switching_fast():
-        engine.start_progress(lambda: _give_up(wire))
+        if wire.allows_threads:
+            engine.start_progress(lambda: _give_up(wire))
         try:
             if wire.rank == 0:
                 return _run_main(engine, main, args, lambda: _give_up(wire))

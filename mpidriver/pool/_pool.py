@@ -122,10 +122,9 @@ class Pool:
         items = list(zip(*iterables, strict=False))
         costs = _costs(cost, items)
         kind = MapCall if on_error == "raise" else OutcomesCall
-        call = kind(scope.function(fn), items)
         if not items:
             return []
-        self._engine.start(scope, call)
+        call = self._engine.start(scope, fn, lambda function: kind(function, items))
         try:
             self._engine.add(scope, call, _costliest_first(len(items), costs), costs)
             self._engine.wait_until(context, lambda: not call.left)
@@ -167,10 +166,8 @@ class Pool:
         if cost is not None and not callable(cost):
             raise TypeError("pool.stream: cost must be a function of the item: items are not known beforehand")
         context, scope = self._open()
-        call = StreamCall(scope.function(fn))
-        self._engine.start(scope, call)
         items = enumerate(zip(*iterables, strict=False))
-        return self._stream(context, scope, call, items, cost, buffersize, ordered)
+        return self._stream(context, scope, fn, items, cost, buffersize, ordered)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, cost: float = 0.0, **kwargs: Any) -> TaskFuture:
         """Put one task into the backlog; never blocks.
@@ -190,16 +187,14 @@ class Pool:
         """
         context, scope = self._open()
         engine = self._engine
-        with engine.lock:
-            function = scope.function(fn, keywords=bool(kwargs))
 
-            def wait(future: TaskFuture, timeout: float | None) -> bool:
-                return engine.wait_until(engine.acting_context(context), future.done, timeout)
+        def wait(future: TaskFuture, timeout: float | None) -> bool:
+            return engine.wait_until(engine.acting_context(context), future.done, timeout)
 
-            future = TaskFuture(wait, lambda future: engine.withdraw(scope, call, future.cancel_now))
-            item = args[0] if len(args) == 1 else args
-            call = SubmitCall(function, (args, kwargs) if kwargs else args, item, future)
-            engine.start(scope, call)
+        future = TaskFuture(wait, lambda: engine.withdraw(scope, call))
+        item = args[0] if len(args) == 1 else args
+        sent = (args, kwargs) if kwargs else args
+        call = engine.start(scope, fn, lambda function: SubmitCall(function, sent, item, future), keywords=bool(kwargs))
         engine.add(scope, call, range(1), [cost] if cost else None)
         return future
 
@@ -266,21 +261,23 @@ class Pool:
         self,
         context: Context,
         scope: Scope,
-        call: StreamCall,
+        fn: Callable[..., Any],
         items: Iterator[tuple[int, tuple[Any, ...]]],
         cost: Callable[..., float] | None,
         buffersize: int | None,
         ordered: bool,
     ) -> Iterator[Outcome]:
+        engine = self._engine
+        call = engine.start(scope, fn, StreamCall)
         early: dict[int, Outcome] = {}
         next_index = 0
         try:
             while True:
                 limit = buffersize or self._look_ahead(scope, call)
-                _read_ahead(self._engine, scope, call, items, cost, limit - call.left - len(call.finished) - len(early))
+                _read_ahead(engine, scope, call, items, cost, limit - call.left - len(call.finished) - len(early))
                 if not call.left and not call.finished:
                     return
-                self._engine.wait_until(context, lambda: bool(call.finished))
+                engine.wait_until(context, lambda: bool(call.finished))
                 outcome = call.finished.popleft()
                 if not ordered:
                     yield outcome
@@ -290,8 +287,7 @@ class Pool:
                     yield early.pop(next_index)
                     next_index += 1
         finally:
-            if not self._context.closed:
-                self._engine.finish(scope, call)
+            engine.abandon(scope, call)
 
     def _look_ahead(self, scope: Scope, call: StreamCall) -> int:
         seconds = scope.scheduler.seconds_of(call.function)

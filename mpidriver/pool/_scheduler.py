@@ -131,7 +131,7 @@ class Scheduler:
     def __init__(self, home: int, ranks: Iterable[int] = (), *, is_root: bool = False, home_works: bool = True) -> None:
         self.home = home
         self._is_root = is_root
-        self._home_works = home_works
+        self.home_works = home_works
         self._in_flight: dict[int, dict[int, Batch]] = {home: {}}
         self._idle: list[int] = []
         self._hungry: dict[int, None] = {}
@@ -237,7 +237,7 @@ class Scheduler:
 
     def home_waits(self) -> None:
         """Note that the leader waits: its rank may run tasks."""
-        self._home_here = self._home_works
+        self._home_here = self.home_works
 
     def home_leaves(self) -> None:
         """Note that the leader waits no more."""

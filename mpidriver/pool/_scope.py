@@ -23,12 +23,15 @@ class Function:
         The function.
     packed
         The function as it travels, None where nothing travels.
+    name
+        What it is known by while it is kept.
     stays
         Whether it is kept until the scope ends, because it is small and may be called again.
     """
 
-    def __init__(self, key: int, call: Callable[..., Any], packed: Packed | None, *, stays: bool) -> None:
+    def __init__(self, key: int, call: Callable[..., Any], packed: Packed | None, name: Any, *, stays: bool) -> None:
         self.key = key
+        self.name = name
         self.call = call
         self.packed = packed
         self.stays = stays
@@ -71,7 +74,7 @@ class Scope:
         self.abandoned: set[int] = set()
         """Calls whose results nobody takes any more, but some of whose items still run."""
         self._travels = travels
-        self._importable: dict[Any, int] = {}
+        self._known: dict[Any, int] = {}
         self._keys = 0
         self._want_serial = 0
         self._settled_serial = 0
@@ -85,15 +88,16 @@ class Scope:
             If it cannot be sent to other ranks.
         """
         stays = is_importable(function)
-        if stays and (function, keywords) in self._importable:
-            return self._importable[function, keywords]
+        if stays and (function, keywords) in self._known:
+            return self._known[function, keywords]
         target = WithKeywords(function) if keywords else function
-        self._keys += 1
         packed = _pack_function(function, target) if self._travels else None
-        self.functions[self._keys] = Function(self._keys, target, packed, stays=stays)
-        if stays:
-            self._importable[function, keywords] = self._keys
-        return self._keys
+        name = (function, keywords) if stays else _content(function, packed, keywords=keywords)
+        if name not in self._known:
+            self._keys += 1
+            self.functions[self._keys] = Function(self._keys, target, packed, name, stays=stays)
+            self._known[name] = self._keys
+        return self._known[name]
 
     def begin(self, call: Call, serial: int) -> None:
         """Take a call."""
@@ -110,7 +114,7 @@ class Scope:
         function.calls -= 1
         if function.calls or function.stays:
             return None
-        del self.functions[function.key]
+        del self.functions[function.key], self._known[function.name]
         self.scheduler.forget(function.key)
         return function
 
@@ -141,6 +145,13 @@ class Scope:
     def is_quiet(self) -> bool:
         """Whether nothing will happen in it unless its task starts something."""
         return self.scheduler.is_quiet and self.is_settled
+
+
+def _content(function: Callable[..., Any], packed: Packed | None, *, keywords: bool) -> Any:
+    """Return what tells a function that travels by value from others: what it has captured may change between calls."""
+    if packed is None or packed.buffers or not isinstance(packed.data, bytes):
+        return (id(function), keywords, object() if packed is not None else None)
+    return (packed.data, keywords)
 
 
 def _pack_function(function: Callable[..., Any], target: Callable[..., Any]) -> Packed:

@@ -99,6 +99,7 @@ class MpiWire:
         self._status = MPI.Status()
         self.rank: int = comm.rank
         self.size: int = comm.size
+        self.allows_threads = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
         self.host = socket.gethostname()
         self._sending: deque[tuple[list[Any], bool]] = deque()
         self._incoming: dict[int, deque[_Incoming]] = {}
