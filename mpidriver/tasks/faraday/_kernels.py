@@ -38,30 +38,33 @@ def _multiply_add(c, x, y):
         y[3 * ROW + lane] += c30 * x0 + c31 * x1 + c32 * x2 + c33 * x3
 
 
-@kernel
+@kernel(fastmath={"contract"})
 def _load(q, u, weight, cosine, sine, row, weight_sum):
     """Write w (q + iu) exp(-2i φ_c x) of one channel into a row, 0 where flagged; add w to the sums."""
+    zero = weight - weight
+    cosine, sine = weight * cosine, weight * sine
     for lane in range(q.size):
-        good = ((q[lane] - q[lane]) + (u[lane] - u[lane])) == 0
-        w = weight if good else weight * 0
-        a = q[lane] if good else weight * 0
-        b = u[lane] if good else weight * 0
-        row[lane] = w * (a * cosine + b * sine)
-        row[LANES + lane] = w * (b * cosine - a * sine)
-        weight_sum[lane] += w
+        a, b = q[lane], u[lane]
+        good = ((a - a) + (b - b)) == 0
+        a = a if good else zero
+        b = b if good else zero
+        row[lane] = a * cosine + b * sine
+        row[LANES + lane] = b * cosine - a * sine
+        weight_sum[lane] += weight if good else zero
 
 
-@kernel
+@kernel(fastmath={"contract"})
 def _load_weighted(q, u, weight, weights, cosine, sine, row, weight_sum):
     """Do as `_load` with one more weight a voxel; those that are not positive and finite count as flags."""
+    zero = weight - weight
     for lane in range(q.size):
-        v = weights[lane]
-        good = (((q[lane] - q[lane]) + (u[lane] - u[lane]) + (v - v)) == 0) & (v > 0)
-        w = weight * v if good else weight * 0
-        a = q[lane] if good else weight * 0
-        b = u[lane] if good else weight * 0
-        row[lane] = w * (a * cosine + b * sine)
-        row[LANES + lane] = w * (b * cosine - a * sine)
+        a, b, w = q[lane], u[lane], weights[lane]
+        good = (((a - a) + (b - b) + (w - w)) == 0) & (w > 0)
+        w = w * weight if good else zero
+        a = w * a if good else zero
+        b = w * b if good else zero
+        row[lane] = a * cosine + b * sine
+        row[LANES + lane] = b * cosine - a * sine
         weight_sum[lane] += w
 
 
@@ -75,20 +78,23 @@ def _fold(first, second):
 
 
 @kernel
-def _mirror(even, odd, plus, minus):
-    """Write F(+φ) = E - iO and F(-φ) = E + iO from the rows of E = Σ cos · even and O = Σ sin · odd."""
+def _mirror(even, odd, norm, plus, minus):
+    """Write F(+φ) = K (E - iO) and F(-φ) = K (E + iO) from the rows of E = Σ cos · even and O = Σ sin · odd."""
     for lane in range(LANES):
-        plus[lane] = even[lane] + odd[LANES + lane]
-        plus[LANES + lane] = even[LANES + lane] - odd[lane]
-        minus[lane] = even[lane] - odd[LANES + lane]
-        minus[LANES + lane] = even[LANES + lane] + odd[lane]
+        k = norm[lane]
+        a, b = k * even[lane], k * even[LANES + lane]
+        c, d = k * odd[lane], k * odd[LANES + lane]
+        plus[lane] = a + d
+        plus[LANES + lane] = b - c
+        minus[lane] = a - d
+        minus[LANES + lane] = b + c
 
 
-@kernel
-def _emit(row, cosine, sine, norm, out):
-    """Write a row of F, turned by exp(-iα) and normalised, as interleaved complex numbers."""
+@kernel(fastmath={"contract"})
+def _emit(row, cosine, sine, out):
+    """Write a row of F, turned by exp(-iα), as interleaved complex numbers."""
     for lane in range(out.size // 2):
-        a, b = row[lane] * norm[lane], row[LANES + lane] * norm[lane]
+        a, b = row[lane], row[LANES + lane]
         out[2 * lane] = a * cosine + b * sine
         out[2 * lane + 1] = b * cosine - a * sine
 
@@ -98,15 +104,16 @@ def _spread_tile(q, u, weights, tables, start, stop, rows, grid, weight_sum):
     """Spread the channels of a tile onto the λ² grid, four channels at a time."""
     per_voxel = weights.shape[0] > 0
     grid[:] = 0
+    rows[:] = 0
     weight_sum[:] = 0
     for quad in range(tables.spread_row.size):
-        rows[:] = 0
         for j in range(4):
             slot = 4 * quad + j
             chan = tables.chan[slot]
-            if chan < 0:
-                continue
             row = rows[j * ROW : (j + 1) * ROW]
+            if chan < 0:
+                row[:] = 0
+                continue
             scale, cosine, sine = tables.weight[slot], tables.shift_cos[slot], tables.shift_sin[slot]
             if per_voxel:
                 _load_weighted(
@@ -128,7 +135,7 @@ def _spread_tile(q, u, weights, tables, start, stop, rows, grid, weight_sum):
 
 
 @kernel
-def _transform_tile(tables, grid, rows, coarse):
+def _transform_tile(tables, grid, rows, norm, coarse):
     """Fold the λ² grid and take it to the coarse Faraday depths ±m by two real matrix products."""
     for pair in range(tables.fold.shape[0]):
         a, b = tables.fold[pair, 0] * ROW, tables.fold[pair, 1] * ROW
@@ -143,11 +150,11 @@ def _transform_tile(tables, grid, rows, coarse):
         for j in range(4):
             a, b = tables.plus_row[4 * quad + j] * ROW, tables.minus_row[4 * quad + j] * ROW
             e, o = even[j * ROW : (j + 1) * ROW], odd[j * ROW : (j + 1) * ROW]
-            _mirror(e, o, coarse[a : a + ROW], coarse[b : b + ROW])
+            _mirror(e, o, norm, coarse[a : a + ROW], coarse[b : b + ROW])
 
 
 @kernel
-def _interpolate_tile(tables, coarse, rows, norm, start, stop, out):
+def _interpolate_tile(tables, coarse, rows, start, stop, out):
     """Interpolate from the coarse to the wanted Faraday depths, four at a time, and write them."""
     wanted = rows[:BLOCK]
     for quad in range(tables.interpolate_row.size):
@@ -161,7 +168,7 @@ def _interpolate_tile(tables, coarse, rows, norm, start, stop, out):
             phi = tables.phi[slot]
             if phi >= 0:
                 target = out[phi, 2 * start : 2 * stop]
-                _emit(wanted[j * ROW : (j + 1) * ROW], tables.turn_cos[slot], tables.turn_sin[slot], norm, target)
+                _emit(wanted[j * ROW : (j + 1) * ROW], tables.turn_cos[slot], tables.turn_sin[slot], target)
 
 
 @kernel
@@ -193,5 +200,5 @@ def synthesise_tiles(q, u, weights, tables, first_tile, last_tile, out):
         _spread_tile(q, u, weights, tables, start, stop, rows[:BLOCK], grid, weight_sum)
         for lane in range(LANES):
             norm[lane] = 1 / weight_sum[lane] if weight_sum[lane] > 0 else np.nan
-        _transform_tile(tables, grid, rows, coarse)
-        _interpolate_tile(tables, coarse, rows, norm, start, stop, out)
+        _transform_tile(tables, grid, rows, norm, coarse)
+        _interpolate_tile(tables, coarse, rows, start, stop, out)
