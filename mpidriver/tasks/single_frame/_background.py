@@ -81,7 +81,7 @@ def source_free_sky(frame, sources, options):
     mean, rms = _mesh_statistics(frame.image, sky_pixels, options.background_mesh_px)
     if not np.isfinite(mean).any():
         return mode_sky(frame, options)
-    mean, rms = (ndimage.median_filter(_fill_from_nearest(g), options.background_filter) for g in (mean, rms))
+    mean, rms = (_median_filter(_fill_from_nearest(g), options.background_filter) for g in (mean, rms))
     shape = frame.image.shape
     return _sky(frame, sky_pixels, _interpolate(mean, shape), np.maximum(_interpolate(rms, shape), rms.min()))
 
@@ -141,6 +141,15 @@ def _fill_from_nearest(grid):
         return grid
     nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
     return grid[tuple(nearest)]
+
+
+def _median_filter(grid, side):
+    """Return the median of `side` x `side` meshes about a plane, so that a slope is not flattened at the edges."""
+    row, col = (axis.ravel() for axis in np.indices(grid.shape))
+    design = np.column_stack([np.ones(grid.size), row, col])
+    solution, *_ = np.linalg.lstsq(design, grid.ravel(), rcond=None)
+    plane = (design @ solution).reshape(grid.shape)
+    return plane + ndimage.median_filter(grid - plane, side)
 
 
 def _interpolate(grid, shape):

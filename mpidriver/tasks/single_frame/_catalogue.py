@@ -47,7 +47,7 @@ class Measured:
     """Radius of the measuring aperture."""
 
 
-def measure_sources(frame, sources, options, *, fwhm_px):
+def measure_sources(frame, sources, segmentation, options, *, fwhm_px):
     """Measure every source on a sky-subtracted frame.
 
     Parameters
@@ -55,6 +55,8 @@ def measure_sources(frame, sources, options, *, fwhm_px):
     frame : MaskedImage
         Electrons above the sky, finite.
     sources : ndarray
+        From `detect`.
+    segmentation : ndarray of int32, shape (row, col)
         From `detect`.
     options : SingleFrameOptions
     fwhm_px : float
@@ -71,7 +73,7 @@ def measure_sources(frame, sources, options, *, fwhm_px):
     radius_px = options.aperture_radius_fwhm * profile.fwhm_px
     _add_aperture(table, frame, radius_px)
     table["flux_auto"], table["flux_auto_err"] = kron_fluxes(
-        frame.image, frame.variance, sources, table["x"], table["y"]
+        frame.image, frame.variance, sources, segmentation, table["x"], table["y"]
     )
     half_light_px = half_light_radii(frame.image, table["x"], table["y"], fwhm_px=profile.fwhm_px)
     order = np.lexsort((table["x"], table["y"], -table["flux_aper"]))

@@ -32,7 +32,7 @@ class SingleFrameOptions:
     aperture_total_fwhm: float = option(4.0, "Radius the aperture correction reaches to.", unit="FWHM", minimum=1.0)
     star_snr_min: float = option(20.0, "Smallest signal-to-noise ratio of a star for the solutions.", minimum=3.0)
     isolation_fwhm: float = option(2.0, "A star is isolated if nothing that matters is closer.", unit="FWHM")
-    isolation_flux_ratio: float = option(0.05, "A neighbour matters above this share of the star's flux.", minimum=0.0)
+    isolation_flux_ratio: float = option(0.02, "A neighbour matters above this share of the star's flux.", minimum=0.0)
     refine_wcs: bool = option(True, "Refine the WCS against the reference catalogue, when there is one.")
     search_radius_arcsec: float = option(10.0, "Largest pointing error searched.", unit="arcsec", minimum=0.1)
     match_radius_arcsec: float = option(1.0, "Largest distance of a match once shifted.", unit="arcsec", minimum=0.01)

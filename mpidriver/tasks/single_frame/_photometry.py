@@ -14,11 +14,16 @@ _KRON_REACH = 6.0
 #: Isophotes of a few pixels understate the axes.
 _AXIS_MIN_PX = 0.35
 _HALF_LIGHT_REACH_FWHM = 1.5
-#: The curve of growth is followed in steps of this many FWHM; a step needs so many stars of such a signal.
+#: The curve of growth is followed in steps of this many FWHM, by so many stars of such a signal.
 _GROWTH_STEP_FWHM = 0.5
-_GROWTH_STARS_MIN = 5
-_GROWTH_STARS_MAX = 100
+_GROWTH_STARS_MIN = 3
+_GROWTH_STARS_MAX = 30
 _GROWTH_SNR_MIN = 50.0
+_GROWTH_CLIP = 3.0
+_GROWTH_ROUNDS = 5
+#: Spread of a step from star to star, and of the fitted profile's step about the true one.
+_GROWTH_SPREAD = 0.003
+_PROFILE_SPREAD = 0.01
 #: Largest share of the flux that is believed to lie beyond the last aperture.
 _BEYOND_MAX = 0.02
 
@@ -35,14 +40,18 @@ def half_light_radii(image, x, y, *, fwhm_px):
     return np.asarray(radius)
 
 
-def kron_fluxes(image, variance, sources, x, y):
+def kron_fluxes(image, variance, sources, segmentation, x, y):
     """Return FLUX_AUTO and its error, in ellipses of 2.5 Kron radii or 3.5 times (a, b) if that is larger.
+
+    Pixels of neighbours count as the mean of the others.
 
     Parameters
     ----------
     image, variance : ndarray of float32, shape (row, col)
     sources : ndarray
         From `detect`, with the columns a, b, theta.
+    segmentation : ndarray of int32, shape (row, col)
+        From `detect`.
     x, y : ndarray, shape (n,), px
 
     Returns
@@ -51,19 +60,20 @@ def kron_fluxes(image, variance, sources, x, y):
     """
     a, b = np.maximum(sources["a"], _AXIS_MIN_PX), np.maximum(sources["b"], _AXIS_MIN_PX)
     theta = np.clip(sources["theta"], -np.pi / 2, np.pi / 2)
-    kron, _ = sep.kron_radius(image, x, y, a, b, theta, _KRON_REACH)
+    own = {"segmap": segmentation, "seg_id": np.arange(1, x.size + 1)}
+    kron, _ = sep.kron_radius(image, x, y, a, b, theta, _KRON_REACH, **own)
     kron = np.where(np.isfinite(kron), np.clip(kron, 0, _KRON_REACH), 0)
     scale = np.maximum(_KRON_FACTOR * kron, _KRON_SCALE_MIN)
-    flux, error, _ = sep.sum_ellipse(image, x, y, a, b, theta, scale, var=variance, subpix=5)
+    flux, error, _ = sep.sum_ellipse(image, x, y, a, b, theta, scale, var=variance, subpix=5, **own)
     return np.asarray(flux), np.asarray(error)
 
 
 def aperture_correction(image, variance, stars, neighbour_px, profile, options):
     """Return total flux over flux in the measuring aperture.
 
-    The curve of growth is followed aperture by aperture. Each step is the median over bright stars whose neighbours
-    are out of reach of the larger aperture; a step that has fewer than five takes the profile's, as does the little
-    that lies beyond the last aperture.
+    The curve of growth is followed aperture by aperture. Each step is the weighted mean over bright stars whose
+    neighbours are out of reach of the larger aperture, held by the step of the fitted profile, which takes over
+    where such stars are few or faint; it also gives the little that lies beyond the last aperture.
 
     Parameters
     ----------
@@ -88,14 +98,29 @@ def aperture_correction(image, variance, stars, neighbour_px, profile, options):
     for inner, outer in itertools.pairwise(radii):
         clear = neighbour_px > outer + 1.5 * fwhm_px
         clear &= _within(image.shape, stars["x"], stars["y"], outer)
-        chosen = stars[clear][:_GROWTH_STARS_MAX]
-        if chosen.size < _GROWTH_STARS_MIN:
-            correction *= float(profile.enclosed(outer) / profile.enclosed(inner))
-            continue
-        small, large = (aperture_fluxes(image, variance, chosen["x"], chosen["y"], r)[0] for r in (inner, outer))
-        correction *= float(np.median(large / small))
+        expected = float(profile.enclosed(outer) / profile.enclosed(inner))
+        correction *= _growth_step(image, variance, stars[clear][:_GROWTH_STARS_MAX], inner, outer, expected)
     beyond = 1 - float(profile.enclosed(radii[-1]))
     return correction / (1 - min(beyond, _BEYOND_MAX))
+
+
+def _growth_step(image, variance, stars, inner_px, outer_px, expected):
+    """Return the flux in the larger aperture over that in the smaller: stars and expectation, weighted, clipped."""
+    if stars.size < _GROWTH_STARS_MIN:
+        return expected
+    small, small_error, _ = aperture_fluxes(image, variance, stars["x"], stars["y"], inner_px)
+    large, large_error, _ = aperture_fluxes(image, variance, stars["x"], stars["y"], outer_px)
+    usable = small > 0
+    small, ring_variance = small[usable], (large_error**2 - small_error**2)[usable]
+    ratio = np.append(large[usable] / small, expected)
+    error2 = np.append(np.maximum(ring_variance, 0) / small**2 + _GROWTH_SPREAD**2, _PROFILE_SPREAD**2)
+    for _ in range(_GROWTH_ROUNDS):
+        mean = np.sum(ratio / error2) / np.sum(1 / error2)
+        keep = (ratio - mean) ** 2 <= _GROWTH_CLIP**2 * error2
+        if keep.all() or not keep.any():
+            break
+        ratio, error2 = ratio[keep], error2[keep]
+    return float(mean)
 
 
 def _within(shape, x, y, margin_px):

@@ -13,9 +13,14 @@ __all__ = ["DEFAULT_FWHM_PX", "MoffatProfile", "fit_profile", "half_light_locus"
 DEFAULT_FWHM_PX = 3.0
 _FWHM_RANGE_PX = (1.2, 40.0)
 _GUESS_SOURCES = 300
+_GUESS_SOURCES_MIN = 3
+_GUESS_SIGNAL = 20.0
 
 _MAX_STARS = 200
-_BETA_RANGE = (1.5, 50.0)
+#: Exponent that the atmosphere gives about; fewer stars than so many do not show their own.
+_BETA = 3.0
+_BETA_STARS_MIN = 3
+_BETA_RANGE = (1.8, 50.0)
 _LOCUS_SMOOTHING = 0.04
 
 
@@ -36,7 +41,7 @@ class MoffatProfile:
         return 1 - (1 + np.asarray(radius_px) ** 2 / self.alpha_px**2) ** (1 - self.beta)
 
 
-def seeing_guess(image, sources, mask):
+def seeing_guess(image, sources, rms, mask):
     """Return a first FWHM from the area above half the peak of the brightest unsaturated sources.
 
     Neither the sources' fluxes nor their footprints enter, which crowding spoils.
@@ -47,6 +52,8 @@ def seeing_guess(image, sources, mask):
         Sky subtracted.
     sources : ndarray
         From `detect`.
+    rms : ndarray, shape (row, col)
+        Noise; where sources of clear signal are wanting, the few brightest are taken.
     mask : ndarray of int32, shape (row, col)
         Sources whose peak is masked are left out.
 
@@ -56,7 +63,9 @@ def seeing_guess(image, sources, mask):
         px; 3 for no sources.
     """
     clean = sources[mask[sources["ypeak"], sources["xpeak"]] == 0]
-    brightest = clean[np.argsort(-clean["peak"], kind="stable")][:_GUESS_SOURCES]
+    signal = clean["peak"] / rms[clean["ypeak"], clean["xpeak"]]
+    count = min(max(np.count_nonzero(signal > _GUESS_SIGNAL), _GUESS_SOURCES_MIN), _GUESS_SOURCES)
+    brightest = clean[np.argsort(-signal, kind="stable")][:count]
     if brightest.size == 0:
         return DEFAULT_FWHM_PX
     for half in (12, 40):
@@ -86,7 +95,7 @@ def fit_profile(image, x, y, *, fwhm_px):
     Returns
     -------
     MoffatProfile or None
-        None if fewer than one star lies within the frame or the fit fails.
+        None if no star lies within the frame or the fit fails. The wings of fewer than three stars are not fitted.
     """
     half = int(np.ceil(1.5 * fwhm_px)) + 1
     rows, cols = np.rint(y).astype(int), np.rint(x).astype(int)
@@ -104,24 +113,24 @@ def fit_profile(image, x, y, *, fwhm_px):
     within &= flux > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         scaled = values / flux
-    return _fit(radius2[within], scaled[within], fwhm_px)
+    beta_range = _BETA_RANGE if chosen.size >= _BETA_STARS_MIN else (_BETA - 1e-3, _BETA + 1e-3)
+    return _fit(radius2[within], scaled[within], fwhm_px, beta_range)
 
 
-def _fit(radius2, values, fwhm_px):
+def _fit(radius2, values, fwhm_px, beta_range):
     """Fit peak, ln alpha, ln beta and a constant."""
     if values.size < 20:
         return None
-    beta = 3.0
-    alpha = fwhm_px / 2 / np.sqrt(2 ** (1 / beta) - 1)
+    alpha = fwhm_px / 2 / np.sqrt(2 ** (1 / _BETA) - 1)
     peak = np.percentile(values, 99)
     scale = 1.4826 * np.median(np.abs(values[radius2 < fwhm_px**2] - np.median(values))) / 10 + 1e-12
 
     def residual(p):
         return p[0] * (1 + radius2 * np.exp(-2 * p[1])) ** -np.exp(p[2]) + p[3] - values
 
-    low = [0.0, np.log(0.2), np.log(_BETA_RANGE[0]), -0.1 * peak]
-    high = [10 * peak, np.log(200.0), np.log(_BETA_RANGE[1]), 0.1 * peak]
-    start = np.clip([peak, np.log(alpha), np.log(beta), 0.0], np.add(low, 1e-9), np.subtract(high, 1e-9))
+    low = [0.0, np.log(0.2), np.log(beta_range[0]), -0.1 * peak]
+    high = [10 * peak, np.log(200.0), np.log(beta_range[1]), 0.1 * peak]
+    start = np.clip([peak, np.log(alpha), np.log(_BETA), 0.0], np.add(low, 1e-9), np.subtract(high, 1e-9))
     fit = optimize.least_squares(residual, start, bounds=(low, high), loss="soft_l1", f_scale=scale, x_scale="jac")
     profile = MoffatProfile(float(np.exp(fit.x[1])), float(np.exp(fit.x[2])))
     return profile if fit.x[0] > 0 and np.isfinite(profile.fwhm_px) else None

@@ -1,5 +1,7 @@
 """The single-frame stage as a chain of its steps."""
 
+import dataclasses
+
 import numpy as np
 
 from mpidriver.tasks.image import MaskedImage, MaskPlane
@@ -20,12 +22,16 @@ from mpidriver.tasks.single_frame._psf import DEFAULT_FWHM_PX, seeing_guess
 from mpidriver.tasks.single_frame._quality import frame_quality
 from mpidriver.tasks.single_frame._records import Calibrations, ReducedFrame
 from mpidriver.tasks.single_frame._signature import remove_signature
+from mpidriver.tasks.single_frame._stars import UNFIT
 from mpidriver.tasks.single_frame._zero_point import fit_zero_point, header_zero_point
 
 __all__ = ["clean_frame", "reduce_frame", "subtract_sky"]
 
 #: Share of the frame that detected sources cover when it is crowded.
 _CROWDED = 0.15
+#: With so many stars, sources of other kinds are not needed for matching.
+_STARS_PLENTY = 30
+_MATCH_SNR_MIN = 10.0
 
 
 def reduce_frame(raw, *, calibrations=None, reference=None, options=None):
@@ -53,8 +59,8 @@ def reduce_frame(raw, *, calibrations=None, reference=None, options=None):
     options = options or SingleFrameOptions()
     wcs = _science_wcs(raw.wcs, calibrations)
     frame = clean_frame(raw, calibrations, options)
-    frame, sky, sources, fwhm_px = subtract_sky(frame, options)
-    measured = measure_sources(frame, sources, options, fwhm_px=fwhm_px)
+    frame, sky, sources, segmentation, fwhm_px = subtract_sky(frame, options)
+    measured = measure_sources(frame, sources, segmentation, options, fwhm_px=fwhm_px)
     match = _match(measured.catalogue, wcs, frame.image.shape, reference, options)
     zero_point = _zero_point(measured.catalogue, match, reference, raw, options)
     wcs = match.wcs if match else wcs
@@ -106,7 +112,7 @@ def subtract_sky(frame, options):
     frame : MaskedImage
         Sky subtracted, 0 where NO_DATA; DETECTED set.
     sky : Sky
-    sources : ndarray
+    sources, segmentation : ndarray
         From `detect`.
     fwhm_px : float
         First guess of the stars' width.
@@ -116,7 +122,7 @@ def subtract_sky(frame, options):
     sky = mode_sky(frame, options)
     above = _above_sky(image, sky, no_data)
     first, segmentation = detect(above, sky.rms, no_data, options, kernel=gaussian_kernel(DEFAULT_FWHM_PX))
-    fwhm_px = seeing_guess(above, first, frame.mask)
+    fwhm_px = seeing_guess(above, first, sky.rms, frame.mask)
     covered = source_pixels(segmentation, int(np.ceil(2 * fwhm_px)))
     sky = source_free_sky(frame, covered, options)
     above = _above_sky(image, sky, no_data)
@@ -125,7 +131,8 @@ def subtract_sky(frame, options):
     else:
         rms, kernel = sky.rms, gaussian_kernel(fwhm_px)
     sources, segmentation = detect(above, rms, no_data, options, kernel=kernel)
-    return MaskedImage(above, variance, flag_detected(frame.mask, segmentation)), sky, sources, fwhm_px
+    frame = MaskedImage(above, variance, flag_detected(frame.mask, segmentation))
+    return frame, sky, sources, segmentation, fwhm_px
 
 
 def is_crowded(segmentation, options):
@@ -171,10 +178,15 @@ def _science_wcs(wcs, calibrations):
 
 
 def _match(catalogue, wcs, shape, reference, options):
+    """Match the stars, or in a sparse frame all clean sources, with the reference; None if there is none."""
     if wcs is None or reference is None or len(reference) == 0:
         return None
-    stars = catalogue[catalogue["star"]]
-    return match_catalogue(stars["x"], stars["y"], wcs, shape, reference, options)
+    chosen = np.flatnonzero(catalogue["star"])
+    if chosen.size < _STARS_PLENTY:
+        clean = (catalogue["flags"] & UNFIT) == 0
+        chosen = np.flatnonzero(clean & (catalogue["snr"] >= min(_MATCH_SNR_MIN, options.star_snr_min)))
+    match = match_catalogue(catalogue["x"][chosen], catalogue["y"][chosen], wcs, shape, reference, options)
+    return dataclasses.replace(match, stars=chosen[match.stars])
 
 
 def _zero_point(catalogue, match, reference, raw, options):
@@ -183,9 +195,10 @@ def _zero_point(catalogue, match, reference, raw, options):
     column = f"mag_{raw.band}"
     if column not in reference.dtype.names:
         return header_zero_point(raw, options, f"the reference catalogue has no column {column}")
-    flux = catalogue["flux_aper"][catalogue["star"]][match.stars]
-    measured = fit_zero_point(flux, reference[column][match.references])
-    return measured or header_zero_point(raw, options, f"{match.stars.size} matches with the reference catalogue")
+    stars = catalogue["star"][match.stars]
+    flux, mag = catalogue["flux_aper"][match.stars[stars]], reference[column][match.references[stars]]
+    measured = fit_zero_point(flux, mag)
+    return measured or header_zero_point(raw, options, f"{flux.size} stars match the reference catalogue")
 
 
 def _with_sky_positions(catalogue, wcs):
