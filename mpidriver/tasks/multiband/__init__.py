@@ -1,0 +1,69 @@
+"""Multiband: one list of objects from the coadds of all bands, measured in each.
+
+`detect` on each band, `merge_detections` over bands, `measure` the merged objects in each band, `merge_measurements`
+into one reference position and shape an object, `force` each band at those, `join_bands` into the rows of a catalogue.
+Tables are structured arrays; their units stand in ``DETECTION_UNITS`` and its like.
+"""
+
+import importlib
+
+from mpidriver.tasks.multiband._options import MultibandOptions
+
+__all__ = [
+    "DETECTION_UNITS",
+    "FORCED_UNITS",
+    "MEASUREMENT_UNITS",
+    "MERGED_UNITS",
+    "OBJECT_FLAGS",
+    "REFERENCE_UNITS",
+    "MultibandOptions",
+    "ObjectFlag",
+    "detect",
+    "detection_dtype",
+    "force",
+    "forced_dtype",
+    "join_bands",
+    "join_catalogues",
+    "measure",
+    "measurement_dtype",
+    "merge_detections",
+    "merge_measurements",
+    "merged_dtype",
+    "object_dtype",
+    "object_id",
+    "object_units",
+    "reference_dtype",
+    "split_object_id",
+]
+
+_HOMES = {
+    "DETECTION_UNITS": "_columns",
+    "FORCED_UNITS": "_columns",
+    "MEASUREMENT_UNITS": "_columns",
+    "MERGED_UNITS": "_columns",
+    "OBJECT_FLAGS": "_flags",
+    "REFERENCE_UNITS": "_columns",
+    "ObjectFlag": "_flags",
+    "detect": "_detect",
+    "detection_dtype": "_columns",
+    "force": "_measure",
+    "forced_dtype": "_columns",
+    "join_bands": "_join",
+    "join_catalogues": "_join",
+    "measure": "_measure",
+    "measurement_dtype": "_columns",
+    "merge_detections": "_merge",
+    "merge_measurements": "_reference",
+    "merged_dtype": "_columns",
+    "object_dtype": "_columns",
+    "object_id": "_ids",
+    "object_units": "_columns",
+    "reference_dtype": "_columns",
+    "split_object_id": "_ids",
+}
+
+
+def __getattr__(name):
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,122 @@
+"""Detection on one band's coadd."""
+
+import numpy as np
+import sep
+from scipy import ndimage
+
+from mpidriver.errors import DataError
+from mpidriver.tasks.multiband._columns import detection_dtype, empty
+from mpidriver.tasks.multiband._options import MultibandOptions
+from mpidriver.tasks.multiband._scene import FWHM_PER_SIGMA, make_scene, robust_sigma
+
+__all__ = ["detect"]
+
+#: sep may hold this share of the pixels at once, first and in a second attempt, and so many parts of a blend; its
+#: defaults overflow on crowded coadds, and a large stack takes a second to set up.
+_PIXEL_SHARES, _PARTS_LIMIT = (0.25, 2.0), 16_384
+#: Rows from which the noise of the filtered image is measured: as many blocks of as many rows.
+_NOISE_BLOCKS, _NOISE_ROWS = 8, 128
+
+
+def detect(coadd, wcs, *, options=None):
+    """Find sources on one band's coadd.
+
+    The threshold is in units of the noise of the filtered image, which is measured, so that the correlation between
+    pixels that warping leaves does not lower it.
+
+    Parameters
+    ----------
+    coadd : MaskedImage
+        nJy.
+    wcs : astropy.wcs.WCS
+    options : MultibandOptions, optional
+
+    Returns
+    -------
+    ndarray, shape (source,)
+        Structured, `detection_dtype`, in order of rows: position; isophotal flux (the light above the isophote, for
+        ordering only); peak of the image; S/N of the filtered peak; number of pixels; sep's flags. Empty where there is
+        nothing to see.
+    """
+    options = options or MultibandOptions()
+    scene = make_scene(coadd, background_box_px=options.background_box_px)
+    noise = _filtered_noise(scene, options.filter_fwhm_px)
+    if not noise > 0.0:
+        return empty(detection_dtype(), 0)
+    found = _extract(scene, options.threshold_sigma * noise, options)
+    found = found[np.lexsort((found["x"], found["y"]))]
+    table = empty(detection_dtype(), found.size)
+    if found.size:
+        table["ra"], table["dec"] = wcs.all_pix2world(found["x"], found["y"], 0)
+    for ours, theirs in (("x", "x"), ("y", "y"), ("flux", "flux"), ("peak", "peak"), ("n_pixels", "tnpix")):
+        table[ours] = found[theirs]
+    sigma = np.sqrt(scene.variance[found["ycpeak"], found["xcpeak"]])
+    table["snr"] = found["cpeak"] / (noise * np.where(sigma > 0, sigma, np.inf))
+    table["flags"] = found["flag"]
+    return table
+
+
+def _extract(scene, threshold, options):
+    pixels, parts = sep.get_extract_pixstack(), sep.get_sub_object_limit()
+    sep.set_sub_object_limit(max(parts, _PARTS_LIMIT))
+    try:
+        for share in _PIXEL_SHARES:
+            sep.set_extract_pixstack(max(pixels, int(share * scene.image.size)))
+            try:
+                return _extracted(scene, threshold, options)
+            except Exception as error:
+                if "pixel buffer full" not in str(error) or share == _PIXEL_SHARES[-1]:
+                    raise DataError(f"detect: {error}; threshold_sigma may be too low for this coadd") from error
+    finally:
+        sep.set_extract_pixstack(pixels)
+        sep.set_sub_object_limit(parts)
+
+
+def _extracted(scene, threshold, options):
+    return sep.extract(
+        scene.image,
+        threshold,
+        err=np.sqrt(scene.variance),
+        mask=scene.unusable,
+        minarea=options.min_area_px,
+        filter_kernel=_gaussian(options.filter_fwhm_px),
+        filter_type="conv",
+        deblend_nthresh=options.deblend_levels,
+        deblend_cont=options.deblend_contrast,
+    )
+
+
+def _reach_px(fwhm_px):
+    return int(np.ceil(3 * fwhm_px / FWHM_PER_SIGMA))
+
+
+def _gaussian(fwhm_px):
+    """Return a Gaussian of unit sum, float32, out to three sigmas."""
+    sigma, half = fwhm_px / FWHM_PER_SIGMA, _reach_px(fwhm_px)
+    rows, cols = np.mgrid[-half : half + 1, -half : half + 1]
+    profile = np.exp(-0.5 * (rows**2 + cols**2) / sigma**2)
+    return (profile / profile.sum()).astype(np.float32)
+
+
+def _filtered_noise(scene, fwhm_px):
+    """Return the noise of the filtered image in units of the pixels' own, from blocks of rows spread over it."""
+    rows = scene.image.shape[0]
+    sigma, half = fwhm_px / FWHM_PER_SIGMA, _reach_px(fwhm_px)
+    values = []
+    for start in np.unique(np.linspace(0, max(rows - _NOISE_ROWS, 0), _NOISE_BLOCKS).astype(int)):
+        block = slice(start, min(start + _NOISE_ROWS, rows))
+        usable = scene.usable[block]
+        significance = np.divide(
+            scene.image[block], np.sqrt(scene.variance[block]), out=np.zeros(usable.shape, np.float32), where=usable
+        )
+        smooth = ndimage.gaussian_filter(significance, sigma, radius=half)
+        values.append(smooth[ndimage.minimum_filter(usable, 2 * half + 1)])
+    return _noise_below(np.concatenate(values))
+
+
+def _noise_below(values):
+    """Return the standard deviation of noise from the side of the distribution that sources do not reach."""
+    if values.size == 0:
+        return float("nan")
+    low, middle = np.percentile(values, [15.8655, 50.0])
+    return min(float(middle - low), robust_sigma(values))

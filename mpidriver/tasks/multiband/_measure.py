@@ -1,0 +1,183 @@
+"""Measurement of a patch's objects on one band's coadd: free, and forced to the reference position and aperture."""
+
+import dataclasses
+
+import numpy as np
+import sep
+
+from mpidriver.tasks.multiband._columns import empty, forced_dtype, measurement_dtype
+from mpidriver.tasks.multiband._flags import ObjectFlag
+from mpidriver.tasks.multiband._kernels import adaptive_moments, windowed_centroids
+from mpidriver.tasks.multiband._noise import NoiseFactors, noise_factors
+from mpidriver.tasks.multiband._options import MultibandOptions
+from mpidriver.tasks.multiband._photometry import fill_fluxes, kron_ellipses, pixel_flags
+from mpidriver.tasks.multiband._psf import LARGEST_SIGMA_PX, Psf, estimate_psf
+from mpidriver.tasks.multiband._scene import Scene, make_scene, pixel_scale_arcsec
+
+__all__ = ["force", "measure"]
+
+#: A centroid may move this far, in FWHM of the PSF.
+_CENTROID_REACH_FWHM = 1.0
+#: An object is extended if wider than the PSF by this share plus so many sigmas.
+_EXTENDED_SHARE, _EXTENDED_SIGMA = 0.06, 2.5
+#: Kron apertures are at least this many FWHM of the PSF, and at most so many pixels, in radius.
+_KRON_LEAST_FWHM, _KRON_MOST_PX = 1.0, 200.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Band:
+    """What is known of one band before its objects are measured."""
+
+    scene: Scene
+    psf: Psf
+    noise: NoiseFactors
+    radii_px: np.ndarray
+    scale_arcsec: float
+
+
+def measure(coadd, wcs, objects, *, options=None):
+    """Measure objects on one band's coadd, each at its own centroid and in its own aperture.
+
+    Parameters
+    ----------
+    coadd : MaskedImage
+        nJy.
+    wcs : astropy.wcs.WCS
+    objects : ndarray, shape (object,)
+        From `merge_detections`; `id`, `ra`, `dec` are read.
+    options : MultibandOptions, optional
+
+    Returns
+    -------
+    ndarray, shape (object,)
+        Structured, `measurement_dtype`, in the order of `objects`. Fluxes: `flux_psf` by a Gaussian matched to the
+        PSF, `flux_aper` in circles, `flux_auto` in the Kron ellipse, all corrected to the whole light of a point
+        source by the growth of the stars' light. Errors are scaled to the scatter of the same sums on empty sky,
+        which holds the correlation of pixels. The moments are those of the best-matching Gaussian, PSF included;
+        `fwhm_arcsec` is the PSF's FWHM times the ratio of such sizes. A blank band gives NaN and NO_DATA.
+    """
+    options = options or MultibandOptions()
+    x, y = _pixels(wcs, objects["ra"], objects["dec"])
+    scene = make_scene(coadd, background_box_px=options.background_box_px)
+    psf = _psf(scene, wcs, x, y, options)
+    centroids = windowed_centroids(
+        scene.image, scene.variance, scene.usable, x, y, psf.sigma_px, _CENTROID_REACH_FWHM * psf.fwhm_px
+    )
+    x, y = np.ascontiguousarray(centroids[:, 0]), np.ascontiguousarray(centroids[:, 1])
+    band = _characterised(scene, wcs, x, y, options)
+    table = empty(measurement_dtype(len(options.aperture_radii_arcsec)), objects.size)
+    table["id"], table["x"], table["y"] = objects["id"], x, y
+    table["x_err"], table["y_err"] = (centroids[:, 2:4] * band.noise.matched).T
+    table["ra"], table["dec"] = _sky(wcs, x, y)
+    table["flags"] = _common_flags(band, x, y)
+    table["flags"] |= np.where(centroids[:, 4] > 0, 0, int(ObjectFlag.CENTROID))
+    _fill_shapes(table, band, x, y)
+    fill_fluxes(table, scene, x, y, _ellipses(table), band.psf, band.noise, band.radii_px)
+    _fill_sizes(table, band)
+    return table
+
+
+def force(coadd, wcs, merged, *, options=None):
+    """Measure one band's coadd at the reference positions and in the reference apertures.
+
+    Parameters
+    ----------
+    coadd : MaskedImage
+        nJy.
+    wcs : astropy.wcs.WCS
+    merged : ndarray, shape (object,)
+        From `merge_measurements`.
+    options : MultibandOptions, optional
+
+    Returns
+    -------
+    ndarray, shape (object,)
+        Structured, `forced_dtype`, in the order of `merged`; fluxes as `measure` gives them. The Kron ellipse is the
+        reference band's; PSF and corrections are this band's own.
+    """
+    options = options or MultibandOptions()
+    x, y = _pixels(wcs, merged["ra"], merged["dec"])
+    scene = make_scene(coadd, background_box_px=options.background_box_px)
+    band = _characterised(scene, wcs, x, y, options)
+    table = empty(forced_dtype(len(options.aperture_radii_arcsec)), merged.size)
+    table["id"], table["x"], table["y"] = merged["id"], x, y
+    table["psf_fwhm_arcsec"] = band.psf.fwhm_px * band.scale_arcsec
+    table["flags"] = _common_flags(band, x, y)
+    fill_fluxes(table, scene, x, y, _ellipses(merged), band.psf, band.noise, band.radii_px)
+    return table
+
+
+def _pixels(wcs, ra, dec):
+    if ra.size == 0:
+        return np.zeros(0), np.zeros(0)
+    return tuple(np.ascontiguousarray(axis, float) for axis in wcs.all_world2pix(ra, dec, 0))
+
+
+def _sky(wcs, x, y):
+    return wcs.all_pix2world(x, y, 0) if x.size else (x, y)
+
+
+def _psf(scene, wcs, x, y, options):
+    scale_arcsec = pixel_scale_arcsec(wcs)
+    return estimate_psf(
+        scene,
+        x,
+        y,
+        np.asarray(options.aperture_radii_arcsec) / scale_arcsec,
+        default_fwhm_px=options.default_fwhm_arcsec / scale_arcsec,
+        star_snr=options.star_snr,
+    )
+
+
+def _characterised(scene, wcs, x, y, options):
+    psf = _psf(scene, wcs, x, y, options)
+    scale_arcsec = pixel_scale_arcsec(wcs)
+    radii_px = np.asarray(options.aperture_radii_arcsec) / scale_arcsec
+    return _Band(scene, psf, noise_factors(scene, x, y, psf, radii_px), radii_px, scale_arcsec)
+
+
+def _common_flags(band, x, y):
+    assumed = 0 if band.psf.n_stars else int(ObjectFlag.NO_PSF)
+    return pixel_flags(band.scene, x, y, band.psf.fwhm_px) | assumed
+
+
+def _fill_shapes(table, band, x, y):
+    """Fill second moments, the width they mean and the Kron ellipse."""
+    scene, psf = band.scene, band.psf
+    moments = adaptive_moments(scene.image, scene.usable, x, y, psf.sigma_px, LARGEST_SIGMA_PX)
+    xx, yy, xy, settled = moments.T
+    table["moment_xx"], table["moment_yy"], table["moment_xy"] = xx, yy, xy
+    table["fwhm_arcsec"] = psf.fwhm_px * (_size_px(xx, yy, xy) / psf.sigma_px) * band.scale_arcsec
+    table["psf_fwhm_arcsec"] = psf.fwhm_px * band.scale_arcsec
+    table["flags"] |= np.where(settled > 0, 0, int(ObjectFlag.SHAPE))
+    table["kron_a_px"], table["kron_b_px"], table["kron_theta_rad"] = kron_ellipses(
+        scene, x, y, xx, yy, xy, least_px=_KRON_LEAST_FWHM * psf.fwhm_px, most_px=_KRON_MOST_PX
+    )
+
+
+def _size_px(xx, yy, xy):
+    return np.maximum(xx * yy - xy * xy, 0.0) ** 0.25
+
+
+def _ellipses(table):
+    """Return the Kron apertures of a table's 32-bit columns, so that free and forced fluxes use the same numbers."""
+    a, b, theta = (table[name].astype(float) for name in ("kron_a_px", "kron_b_px", "kron_theta_rad"))
+    unknown = ~(np.isfinite(a) & np.isfinite(b) & np.isfinite(theta))
+    a, b, theta = (np.where(unknown, value, axis) for value, axis in ((1.0, a), (1.0, b), (0.0, theta)))
+    return a, b, np.clip(theta, -0.5 * np.pi, 0.5 * np.pi)
+
+
+def _fill_sizes(table, band):
+    """Fill the half-light radius and the extendedness, which need fluxes."""
+    lit = np.flatnonzero(np.isfinite(table["flux_auto"]) & (table["flux_auto"] > 0))
+    rows = table[lit]
+    reach_px = 2.0 * rows["kron_a_px"].astype(float)
+    radius_px, _ = sep.flux_radius(
+        band.scene.image, rows["x"], rows["y"], reach_px, 0.5, normflux=rows["flux_auto"], mask=band.scene.unusable
+    )
+    table["half_light_radius_arcsec"][lit] = np.asarray(radius_px) * band.scale_arcsec
+    with np.errstate(invalid="ignore", divide="ignore"):
+        excess = table["fwhm_arcsec"] / table["psf_fwhm_arcsec"] - 1.0
+        limit = _EXTENDED_SHARE + _EXTENDED_SIGMA / table["snr"]
+    known = (table["snr"] > 0) & (table["flags"] & int(ObjectFlag.SHAPE) == 0)
+    table["extendedness"] = np.where(known, excess > limit, np.nan)

@@ -1,0 +1,114 @@
+"""Fluxes at given positions of one band: PSF, apertures, Kron ellipse."""
+
+import numpy as np
+import sep
+
+from mpidriver.tasks.multiband._flags import ObjectFlag, flags_from_mask
+from mpidriver.tasks.multiband._kernels import mask_bits, matched_fluxes
+from mpidriver.tasks.multiband._psf import aperture_fluxes
+
+__all__ = ["FLUX_COLUMNS", "fill_fluxes", "kron_ellipses", "nearest_px", "pixel_flags"]
+
+FLUX_COLUMNS = ("flux_psf", "flux_psf_err", "flux_aper", "flux_aper_err", "flux_auto", "flux_auto_err", "snr")
+#: Kron's radius is taken within this many sigmas, multiplied by the factor, and never below the least (in sigmas).
+_KRON_REACH, _KRON_FACTOR, _KRON_LEAST = 6.0, 2.5, 3.5
+#: Least share of the PSF's weight on usable pixels for a flux to be given.
+_LEAST_SHARE = 0.5
+
+
+def fill_fluxes(table, scene, x, y, ellipses, psf, noise, radii_px):
+    """Fill the columns `FLUX_COLUMNS` of a band's table.
+
+    Fluxes are corrected to the whole light of a point source; errors hold the noise factors. NaN where the band has no
+    pixels.
+
+    Parameters
+    ----------
+    table : ndarray, shape (object,), changed in place
+    scene : Scene
+    x, y : ndarray of float64, shape (object,), px
+    ellipses : tuple of ndarray
+        Semi-axes in px and angle in rad of the Kron apertures.
+    psf : Psf
+    noise : NoiseFactors
+    radii_px : ndarray of float, px
+    """
+    flux, error, share = matched_fluxes(scene.image, scene.variance, scene.usable, x, y, psf.sigma_px).T
+    table["flux_psf"] = flux * psf.matched_factor
+    table["flux_psf_err"] = error * psf.matched_factor * noise.matched
+    for k, radius in enumerate(radii_px):
+        flux, error = aperture_fluxes(scene, x, y, radius)
+        correction = 1.0 / float(psf.enclosed_within(radius))
+        table["flux_aper"][:, k] = flux * correction
+        table["flux_aper_err"][:, k] = error * correction * noise.for_radius(radius)
+    table["flux_auto"], table["flux_auto_err"] = _kron_fluxes(scene, x, y, ellipses, psf, noise)
+    missing = ~(share >= _LEAST_SHARE) | ~_on_usable_pixel(scene, x, y)
+    for name in FLUX_COLUMNS[:-1]:
+        table[name][missing] = np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        table["snr"] = table["flux_psf"] / table["flux_psf_err"]
+    table["flags"][missing] |= int(ObjectFlag.NO_DATA)
+
+
+def _kron_fluxes(scene, x, y, ellipses, psf, noise):
+    a, b, theta = ellipses
+    flux, error, _ = sep.sum_ellipse(
+        scene.image, x, y, a, b, theta, 1.0, var=scene.variance, mask=scene.unusable, subpix=5
+    )
+    radius = np.sqrt(a * b)
+    correction = 1.0 / psf.enclosed_within(radius)
+    return np.asarray(flux) * correction, np.asarray(error) * correction * noise.for_radius(radius)
+
+
+def kron_ellipses(scene, x, y, xx, yy, xy, *, least_px, most_px):
+    """Return the Kron apertures of objects with given second moments (Kron 1980; SExtractor's FLUX_AUTO).
+
+    Parameters
+    ----------
+    scene : Scene
+    x, y : ndarray of float64, shape (object,), px
+    xx, yy, xy : ndarray of float64, shape (object,), px^2
+    least_px, most_px : float
+        Bounds of the semi-axes.
+
+    Returns
+    -------
+    tuple of ndarray, shape (object,)
+        Semi-axes a >= b in px and position angle in rad, from +x to +y.
+    """
+    mean, difference = 0.5 * (xx + yy), np.hypot(0.5 * (xx - yy), xy)
+    a, b = np.sqrt(mean + difference), np.sqrt(np.maximum(mean - difference, 1e-4))
+    theta = np.clip(0.5 * np.arctan2(2.0 * xy, xx - yy), -0.5 * np.pi, 0.5 * np.pi)
+    kron, _ = sep.kron_radius(scene.image, x, y, a, b, theta, _KRON_REACH, mask=scene.unusable)
+    kron = np.asarray(kron)
+    kron = np.where(np.isfinite(kron), np.clip(kron, 0.0, _KRON_REACH), 0.0)
+    factor = np.maximum(_KRON_FACTOR * kron, _KRON_LEAST)
+    b_px = np.clip(factor * b, least_px, most_px)
+    return np.clip(factor * a, b_px, most_px), b_px, theta
+
+
+def pixel_flags(scene, x, y, fwhm_px):
+    """Return the flags that the pixels under objects give, int32 of shape (object,)."""
+    flags = flags_from_mask(mask_bits(scene.mask, x, y, fwhm_px))
+    holes = mask_bits(scene.unusable.astype(np.int32), x, y, 2.0 * fwhm_px) != 0
+    rows, cols = scene.image.shape
+    outside = (np.minimum(x, cols - 1 - x) < 2.0 * fwhm_px) | (np.minimum(y, rows - 1 - y) < 2.0 * fwhm_px)
+    flags |= (holes | outside) * int(ObjectFlag.EDGE)
+    return flags | (nearest_px(x, y) < 2.0 * fwhm_px) * int(ObjectFlag.NEIGHBOUR)
+
+
+def nearest_px(x, y):
+    """Return each object's distance to the nearest other, px; infinite for a single one."""
+    from scipy.spatial import cKDTree
+
+    if x.size < 2:
+        return np.full(x.size, np.inf)
+    points = np.column_stack([x, y])
+    return cKDTree(points).query(points, k=2)[0][:, 1]
+
+
+def _on_usable_pixel(scene, x, y):
+    rows, cols = scene.image.shape
+    row, col = np.rint(y).astype(int), np.rint(x).astype(int)
+    inside = (row >= 0) & (row < rows) & (col >= 0) & (col < cols)
+    return inside & scene.usable[np.clip(row, 0, rows - 1), np.clip(col, 0, cols - 1)]
