@@ -344,3 +344,13 @@ def test_the_kernels_do_the_same_as_plain_python(tmp_path):
     plain = np.load(tmp_path / "out.npy")
     assert np.isfinite(plain[0]).sum() > 80
     np.testing.assert_allclose([compiled.image, compiled.variance, compiled.mask], plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 31, 32, 33, 34, 64, 65, 66])
+def test_every_size_of_output_is_filled_to_its_last_pixel(size):
+    wcs_in, wcs_out = make_wcs(), make_wcs(rotation_deg=3.0)
+    image = waves((140, 140))
+    whole = warp(image, wcs_in, wcs_out, (100, 100))
+    part = warp(image, wcs_in, wcs_out, (size, size))
+    assert np.isfinite(whole.image[:size, :size]).sum() == np.isfinite(part.image).sum()
+    np.testing.assert_allclose(part.image, whole.image[:size, :size], atol=2e-3)

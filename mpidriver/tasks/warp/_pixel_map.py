@@ -140,7 +140,8 @@ def _evaluate(wcs_in, wcs_out, box, step):
 
 
 def _n_cells(size, step):
-    return max(1, -(-(size - 1) // step))
+    """Return how many cells hold `size` pixels, each cell without its last node: the kernel starts a cell at one."""
+    return -(-size // step)
 
 
 def _error_px(pixel_map, shape_in, wcs_in, wcs_out):
