@@ -129,7 +129,7 @@ def _stokes_i_law(stokes, freq_hz, options):
     first = fit_power_law(stokes.i, freq_hz / guess_hz[:, None], stokes.sigma_i)
     weight = _divide(stokes, first, freq_hz / guess_hz[:, None], freq_hz, options).weight
     reference_hz = _frequency_of_mean(freq_hz, weight)
-    return fit_power_law(stokes.i, freq_hz / reference_hz[:, None], stokes.sigma_i), reference_hz
+    return fit_power_law(stokes.i, freq_hz / reference_hz[:, None], stokes.sigma_i, start=first), reference_hz
 
 
 def _frequency_of_mean(freq_hz, weight):
@@ -196,10 +196,8 @@ def _fill_observation(table, stokes, freq_hz):
     table["maxfreq"] = _blank_if_none(np.where(good, freq_hz, -np.inf).max(axis=1, initial=-np.inf))
     table["channelwidth"] = np.median(np.diff(np.sort(freq_hz))) if freq_hz.size > 1 else np.nan
     table["Nchan"] = good.sum(axis=1)
-    some = good.any(axis=1)
     sigma = np.where(good, np.sqrt(0.5 * (stokes.sigma_q**2 + stokes.sigma_u**2)), np.nan)
-    table["noise_chan"] = np.nan
-    table["noise_chan"][some] = np.nanmedian(sigma[some], axis=1)
+    table["noise_chan"] = _median(sigma.T)
 
 
 def _blank_if_none(values):
@@ -222,12 +220,14 @@ def _fill_complexity(table, thin, options):
 
 def _mad_noise(fdf, phi_radm2, rm_radm2, fwhm):
     """Return σ of F from the median absolute deviation of its parts more than two FWHM from the peak, (source,)."""
-    noise = np.full(fdf.shape[1], np.nan)
-    away = np.abs(phi_radm2[:, None] - rm_radm2) > 2.0 * fwhm
-    usable = away.any(axis=0) & np.isfinite(fdf).all(axis=0)
-    if not usable.any():
-        return noise
-    spectra = fdf[:, usable]
-    parts = np.concatenate([np.where(away[:, usable], part, np.nan) for part in (spectra.real, spectra.imag)])
-    noise[usable] = MAD_TO_SIGMA * np.nanmedian(np.abs(parts - np.nanmedian(parts, axis=0)), axis=0)
-    return noise
+    away = (np.abs(phi_radm2[:, None] - rm_radm2) > 2.0 * fwhm) & np.isfinite(fdf)
+    parts = np.concatenate([np.where(away, part, np.nan) for part in (fdf.real, fdf.imag)])
+    return MAD_TO_SIGMA * _median(np.abs(parts - _median(parts)))
+
+
+def _median(values):
+    """Return the median along the first axis of what is not NaN, NaN where all is; sorting beats `np.nanmedian`."""
+    count = np.isfinite(values).sum(axis=0)
+    ordered, column = np.sort(values, axis=0), np.arange(values.shape[1])
+    middle = ordered[np.maximum(count - 1, 0) // 2, column] + ordered[np.minimum(count // 2, len(values) - 1), column]
+    return np.where(count > 0, 0.5 * middle, np.nan)

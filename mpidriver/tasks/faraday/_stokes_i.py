@@ -9,6 +9,8 @@ __all__ = ["PowerLaw", "fit_power_law"]
 STEEPEST = 6.0
 """A spectral index beyond this means that the fit has run away in noise."""
 ITERATIONS = 12
+REPEATED = 3
+"""Steps of Gauss and Newton from nothing, and from a fit about another frequency."""
 
 
 class PowerLaw(NamedTuple):
@@ -25,17 +27,19 @@ class PowerLaw(NamedTuple):
         return ratio ** alpha[:, None]
 
 
-def fit_power_law(stokes_i, ratio, sigma):
+def fit_power_law(stokes_i, ratio, sigma, *, start=None):
     """Fit by least squares in the flux, not its logarithm, so that faint sources are not biased.
 
     Parameters
     ----------
     stokes_i : float (source, chan)
         Voxels that are not finite are left out.
-    ratio : float (chan,)
+    ratio : float (source, chan)
         ν/ν_0.
     sigma : float (source, chan)
         Errors of `stokes_i`; where not positive and finite the voxel is left out.
+    start : PowerLaw, optional
+        A fit to the same spectra about other ν_0.
 
     Returns
     -------
@@ -51,9 +55,9 @@ def fit_power_law(stokes_i, ratio, sigma):
         mean, mean_err = (weight * flux).sum(axis=1) / total, np.sqrt(1.0 / total)
     mean[total == 0] = mean_err[total == 0] = np.nan
 
-    amplitude, alpha = np.nan_to_num(mean), np.zeros(len(mean))
+    amplitude, alpha = np.nan_to_num(mean), np.zeros(len(mean)) if start is None else np.nan_to_num(start.alpha)
     log_ratio = np.log(ratio)
-    for _ in range(ITERATIONS):
+    for _ in range(ITERATIONS if start is None else REPEATED):
         amplitude, alpha, variances = _step(flux, weight, log_ratio, amplitude, alpha)
     amplitude_err, alpha_err = np.sqrt(variances)
     fitted = (good.sum(axis=1) >= 3) & (amplitude > 0) & (np.abs(alpha) < STEEPEST) & np.isfinite(alpha_err)

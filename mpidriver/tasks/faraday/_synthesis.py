@@ -12,6 +12,8 @@ from mpidriver.tasks.faraday._plan import make_tables
 __all__ = ["cube_lambda0", "rm_synthesis", "rmtf"]
 
 TILES_A_TASK = 16
+SAMPLE = 1000
+"""Pixels whose flags are compared before the flags of all are."""
 
 
 def rm_synthesis(q, u, freq_hz, phi_radm2, *, weights=None, lambda0_sq_m2=None, threads=None, dtype=np.complex64):
@@ -91,7 +93,8 @@ def rmtf(freq_hz, phi_radm2, *, weights=None, flags=None, lambda0_sq_m2=None, th
     """
     freq_hz = check_frequencies(freq_hz)
     per_voxel = weights is not None and np.ndim(weights) > 1
-    unit = np.ones(np.shape(weights) if per_voxel else freq_hz.shape, _real_type(dtype))
+    real = _real_type(dtype)
+    unit = np.ones(np.shape(weights) if per_voxel else freq_hz.shape, real)
     inverse = None
     if flags is not None:
         flags = np.asarray(flags, dtype=bool)
@@ -100,7 +103,9 @@ def rmtf(freq_hz, phi_radm2, *, weights=None, flags=None, lambda0_sq_m2=None, th
         shape = flags.shape[1:]
         if not per_voxel and flags.ndim > 1:
             flags, inverse = _distinct_columns(flags.reshape(freq_hz.size, -1))
-        unit = np.where(flags, np.nan, 1.0).astype(unit.dtype) if flags.ndim > 1 else _flag_planes(unit, flags)
+        elif flags.ndim == 1:
+            flags = np.broadcast_to(flags.reshape(-1, *[1] * (unit.ndim - 1)), unit.shape)
+        unit = np.where(flags, np.array(np.nan, real), np.array(1.0, real))
     response = rm_synthesis(
         unit,
         np.zeros_like(unit),
@@ -111,7 +116,9 @@ def rmtf(freq_hz, phi_radm2, *, weights=None, flags=None, lambda0_sq_m2=None, th
         threads=threads,
         dtype=dtype,
     )
-    return response if inverse is None else response[:, inverse].reshape(len(response), *shape)
+    if inverse is None:
+        return response
+    return (response if inverse is ... else response[:, inverse]).reshape(len(response), *shape)
 
 
 def cube_lambda0(q, u, freq_hz, *, weights=None):
@@ -202,15 +209,18 @@ def _run_tiles(q, u, voxel_weights, tables, out, threads):
 
 
 def _distinct_columns(flags):
-    """Return the distinct columns of bool (chan, pixel) and for each pixel which one is its own."""
-    packed = np.ascontiguousarray(np.packbits(flags, axis=0).T)
-    keys = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    """Return the distinct columns of bool (chan, pixel) and for each pixel which one is its own.
+
+    A sample tells whether columns repeat; where they do not, all are returned, with ``...`` for "its own".
+    """
+    sample = flags[:, :: max(1, flags.shape[1] // SAMPLE)]
+    if len(np.unique(_keys(sample))) > sample.shape[1] // 2:
+        return flags, ...
+    _, first, inverse = np.unique(_keys(flags), return_index=True, return_inverse=True)
     return flags[:, first], inverse
 
 
-def _flag_planes(unit, flags):
-    """Return `unit` with NaN in the flagged channels."""
-    unit = unit.copy()
-    unit[flags] = np.nan
-    return unit
+def _keys(flags):
+    """Return each column of bool (chan, pixel) as one value that can be sorted."""
+    packed = np.ascontiguousarray(np.packbits(flags, axis=0).T)
+    return packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
