@@ -92,7 +92,7 @@ def coadd_fluxes(repository, stars, bands):
     near, index = match(objects["ra"], objects["dec"], stars, 0.4)
     figures = []
     for band in bands:
-        flux, error = objects[f"flux_{band}"][near], objects[f"flux_{band}_err"][near]
+        flux, error = objects[f"flux_psf_{band}"][near], objects[f"flux_psf_{band}_err"][near]
         true = 10 ** (-0.4 * (stars[f"mag_{band}"][index] - 31.4))
         good = (flux > 50 * error) & np.isfinite(flux)
         bias = abs(np.median(flux[good] / true[good]) - 1)
@@ -106,7 +106,7 @@ def rotation_measures(repository, sources):
     kinds = np.char.decode(sources["kind"]) if sources["kind"].dtype.kind == "S" else sources["kind"]
     single = sources[np.isin(np.char.strip(kinds), ["thin", "slab"])]
     near, index = match(rows["ra"], rows["dec"], single, 4.0)
-    true = single["rm_1_radm2"] + 0.5 * np.where(np.isfinite(single["slab_radm2"]), 0.0, 0.0)
+    true = single["rm_1_radm2"]
     strong = rows["polint"][near] > 20 * rows["polint_err"][near]
     pulls = (rows["rm"][near] - true[index])[strong] / rows["rm_err"][near][strong]
     return [

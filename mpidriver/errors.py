@@ -77,9 +77,7 @@ class TaskError(PoolError):
         How many items of the same call failed in all.
     """
 
-    def __init__(
-        self, item: object, rank: int, host: str, cause: str, remote_traceback: str, failed: int = 1
-    ) -> None:
+    def __init__(self, item: object, rank: int, host: str, cause: str, remote_traceback: str, failed: int = 1) -> None:
         super().__init__(item, rank, host, cause, remote_traceback, failed)
         self.item = item
         self.rank = rank

@@ -34,6 +34,7 @@ def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
     started = time.monotonic()
     with open_state(context.repository) as state:
         run = state.begin_run(" ".join(sys.argv[1:]), pool.size, mpidriver.__version__, socket.gethostname())
+        context.repository.remove_partials()
         ended = "failed"
         try:
             with Progress(0, quiet=options.quiet) as progress:

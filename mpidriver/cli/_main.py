@@ -67,7 +67,9 @@ def _dispatch(options, arguments: list[str]) -> int:
 
     if ranks is not None and ranks > 1 and find_launcher(os.environ) is None:
         from mpidriver.batch import run_ranks
+        from mpidriver.report import own_terminal
 
+        os.environ.update(own_terminal(sys.stderr))
         return run_ranks(ranks, [sys.executable, "-m", "mpidriver", *arguments])
     from mpidriver.cli import _drive
 

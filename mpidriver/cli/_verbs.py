@@ -31,7 +31,7 @@ def _sky_map(skymap, options: argparse.Namespace):
     """Return the sky map with what the command line says of it."""
     changes: dict[str, object] = {}
     if options.centre:
-        changes |= {"kind": "discrete", "centres": (_position(options.centre),)}
+        changes |= {"kind": "discrete", "centres": (_position(options.centre),), "tract_overlap_deg": 0.0}
     if options.radius:
         changes["tract_radius_deg"] = options.radius
     if options.pixel_scale:

@@ -236,7 +236,8 @@ class Campaign:
             self._count(quantum, "done")
         else:
             error = outcome.error
-            self._fail(quantum, update(status="failed", error=error.cause, traceback=error.remote_traceback))
+            cause = error.cause.removeprefix("mpidriver.errors.")
+            self._fail(quantum, update(status="failed", error=cause, traceback=error.remote_traceback))
         if time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self._flush()
         self._advance(deque([("ended", quantum, outcome.error is None)]))

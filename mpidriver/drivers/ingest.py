@@ -74,9 +74,10 @@ def ingest(
     Parameters
     ----------
     repository, config, state
-        Where to; the tables [instrument] and [polarimeter] say how headers name their frames.
+        Where to; the tables [instrument] and, unless it is left at its defaults, [polarimeter] say how headers name
+        their frames.
     files
-        Absolute paths.
+        Absolute paths; weight and mask maps of other files are passed over.
     pool
         Reads the headers.
     copy
@@ -88,11 +89,15 @@ def ingest(
         A second ingest of the same files changes nothing.
     """
     report = Ingested()
-    read = functools.partial(_read, (config.instrument, config.polarimeter))
+    instruments = [config.instrument]
+    if config.polarimeter != InstrumentOptions(kind="stokes"):
+        instruments.append(config.polarimeter)
+    files = [path for path in files if not any(_is_companion(path, instrument) for instrument in instruments)]
+    read = functools.partial(_read, instruments)
     found: list[Frame] = []
     for path, outcome in zip(files, pool.map(read, files, on_error="return"), strict=True):
         if outcome.error is not None:
-            report.rejected.append((str(path), outcome.error.cause))
+            report.rejected.append((str(path), outcome.error.cause.removeprefix("mpidriver.errors.")))
             continue
         found += [_taken_in(frame, path, repository, copy=copy) for frame in outcome.value]
     report.new = state.add_frames(found)
@@ -100,7 +105,13 @@ def ingest(
     return report
 
 
-def _read(instruments: tuple[InstrumentOptions, ...], path: Path) -> "list[Frame]":
+def _is_companion(path: Path, instrument: InstrumentOptions) -> bool:
+    """Tell whether a file is the weight or mask map of a frame beside it."""
+    pairs = (pair for pair in (instrument.weight, instrument.mask) if pair)
+    return any(there in path.name and path.with_name(path.name.replace(there, here)).exists() for here, there in pairs)
+
+
+def _read(instruments: Sequence[InstrumentOptions], path: Path) -> "list[Frame]":
     """Read one file's frames by the first instrument that knows its headers."""
     reasons: list[str] = []
     for instrument in instruments:

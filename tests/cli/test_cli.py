@@ -1,0 +1,134 @@
+"""The command line: its verbs without ranks, its errors and exit codes."""
+
+import os
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from survey import run
+
+from mpidriver.drivers.config import SurveyConfig, load_config
+from mpidriver.options import from_mapping
+
+SMALL = ["--bands", "r", "--exposures", "1", "--detectors", "1x1", "--detector-size", "200", "--channels", "0"]
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory):
+    """A tiny simulated repository, reduced."""
+    root = tmp_path_factory.mktemp("cli") / "repo"
+    assert run("simulate", root, *SMALL, "--quiet").code == 0
+    assert run("pipeline", root, "--quiet", "--no-pictures").code == 0
+    return root
+
+
+def test_config_prints_every_option_as_toml_that_reads_back():
+    ended = run("config")
+    assert ended.code == 0
+    assert from_mapping(SurveyConfig, tomllib.loads(ended.text), "output") == SurveyConfig()
+    lines = ended.text.splitlines()
+    keys = [number for number, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    assert len(keys) > 60
+    assert [lines[number] for number in keys if not lines[number - 1].startswith("#")] == []
+
+
+def test_init_writes_a_survey_toml_with_what_was_said(tmp_path):
+    root = tmp_path / "new"
+    ended = run(
+        "init", root, "--instrument", "saao", "--centre", "273.9,-25.3", "--radius", "0.1", "--pixel-scale", "0.3"
+    )
+    assert ended.code == 0, ended.text
+    config = load_config(root / "survey.toml")
+    assert config.skymap.centres == ((273.9, -25.3),)
+    assert config.skymap.pixel_scale_arcsec == 0.3
+    assert config.instrument.table == "derived_wcs.ecsv"
+
+
+def test_status_shows_stages_and_states(survey):
+    ended = run("status", survey)
+    assert ended.code == 0
+    assert "single_frame" in ended.text
+    assert "done" in ended.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["pipeline", "{absent}"], 3, ["absent", "mpidriver init"]),
+        (["init", "{survey}"], 3, ["{survey}"]),
+        (["pipeline", "{survey}", "--exposure", "x"], 2, ["--exposure", "'x'", "1..9^12"]),
+        (["init", "{absent}", "--instrument", "kodak"], 2, ["kodak", "decam-legacy"]),
+        (["init", "{absent}", "--centre", "here"], 2, ["--centre", "RA,DEC"]),
+        (["ingest", "{survey}", "/nowhere/*.fits"], 2, ["/nowhere/*.fits"]),
+        (["debug", "{survey}", "warp"], 2, ["warp", "task{{name=value"]),
+        (["simulate", "{absent}", "--detectors", "2by2"], 2, ["--detectors", "2x2"]),
+        (["pipeline"], 2, ["REPO"]),
+        (["-n", "0", "pipeline", "{survey}"], 2, ["at least 1"]),
+        (["fly"], 2, ["fly"]),
+    ],
+)
+def test_a_wrong_command_says_what_was_got_and_what_would_do(survey, tmp_path, arguments, code, words):
+    places = {"absent": tmp_path / "absent", "survey": survey}
+    ended = run(*(argument.format(**places) for argument in arguments))
+    assert ended.code == code, ended.text
+    assert [word for word in words if word.format(**places) not in ended.text] == []
+    assert "Traceback" not in ended.text
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("[warp]\nkernle = 'x'", ["[warp]", "kernle", "did you mean 'kernel'"]),
+        ("[skymap]\nrings = -3", ["[skymap]", "rings", "at least 1"]),
+        ("[skymap\n", ["not TOML"]),
+    ],
+)
+def test_a_wrong_survey_toml_is_named_with_table_and_key(tmp_path, line, words):
+    root = tmp_path / "repo"
+    assert run("init", root).code == 0
+    (root / "survey.toml").write_text(line)
+    ended = run("pipeline", root)
+    assert ended.code == 2
+    assert [word for word in [str(root / "survey.toml"), *words] if word not in ended.text] == []
+
+
+def test_a_repository_without_frames_says_how_to_enter_some(tmp_path):
+    root = tmp_path / "repo"
+    assert run("init", root).code == 0
+    ended = run("pipeline", root)
+    assert ended.code == 2
+    assert "mpidriver ingest" in ended.text
+
+
+def test_ingest_names_unreadable_files_and_a_second_time_changes_nothing(survey, tmp_path):
+    root, files = tmp_path / "repo", tmp_path / "files"
+    files.mkdir()
+    frame = next((survey / "raw").glob("frame-*.fits"))
+    (files / "good.fits").write_bytes(frame.read_bytes())
+    (files / "garbage.fits").write_bytes(b"not FITS at all")
+    (files / "nothing.fits").touch()
+    assert run("init", root, "--instrument", "simulated").code == 0
+    first = run("ingest", root, files)
+    assert first.code == 1
+    assert "1 frames entered, 0 known already" in first.text
+    assert "garbage.fits" in first.text
+    assert "nothing.fits" in first.text
+    second = run("ingest", root, files / "good.fits")
+    assert (second.code, "0 frames entered, 1 known already" in second.text) == (0, True)
+
+
+def test_a_frame_that_raises_ends_a_fail_fast_run_early(survey, tmp_path):
+    root = tmp_path / "repo"
+    assert run("simulate", root, *SMALL, "--exposures", "3", "--quiet").code == 0
+    for path in (root / "raw").glob("frame-*.fits"):
+        path.write_bytes(path.read_bytes()[:20_000])
+    ended = run("pipeline", root, "--fail-fast", "--no-pictures")
+    assert ended.code == 1, ended.text
+    assert "1 failed" in ended.text
+
+
+def test_the_console_script_is_installed_and_prints_its_version():
+    script = os.path.join(os.path.dirname(sys.executable), "mpidriver")
+    done = subprocess.run([script, "--version"], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "mpidriver")

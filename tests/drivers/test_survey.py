@@ -1,0 +1,164 @@
+"""The main job on the simulated survey: accuracy, the same products on any number of ranks, and damaged input."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from survey import digests, run
+
+from mpidriver.drivers._quantum import Quantum
+from mpidriver.drivers.pipeline import open_context
+from mpidriver.store import open_state
+
+ACCURACY = Path(__file__).parents[2] / "benchmarks" / "accuracy.py"
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """A simulated repository of the default sky with fewer frames, not yet reduced."""
+    root = tmp_path_factory.mktemp("survey") / "repo"
+    ended = run("simulate", root, "--bands", "r^i", "--exposures", "4", "--channels", "48", "--quiet")
+    assert ended.code == 0, ended.text
+    return root
+
+
+@pytest.fixture(scope="module")
+def reduced(raw, tmp_path_factory):
+    """The same repository, reduced by one rank in one process."""
+    root = tmp_path_factory.mktemp("serial") / "repo"
+    shutil.copytree(raw, root)
+    ended = run("pipeline", root)
+    assert ended.code == 0, ended.text
+    assert "all done" in ended.text
+    return root
+
+
+def test_the_reduced_survey_is_as_accurate_as_it_must_be(reduced):
+    done = subprocess.run([sys.executable, ACCURACY, reduced, "--json"], check=False, capture_output=True, text=True)
+    assert done.stderr == ""
+    figures = json.loads(done.stdout)
+    assert [figure for figure in figures if not figure["value"] <= figure["limit"]] == []
+    assert [figure for figure in figures if figure["count"] < 5] == []
+
+
+def test_the_products_lie_where_the_readme_says_and_pictures_are_drawn(reduced):
+    assert (reduced / "catalogues" / "objects.fits").is_file()
+    assert (reduced / "catalogues" / "rm.fits").is_file()
+    assert list((reduced / "coadds").glob("*/*/r.fits"))
+    assert list((reduced / "faraday").glob("*/*/FDF_tot_dirty.fits"))
+    assert len(list((reduced / "reports").glob("*.png"))) >= 4
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [2, 3, 5])
+def test_every_number_of_ranks_gives_the_same_products_bit_for_bit(raw, reduced, tmp_path, ranks):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    ended = run("-n", ranks, "pipeline", root, "--no-pictures")
+    assert ended.code == 0, ended.text
+    assert f"on {ranks} ranks" in ended.text
+    assert digests(root) == digests(reduced)
+
+
+def test_what_is_unchanged_is_not_run_again(reduced):
+    before = {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")}
+    ended = run("pipeline", reduced, "--no-pictures")
+    assert ended.code == 0, ended.text
+    assert {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")} == before
+
+
+def test_a_lost_product_is_made_again_and_nothing_else(reduced):
+    before = digests(reduced)
+    lost = next((reduced / "coadds").glob("*/*/r.fits"))
+    lost.unlink()
+    others = {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")}
+    ended = run("pipeline", reduced, "--no-pictures")
+    assert ended.code == 0, ended.text
+    assert digests(reduced) == before
+    assert {path: path.stat().st_mtime_ns for path in others} == others
+
+
+def test_the_state_database_knows_every_product(reduced):
+    state = open_state(open_context(str(reduced)).repository, readonly=True)
+    recorded = {product.path for quantum in state.quanta() for product in state.products(key=quantum.key)}
+    assert recorded == set(digests(reduced))
+    assert {status for counts in state.counts().values() for status in counts} == {"done"}
+
+
+def test_damaged_frames_are_named_and_everything_else_is_finished(tmp_path):
+    root = tmp_path / "repo"
+    small = ["--bands", "r", "--exposures", "4", "--detectors", "1x2", "--detector-size", "300", "--channels", "0"]
+    assert run("simulate", root, *small, "--strays", "1", "--quiet").code == 0
+    frames = sorted((root / "raw").glob("frame-*.fits"))
+    corrupt, empty = frames[0], frames[3]
+    corrupt.write_bytes(corrupt.read_bytes()[:50_000])
+    header_bytes = 2880 * (empty.read_bytes().find(b"END" + b" " * 77) // 2880 + 1)
+    empty.write_bytes(empty.read_bytes()[:header_bytes] + bytes(empty.stat().st_size - header_bytes))
+    ended = run("pipeline", root, "--no-pictures")
+    assert ended.code == 1, ended.text
+    for path in (corrupt, empty):
+        exposure, detector = map(int, path.stem.split("-")[1:])
+        assert f"single_frame{{exposure={exposure}, detector={detector}, band=r}}" in ended.text
+    assert ended.text.count("outside every tract: exposure 1005") == 2
+    state = open_state(open_context(str(root)).repository, readonly=True)
+    counts = state.counts()
+    assert counts["single_frame"] == {"done": 8, "failed": 2}
+    assert counts["survey_catalogue"] == {"done": 1}
+    assert "failed" not in counts["coadd"]
+
+
+def test_a_frame_of_another_region_is_named_and_no_failure(tmp_path):
+    root = tmp_path / "repo"
+    small = ["--bands", "r", "--exposures", "2", "--detectors", "1x1", "--detector-size", "300", "--channels", "0"]
+    assert run("simulate", root, *small, "--strays", "1", "--quiet").code == 0
+    ended = run("pipeline", root, "--no-pictures")
+    assert ended.code == 0, ended.text
+    assert "outside every tract: exposure 1003, detector 0, band r" in ended.text
+
+
+def test_drivers_one_after_the_other_give_what_the_pipeline_gives(raw, reduced, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    for verb in ("single-frame", "mosaic", "coadd", "multiband", "faraday"):
+        ended = run(verb, root, "--quiet")
+        assert (ended.code, ended.text) == (0, "")
+    assert digests(root) == digests(reduced)
+
+
+def test_a_driver_without_its_inputs_says_what_it_waits_for(raw, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    ended = run("coadd", root)
+    assert ended.code == 1
+    assert "blocked" in ended.text
+    state = open_state(open_context(str(root)).repository, readonly=True)
+    assert "single_frame" in str(state.quanta(task="warp")[0].error)
+
+
+def test_a_selection_works_on_its_data_ids_alone(raw, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    listed = run("pipeline", root, "--dry-run", "--band", "r", "--exposure", "1001..1002").text.splitlines()
+    assert any(line.startswith("warp{") for line in listed)
+    assert {line for line in listed if "exposure=" in line and "exposure=1001" not in line} == {
+        line for line in listed if "exposure=1002" in line
+    }
+    assert not any("band=i" in line for line in listed)
+    assert run("single-frame", root, "--exposure", "1002", "--detector", "3", "--quiet").code == 0
+    assert list(digests(root)) == ["frames/000000001002/003-cat.fits", "frames/000000001002/003.fits"]
+
+
+def test_debug_runs_one_quantum_in_this_process(reduced):
+    before = digests(reduced)
+    some = next(
+        quantum for quantum in open_state(open_context(str(reduced)).repository, readonly=True).quanta("measure")
+    )
+    ended = run("debug", reduced, some.key)
+    assert ended.code == 0, ended.text
+    assert digests(reduced) == before
+    ended = run("debug", reduced, str(Quantum("measure")))
+    assert ended.code == 2
+    assert "no quantum measure{} in this survey" in ended.text
