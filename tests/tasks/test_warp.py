@@ -17,7 +17,7 @@ from mpidriver.tasks.image import MaskPlane
 from mpidriver.tasks.warp import WarpOptions, overlap, warp
 from mpidriver.tasks.warp._kernels import _cubic_weights, _node_line, _pixel_line
 from mpidriver.tasks.warp._lanczos import N_PHASES, TAPS, lanczos3_table
-from mpidriver.tasks.warp._pixel_map import interpolated, make_pixel_map, output_box, to_input
+from mpidriver.tasks.warp._pixel_map import interpolated, make_pixel_map, output_box, project
 
 NO_DATA = int(MaskPlane.NO_DATA)
 DATA = Path(os.environ.get("MPIDRIVER_DATA", Path(__file__).parents[3] / "shared/data"))
@@ -275,7 +275,7 @@ def test_the_interpolated_pixel_map_of_a_distorted_frame_is_right_everywhere(mak
     box = output_box(shape_in, wcs_in, wcs_out, (1200, 1200))
     pixel_map = make_pixel_map(shape_in, wcs_in, wcs_out, box, step=32, max_error_px=1e-3)
     rows, cols = np.random.default_rng(0).uniform([box[0], box[2]], [box[1] - 1, box[3] - 1], size=(3000, 2)).T
-    exact_x, exact_y = to_input(wcs_in, wcs_out, cols, rows)
+    exact_x, exact_y = project(wcs_out, wcs_in, cols, rows)
     inside = (exact_x > -1) & (exact_x < 1000) & (exact_y > -1) & (exact_y < 1000)
     assert inside.sum() > 1500
     got_x, got_y = (interpolated(pixel_map, nodes, rows, cols) for nodes in (pixel_map.x, pixel_map.y))

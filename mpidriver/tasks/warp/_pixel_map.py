@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-__all__ = ["PixelMap", "interpolated", "make_pixel_map", "output_box", "to_input"]
+__all__ = ["PixelMap", "interpolated", "make_pixel_map", "output_box", "project"]
 
 #: How far beyond the input's edge output pixels are still considered, in input pixels.
 MARGIN_PX = 4.0
@@ -40,19 +40,19 @@ class PixelMap:
     """Spacing of the nodes in output pixels."""
 
 
-def to_input(wcs_in, wcs_out, x, y):
-    """Return the input pixel position of output pixel positions, NaN where there is none.
+def project(wcs_from, wcs_to, x, y):
+    """Return where pixel positions of one WCS lie on another, NaN where they do not.
 
     Parameters
     ----------
-    wcs_in, wcs_out : astropy.wcs.WCS
+    wcs_from, wcs_to : astropy.wcs.WCS
     x, y : ndarray, px, 0-based
 
     Returns
     -------
     tuple of ndarray
     """
-    return _sky_to_pixel(wcs_in, *wcs_out.all_pix2world(x, y, 0))
+    return _sky_to_pixel(wcs_to, *wcs_from.all_pix2world(x, y, 0))
 
 
 def _sky_to_pixel(wcs, ra, dec):
@@ -87,7 +87,7 @@ def output_box(shape_in, wcs_in, wcs_out, shape_out):
     )
     x = np.concatenate([along_x, along_x, np.full(33, along_x[0]), np.full(33, along_x[-1])])
     y = np.concatenate([np.full(33, along_y[0]), np.full(33, along_y[-1]), along_y, along_y])
-    x_out, y_out = to_input(wcs_out, wcs_in, x, y)
+    x_out, y_out = project(wcs_in, wcs_out, x, y)
     reached = np.isfinite(x_out) & np.isfinite(y_out)
     if not reached.any():
         return None
@@ -132,7 +132,7 @@ def _evaluate(wcs_in, wcs_out, box, step):
     row_nodes = row0 + step * np.arange(-1.0, _n_cells(row1 - row0, step) + 2)
     col_nodes = col0 + step * np.arange(-1.0, _n_cells(col1 - col0, step) + 2)
     grid_x, grid_y = np.meshgrid(col_nodes, row_nodes)
-    x, y = to_input(wcs_in, wcs_out, grid_x.ravel(), grid_y.ravel())
+    x, y = project(wcs_out, wcs_in, grid_x.ravel(), grid_y.ravel())
     x, y = np.ascontiguousarray(x).reshape(grid_x.shape), np.ascontiguousarray(y).reshape(grid_x.shape)
     (x_by_row, x_by_col), (y_by_row, y_by_col) = np.gradient(x, step), np.gradient(y, step)
     area = np.abs(x_by_col * y_by_row - x_by_row * y_by_col)
@@ -150,7 +150,7 @@ def _error_px(pixel_map, shape_in, wcs_in, wcs_out):
     rows = pixel_map.row0 + half + pixel_map.step * _spread(pixel_map.x.shape[0] - 3)
     cols = pixel_map.col0 + half + pixel_map.step * _spread(pixel_map.x.shape[1] - 3)
     cols, rows = (grid.ravel() for grid in np.meshgrid(cols, rows))
-    exact_x, exact_y = to_input(wcs_in, wcs_out, cols, rows)
+    exact_x, exact_y = project(wcs_out, wcs_in, cols, rows)
     x, y = (interpolated(pixel_map, nodes, rows, cols) for nodes in (pixel_map.x, pixel_map.y))
     error = np.hypot(x - exact_x, y - exact_y)
     inside = (exact_x > -1) & (exact_x < shape_in[1]) & (exact_y > -1) & (exact_y < shape_in[0])
