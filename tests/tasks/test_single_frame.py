@@ -287,6 +287,12 @@ def test_defects_saturation_companions_and_missing_numbers_are_masked():
     assert frame.variance[0, 0] == 9 / 0.25
 
 
+def test_an_integer_at_the_end_of_its_range_is_saturated():
+    counts = np.full((9, 9), 1000, dtype=np.uint16)
+    counts[4, 4] = 65_535
+    assert np.flatnonzero(remove_signature(RawFrame(counts)).mask).tolist() == [40]
+
+
 @pytest.mark.parametrize(
     ("raw", "calibrations", "words"),
     [
@@ -495,6 +501,19 @@ def with_sip(wcs):
     header["A_ORDER"] = header["B_ORDER"] = 2
     header["A_2_0"], header["B_1_1"] = 3e-6, -2e-6
     return WCS(header)
+
+
+def test_a_deep_reference_in_any_order_is_matched(pointed):
+    counts, (x, y), mag, rng = pointed
+    truth = tan_wcs(counts.shape)
+    wrong = truth.deepcopy()
+    wrong.wcs.crpix = truth.wcs.crpix + np.array([-20.0, 11.0])
+    faint = rng.uniform(-50, 690, (2, 4000))
+    reference = reference_of(truth, np.append(faint[0], x), np.append(faint[1], y), np.append(np.full(4000, 24.0), mag))
+    rng.shuffle(reference)
+    reduced = reduce_frame(raw_frame(counts, wcs=wrong), reference=reference, options=OPTIONS)
+    assert reduced.quality["wcs_refined"] == 1
+    assert reduced.quality["zero_point_mag"] == pytest.approx(30, abs=0.01)
 
 
 def test_an_unrelated_reference_changes_nothing_and_is_said(pointed):

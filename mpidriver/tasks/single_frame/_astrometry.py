@@ -49,7 +49,7 @@ def match_catalogue(x, y, wcs, shape, reference, options):
     shape : tuple of int
         Rows and columns of the frame.
     reference : ndarray
-        Structured, with ra and dec in deg, in any order.
+        Structured, with ra and dec in deg, brightest first.
     options : SingleFrameOptions
 
     Returns

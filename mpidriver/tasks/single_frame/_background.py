@@ -20,6 +20,8 @@ _MISSING_SKY = 1.3
 #: Pixels that are enough for a median of the noise.
 _SAMPLES = 1_000_000
 _CLIP_SIGMA = 3.0
+#: Standard deviation of a normal distribution cut off at 3 sigma.
+_CLIPPED_DEVIATION = 0.98658
 _CLIP_ROUNDS = 10
 
 
@@ -129,10 +131,6 @@ def clipped_mean(values):
             break
         kept = kept[first:last]
     return kept.mean(), kept.std() / _CLIPPED_DEVIATION
-
-
-#: Standard deviation of a normal distribution cut off at 3 sigma.
-_CLIPPED_DEVIATION = 0.98658
 
 
 def _fill_from_nearest(grid):

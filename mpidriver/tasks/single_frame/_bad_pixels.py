@@ -61,7 +61,7 @@ def interpolate_bad_pixels(frame):
         return frame
     image, variance, mask = frame.image.copy(), frame.variance.copy(), frame.mask.copy()
     for _ in range(_PASSES):
-        rows, cols = np.nonzero(bad & ~ndimage.minimum_filter(bad, size=2 * _HALF + 1, mode="nearest"))
+        rows, cols = _rim(bad)
         filled = fill_pixels(image, variance, bad, rows, cols)
         rows, cols = rows[filled], cols[filled]
         if rows.size == 0:
@@ -73,6 +73,13 @@ def interpolate_bad_pixels(frame):
     unknown = ~np.isfinite(variance) & np.isfinite(image)
     variance[unknown] = np.nanmedian(variance)
     return MaskedImage(image, variance, mask)
+
+
+def _rim(bad):
+    """Return bad pixels, but those in the depth of large holes, which cannot be filled yet."""
+    if np.count_nonzero(bad) > _CHUNK:
+        bad = bad & ~ndimage.minimum_filter(bad, size=2 * _HALF + 1, mode="nearest")
+    return np.nonzero(bad)
 
 
 def fill_pixels(image, variance, bad, rows, cols):

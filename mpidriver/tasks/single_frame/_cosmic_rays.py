@@ -18,6 +18,7 @@ _FINE_STRUCTURE_MIN = 0.01
 #: The quietest part of a frame has this share of its typical variance or more.
 _QUIETEST = 0.25
 _SAMPLES = 500_000
+_RIM_PX = 3
 
 
 def remove_cosmic_rays(frame, options):
@@ -37,15 +38,17 @@ def remove_cosmic_rays(frame, options):
     image = np.where(no_data, np.float32(0), frame.image)
     variance = np.where(no_data, np.float32(0), frame.variance)
     mask = frame.mask.copy()
-    rows, cols = _steep_pixels(image, variance, mask, options.cosmic_ray_sigma)
+    closed = _closed_pixels(mask)
+    rows, cols = _steep_pixels(image, variance, closed, options.cosmic_ray_sigma)
     for _ in range(options.cosmic_ray_iterations):
-        rows, cols = _find_hits(image, variance, mask, rows, cols, options)
+        rows, cols = _find_hits(image, variance, closed, rows, cols, options)
         if rows.size == 0:
             break
         mask[rows, cols] |= MaskPlane.COSMIC_RAY
+        closed[rows, cols] = True
         filled = fill_pixels(image, variance, mask != 0, rows, cols)
         mask[rows[filled], cols[filled]] |= MaskPlane.INTERPOLATED
-        rows, cols = _around(mask, rows, cols, 2)
+        rows, cols = _around(closed, rows, cols, 2)
     blank = np.float32(np.nan)
     return MaskedImage(np.where(no_data, blank, image), np.where(no_data, blank, variance), mask)
 
@@ -120,7 +123,7 @@ def fine_structure(image, rows, cols):
     return result
 
 
-def _find_hits(image, variance, mask, rows, cols, options):
+def _find_hits(image, variance, closed, rows, cols, options):
     """Return those of the given pixels that were hit, and their neighbours that were; one pass."""
     threshold = options.cosmic_ray_sigma
     excess, noise = laplacian_excess(image, variance, rows, cols)
@@ -130,32 +133,37 @@ def _find_hits(image, variance, mask, rows, cols, options):
     sharp = excess > options.cosmic_ray_contrast * fine
     hits = np.unique(rows[sharp] * image.shape[1] + cols[sharp])
     for level in (threshold, threshold * options.cosmic_ray_neighbour):
-        near_rows, near_cols = _around(mask, *np.divmod(hits, image.shape[1]), 1)
+        near_rows, near_cols = _around(closed, *np.divmod(hits, image.shape[1]), 1)
         excess, _ = laplacian_excess(image, variance, near_rows, near_cols)
         above = excess > level
         hits = np.union1d(hits, near_rows[above] * image.shape[1] + near_cols[above])
     return np.divmod(hits, image.shape[1])
 
 
-def _steep_pixels(image, variance, mask, threshold):
-    """Return the usable pixels whose Laplacian could be significant anywhere in the frame."""
+def _closed_pixels(mask):
+    """Return the pixels that are never hits: flagged ones, and the steep rims of saturated stars."""
+    closed = mask != 0
+    closed[_around(closed, *np.nonzero(mask & MaskPlane.SATURATED), _RIM_PX)] = True
+    return closed
+
+
+def _steep_pixels(image, variance, closed, threshold):
+    """Return the open pixels whose Laplacian could be significant anywhere in the frame."""
     step = max(1, variance.size // _SAMPLES)
-    typical = np.median(variance[mask == 0][::step]) if (mask == 0).any() else 0.0
-    steep = np.zeros(image.shape, dtype=bool)
-    padded = np.pad(image, 1, mode="edge")
-    np.greater(laplacian(padded), 2 * threshold * np.sqrt(_QUIETEST * typical), out=steep)
-    steep &= mask == 0
-    return np.nonzero(steep)
+    sample = variance.ravel()[::step][~closed.ravel()[::step]]
+    typical = np.median(sample) if sample.size else 0.0
+    steep = laplacian(np.pad(image, 1, mode="edge")) > 2 * threshold * np.sqrt(_QUIETEST * typical)
+    return np.nonzero(steep & ~closed)
 
 
-def _around(mask, rows, cols, reach):
-    """Return the unflagged pixels within `reach` of some pixels, each once, in order."""
+def _around(closed, rows, cols, reach):
+    """Return the open pixels within `reach` of some pixels, each once, in order."""
     offsets = np.arange(-reach, reach + 1)
     near_rows = (rows[:, None, None] + offsets[:, None] + 0 * offsets).ravel()
     near_cols = (cols[:, None, None] + 0 * offsets[:, None] + offsets).ravel()
-    inside = (near_rows >= 0) & (near_cols >= 0) & (near_rows < mask.shape[0]) & (near_cols < mask.shape[1])
-    index = np.unique(near_rows[inside] * mask.shape[1] + near_cols[inside])
-    return np.divmod(index[mask.ravel()[index] == 0], mask.shape[1])
+    inside = (near_rows >= 0) & (near_cols >= 0) & (near_rows < closed.shape[0]) & (near_cols < closed.shape[1])
+    index = np.unique(near_rows[inside] * closed.shape[1] + near_cols[inside])
+    return np.divmod(index[~closed.ravel()[index]], closed.shape[1])
 
 
 def _median_5x5(image):

@@ -14,7 +14,7 @@ _LIMITS = ((1_000_000, 2_048), (8_000_000, 16_384), (40_000_000, 131_072))
 _KERNEL_FWHM_MAX_PX = 5.0
 
 
-def detect(image, rms, bad, options, *, kernel):
+def detect(image, rms, bad, options, *, kernel, deblend=True):
     """Return the sources of a sky-subtracted image.
 
     Parameters
@@ -28,6 +28,8 @@ def detect(image, rms, bad, options, *, kernel):
     options : SingleFrameOptions
     kernel : ndarray of float32, shape (odd, odd)
         `gaussian_kernel` or `mexican_hat_kernel`.
+    deblend : bool
+        Whether sources that touch are split.
 
     Returns
     -------
@@ -38,11 +40,12 @@ def detect(image, rms, bad, options, *, kernel):
     """
     # Noise of the smoothed image in units of the noise of a pixel.
     threshold = options.detection_sigma * float(np.sqrt(np.sum(kernel**2)))
+    contrast = options.deblend_contrast if deblend else 1.0
     for stack, objects in _LIMITS:
         sep.set_extract_pixstack(stack)
         sep.set_sub_object_limit(objects)
         try:
-            return _extract(image, rms, bad, options, kernel, threshold, options.deblend_contrast)
+            return _extract(image, rms, bad, options, kernel, threshold, contrast)
         except Exception as error:
             if "overflow" not in str(error) and "buffer full" not in str(error):
                 raise

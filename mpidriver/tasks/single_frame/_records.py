@@ -88,7 +88,7 @@ class RawFrame:
     read_noise: float = 0.0
     """e."""
     saturation: float | None = None
-    """Counts at and above which a pixel is saturated, ADU; None or NaN if not known."""
+    """Counts at and above which a pixel is saturated, ADU; if None or NaN, the end of an integer image's range."""
     exptime_s: float = 1.0
     """Exposure time, for the dark."""
     band: str = ""

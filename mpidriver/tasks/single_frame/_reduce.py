@@ -29,6 +29,8 @@ __all__ = ["clean_frame", "reduce_frame", "subtract_sky"]
 
 #: Share of the frame that detected sources cover when it is crowded.
 _CROWDED = 0.15
+#: Fewer sources than this are large ones, and no crowd.
+_CROWD = 40
 #: With so many stars, sources of other kinds are not needed for matching.
 _STARS_PLENTY = 30
 _MATCH_SNR_MIN = 10.0
@@ -61,7 +63,7 @@ def reduce_frame(raw, *, calibrations=None, reference=None, options=None):
     frame = clean_frame(raw, calibrations, options)
     frame, sky, sources, segmentation, fwhm_px = subtract_sky(frame, options)
     measured = measure_sources(frame, sources, segmentation, options, fwhm_px=fwhm_px)
-    match = _match(measured.catalogue, wcs, frame.image.shape, reference, options)
+    match = _match(measured.catalogue, wcs, frame.image.shape, reference, raw.band, options)
     zero_point = _zero_point(measured.catalogue, match, reference, raw, options)
     wcs = match.wcs if match else wcs
     catalogue = _with_sky_positions(measured.catalogue, wcs)
@@ -121,12 +123,13 @@ def subtract_sky(frame, options):
     image, variance = np.nan_to_num(frame.image), _finite_variance(frame.variance)
     sky = mode_sky(frame, options)
     above = _above_sky(image, sky, no_data)
-    first, segmentation = detect(above, sky.rms, no_data, options, kernel=gaussian_kernel(DEFAULT_FWHM_PX))
+    kernel = gaussian_kernel(DEFAULT_FWHM_PX)
+    first, segmentation = detect(above, sky.rms, no_data, options, kernel=kernel, deblend=False)
     fwhm_px = seeing_guess(above, first, sky.rms, frame.mask)
     covered = source_pixels(segmentation, int(np.ceil(2 * fwhm_px)))
     sky = source_free_sky(frame, covered, options)
     above = _above_sky(image, sky, no_data)
-    if is_crowded(segmentation, options):
+    if is_crowded(first, segmentation, options):
         rms, kernel = crowded_noise(frame, sky), mexican_hat_kernel(fwhm_px)
     else:
         rms, kernel = sky.rms, gaussian_kernel(fwhm_px)
@@ -135,10 +138,11 @@ def subtract_sky(frame, options):
     return frame, sky, sources, segmentation, fwhm_px
 
 
-def is_crowded(segmentation, options):
-    """Tell whether a Mexican hat is to part the sources: as the options say, or if they cover much of the frame."""
+def is_crowded(sources, segmentation, options):
+    """Tell whether a Mexican hat is to part the sources: as the options say, or if many cover much of the frame."""
     if options.detection_filter == "auto":
-        return np.count_nonzero(segmentation) > _CROWDED * segmentation.size
+        covered = np.count_nonzero(segmentation) > _CROWDED * segmentation.size
+        return covered and sources.size >= _CROWD
     return options.detection_filter == "mexican_hat"
 
 
@@ -177,7 +181,7 @@ def _science_wcs(wcs, calibrations):
     return wcs.slice((slice(y0, y1), slice(x0, x1)))
 
 
-def _match(catalogue, wcs, shape, reference, options):
+def _match(catalogue, wcs, shape, reference, band, options):
     """Match the stars, or in a sparse frame all clean sources, with the reference; None if there is none."""
     if wcs is None or reference is None or len(reference) == 0:
         return None
@@ -185,8 +189,17 @@ def _match(catalogue, wcs, shape, reference, options):
     if chosen.size < _STARS_PLENTY:
         clean = (catalogue["flags"] & UNFIT) == 0
         chosen = np.flatnonzero(clean & (catalogue["snr"] >= min(_MATCH_SNR_MIN, options.star_snr_min)))
-    match = match_catalogue(catalogue["x"][chosen], catalogue["y"][chosen], wcs, shape, reference, options)
-    return dataclasses.replace(match, stars=chosen[match.stars])
+    order = _brightest_first(reference, band)
+    x, y = catalogue["x"][chosen], catalogue["y"][chosen]
+    match = match_catalogue(x, y, wcs, shape, reference[order], options)
+    return dataclasses.replace(match, stars=chosen[match.stars], references=order[match.references])
+
+
+def _brightest_first(reference, band):
+    """Return the order of the reference catalogue by magnitude in the band, or else in the first one it has."""
+    columns = [name for name in (f"mag_{band}", *reference.dtype.names) if name in reference.dtype.names]
+    magnitudes = [name for name in columns if name.startswith("mag_")]
+    return np.argsort(reference[magnitudes[0]], kind="stable") if magnitudes else np.arange(len(reference))
 
 
 def _zero_point(catalogue, match, reference, raw, options):

@@ -97,8 +97,9 @@ def detector_mask(raw, calibrations, saturation_grow_px=0):
     """Return the mask that is known before looking at the sky: saturation, defects, companion mask and weight."""
     counts = trim(np.asarray(raw.image), calibrations.science)
     mask = np.zeros(counts.shape, dtype=np.int32)
-    if raw.saturation is not None and np.isfinite(raw.saturation):
-        saturated = counts >= raw.saturation
+    limit = saturation_limit(raw)
+    if limit is not None:
+        saturated = counts >= limit
         if saturation_grow_px and saturated.any():
             saturated = ndimage.maximum_filter(saturated, size=2 * saturation_grow_px + 1)
         mask[saturated] |= MaskPlane.SATURATED
@@ -110,6 +111,14 @@ def detector_mask(raw, calibrations, saturation_grow_px=0):
         weight = trim(np.asarray(raw.weight), calibrations.science)
         mask[~(np.isfinite(weight) & (weight > 0))] |= MaskPlane.BAD
     return mask
+
+
+def saturation_limit(raw):
+    """Return the counts at which a pixel is saturated: what is known of it, or the end of an integer's range."""
+    if raw.saturation is not None and np.isfinite(raw.saturation):
+        return raw.saturation
+    dtype = np.asarray(raw.image).dtype
+    return np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else None
 
 
 def noise_variance(raw, calibrations, signal):
@@ -134,10 +143,10 @@ def _divide_by_flat(signal, variance, flat, variance_is_final):
 
 def _blank(signal, variance, mask):
     """Mark pixels without a number as NO_DATA and give the planes their dtypes."""
-    finite = np.isfinite(signal) & (np.abs(signal) < _FINITE_LIMIT)
+    finite = np.abs(signal) < _FINITE_LIMIT
     mask[~finite] |= MaskPlane.NO_DATA
-    signal = np.where(finite, signal, np.float32(np.nan))
-    variance = np.where(finite & (mask == 0), variance, np.float32(np.nan))
+    signal[~finite] = np.nan
+    variance[mask != 0] = np.nan
     return MaskedImage(signal.astype(np.float32, copy=False), variance.astype(np.float32, copy=False), mask)
 
 

@@ -8,7 +8,14 @@ from mpidriver.tasks.single_frame._records import SourceFlag
 __all__ = ["UNFIT", "nearest_that_matters_px", "select_stars"]
 
 #: A source with one of these is no star for a solution.
-UNFIT = SourceFlag.EDGE | SourceFlag.SATURATED | SourceFlag.INTERPOLATED | SourceFlag.CENTROID | SourceFlag.FLUX
+UNFIT = (
+    SourceFlag.EDGE
+    | SourceFlag.SATURATED
+    | SourceFlag.INTERPOLATED
+    | SourceFlag.COSMIC_RAY
+    | SourceFlag.CENTROID
+    | SourceFlag.FLUX
+)
 #: Stars are this much more elongated than the typical one at most.
 _ELLIPTICITY_SPREAD = 0.2
 _TYPICAL_SOURCES = 200
