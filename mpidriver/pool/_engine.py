@@ -244,12 +244,24 @@ class Engine:
             scope.begin(call, self._serials)
         return call
 
-    def add(self, scope: Scope, call: Call, indexes: Sequence[int], costs: Any = None) -> None:
-        """Add items to a call."""
+    def add(
+        self, scope: Scope, call: Call, indexes: Sequence[int], costs: Any = None, *, then_waits: bool = False
+    ) -> None:
+        """Add items to a call.
+
+        Parameters
+        ----------
+        indexes, costs
+            For `Scheduler.add`.
+        then_waits
+            The caller waits for them at once: they are handed out when it does, to its own rank too.
+        """
         with self.lock:
             call.left += len(indexes)
             scope.scheduler.add(call.serial, call.function, indexes, costs)
             self._touch(scope)
+            if then_waits:
+                return
             self._flush()
         self._wake_progress()
 
@@ -339,7 +351,8 @@ class Engine:
 
     def rescue(self) -> None:
         """Give back what waits behind a task that has been running since the last call."""
-        work = self._contexts[-1].work if self._contexts and not self.main_waits else None
+        with self.lock:
+            work = self._contexts[-1].work if self._contexts and not self.main_waits else None
         if work is None or work is not self._long_work:
             self._long_work = work
             return
@@ -426,10 +439,11 @@ class Engine:
         self._wake_progress()
         try:
             reports = self._run(context, work)
+            self._send_outcome(work, reports, context.busy_seconds)
         finally:
-            self._pop(context)
-            self.main_waits = True
-        self._send_outcome(work, reports, context.busy_seconds)
+            with self.lock:
+                self._pop(context)
+                self.main_waits = True
         return True
 
     def _run(self, context: Context, work: Work) -> list[Report]:
@@ -640,13 +654,15 @@ class Engine:
         self._dirty[scope.name] = None
 
     def _push(self, context: Context) -> None:
-        self._contexts.append(context)
-        active_contexts.append(context)
+        with self.lock:
+            self._contexts.append(context)
+            active_contexts.append(context)
 
     def _pop(self, context: Context) -> None:
-        context.closed = True
-        self._contexts.remove(context)
-        active_contexts.remove(context)
+        with self.lock:
+            context.closed = True
+            self._contexts.remove(context)
+            active_contexts.remove(context)
 
     def _end(self, scope: Scope, call: Call) -> None:
         function = scope.end(call)

@@ -126,7 +126,7 @@ class Pool:
             return []
         call = self._engine.start(scope, fn, lambda function: kind(function, items))
         try:
-            self._engine.add(scope, call, _costliest_first(len(items), costs), costs)
+            self._engine.add(scope, call, _costliest_first(len(items), costs), costs, then_waits=True)
             self._engine.wait_until(context, lambda: not call.left)
         finally:
             self._engine.finish(scope, call)

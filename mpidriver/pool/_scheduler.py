@@ -7,7 +7,7 @@ each has announced. It knows no MPI and no clock, so that the same object drives
 The rules, in order, whenever a rank is idle:
 
 1. The costliest ready task of this scope. Ranks that were busy last come first; the home rank, on which the leader
-   itself waits, comes last, so that it is free to hand out.
+   itself waits, takes the last task, which then need not travel.
 2. If there is none: the rank is granted to the child with most announced work per rank it was lent.
 3. If no child wants it: it is returned to the parent. Neither the home rank nor anything of the root is.
 
@@ -289,9 +289,9 @@ class Scheduler:
             instructions.append(Assign(self._batch_for(rank)))
 
     def _next_idle(self) -> int | None:
-        if self._idle:
-            return self._idle.pop()
-        return self.home if self._home_is_idle() else None
+        if self._home_is_idle() and (self._ready == 1 or not self._idle):
+            return self.home
+        return self._idle.pop() if self._idle else None
 
     def _home_is_idle(self) -> bool:
         return self._home_here and not self._home_lent and not self._in_flight[self.home]

@@ -143,19 +143,20 @@ class MpiWire:
         """Return the messages that are complete, those of one sender in the order in which they were sent."""
         if self._sending:
             self._sending = deque(entry for entry in self._sending if not self._mpi.Request.Testall(entry[0]))
-        while (head := self._probe()) is not None:
-            self._begin(head)
+        while self._probe():
+            self._begin()
         return self._complete() if self._incoming else []
 
-    def _probe(self) -> Any:
-        """Return the next head. Of two probes the first may only move MPI along, the second then sees the message."""
-        comm, status = self._comm, self._status
-        return comm.Improbe(self._mpi.ANY_SOURCE, _HEAD, status) or comm.Improbe(self._mpi.ANY_SOURCE, _HEAD, status)
+    def _probe(self) -> bool:
+        """Look for a head. Of two probes the first may only move MPI along, and the second then sees the message."""
+        probe, anyone, status = self._comm.Iprobe, self._mpi.ANY_SOURCE, self._status
+        return bool(probe(anyone, _HEAD, status) or probe(anyone, _HEAD, status))
 
-    def _begin(self, head: Any) -> None:
+    def _begin(self) -> None:
+        """Receive the head just seen; nobody else receives on this communicator, so it is still the first."""
         source, size = self._status.Get_source(), self._status.Get_count(self._mpi.BYTE)
         room = self._room[:size] if size <= len(self._room) else np.empty(size, np.uint8)
-        head.Recv([room, self._mpi.BYTE])
+        self._comm.Recv([room, self._mpi.BYTE], source, _HEAD)
         (count,) = _COUNT.unpack_from(room.data, 0)
         start = _COUNT.size * (1 + count)
         if count:

@@ -6,6 +6,7 @@ pytest runs them on the pool of one process; ``python pool_contract.py`` under m
 import faulthandler
 import operator
 import os
+import random
 import socket
 import sys
 import threading
@@ -19,6 +20,7 @@ from mpidriver.errors import PoolClosedError, PoolError, TaskError
 from mpidriver.pool import Outcome, Pool, current_pool, launch
 
 SIZE_OF_BIG = 8 << 20
+"""Elements of 64 MB."""
 
 
 def square(x):
@@ -79,6 +81,39 @@ def misbehave(how):
         case "unreadable":
             return Unreadable()
     return how
+
+
+def wander(seed, depth):
+    """Do a little of everything, by a seed: work, map, stream, submit, leave, fail."""
+    source = random.Random(seed)
+    total = source.randrange(100)
+    pool = current_pool()
+    for _ in range(source.randrange(3) if depth else 0):
+        seeds = [source.randrange(10**6) for _ in range(source.choice([0, 1, 2, 5, 9]))]
+        deeper = [depth - 1] * len(seeds)
+        match source.randrange(5):
+            case 0:
+                total += sum(pool.map(wander, seeds, deeper))
+            case 1:
+                outcomes = pool.map(wander_or_fail, seeds, deeper, on_error="return", cost=seeds)
+                total += sum(outcome.value or 1 for outcome in outcomes)
+            case 2:
+                total += sum(outcome.value for outcome in pool.stream(wander, seeds, deeper, buffersize=3))
+            case 3:
+                futures = [pool.submit(wander, *args) for args in zip(seeds, deeper, strict=True)]
+                pool.wait(futures, "FIRST_COMPLETED")
+                total += sum(future.result() for future in futures[::2])
+            case 4:
+                next(pool.stream(wander, seeds, deeper), None)
+        time.sleep(source.choice([0, 0, 0, 0.001, 0.003]))
+    return total
+
+
+def wander_or_fail(seed, depth):
+    total = wander(seed, depth)
+    if seed % 5 == 0:
+        raise ValueError(seed)
+    return total
 
 
 def where(_):
@@ -249,7 +284,7 @@ def check_wait(pool):
     done, not_done = pool.wait(futures)
     assert not not_done
     assert pool.wait([]) == (set(), set())
-    slow = [pool.submit(time.sleep, 0.3) for _ in range(3 * pool.size)]
+    slow = [pool.submit(time.sleep, 0.1) for _ in range(3 * pool.size)]
     done, not_done = pool.wait(slow, timeout=0.01)
     assert not_done
     pool.wait(slow, return_when="FIRST_EXCEPTION")
@@ -301,6 +336,14 @@ def check_submitted_tasks_can_be_cancelled(pool):
 
 def check_nested_submit(pool):
     assert pool.map(submit_more, range(10)) == [sum(i * i for i in range(n)) for n in range(10)]
+
+
+def check_a_little_of_everything(pool):
+    """The same sums as in this process alone."""
+    with Pool() as alone:
+        expected = alone.map(wander, range(30), [2] * 30)
+    assert pool.map(wander, range(30), [2] * 30) == expected
+    assert pool.map(wander, range(30), [2] * 30) == expected
 
 
 def check_nothing_outlives_its_task(pool):

@@ -101,9 +101,9 @@ def test_the_rank_that_was_busy_last_gets_the_next_task():
     assert [one.batch.rank for one in scheduler.decide()] == [2]
 
 
-def test_home_comes_last():
-    """The leader's own rank runs a task only when the others have theirs."""
-    scheduler = Scheduler(0, [1], is_root=True)
+def test_home_takes_the_last_task():
+    """The leader's own rank is the last to get a task, but a single task need not travel."""
+    scheduler = Scheduler(0, [1, 2], is_root=True)
     scheduler.home_waits()
     scheduler.add(1, 1, range(2))
     assert [one.batch.rank for one in scheduler.decide()] == [1, 0]
