@@ -7,8 +7,9 @@ from mpidriver.report._repeatability import robust_rms, scatter_of_stars
 
 __all__ = ["draw_astrometry"]
 
-#: Cells along a side of the map of mean residuals.
-CELLS = 14
+#: Cells along a side of the map of residuals at most, and measurements that make one worth showing.
+MOST_CELLS = 14
+MEASUREMENTS_PER_CELL = 12
 
 
 def draw_astrometry(path, matches, *, title=""):
@@ -34,8 +35,8 @@ def draw_astrometry(path, matches, *, title=""):
 
 
 def _residual_map(axes, matches):
-    """Show the mean residual of the brighter half in cells of the focal plane: what the distortion model leaves."""
-    axes.set_title("mean residual over the focal plane")
+    """Show the median residual of the brighter half in cells of the focal plane: what the distortion model leaves."""
+    axes.set_title("residual over the focal plane")
     axes.set_xlabel("east of the middle of the exposure (arcmin)")
     axes.set_ylabel("north (arcmin)")
     if matches.size == 0:
@@ -43,11 +44,11 @@ def _residual_map(axes, matches):
         return
     bright = matches[~(matches["mag"] > np.nanmedian(_or_zero(matches["mag"])))]
     east, north = bright["east_arcmin"], bright["north_arcmin"]
-    cells = _cell_means(east, north, bright["dra_mas"], bright["ddec_mas"])
+    cells = _cell_medians(east, north, bright["dra_mas"], bright["ddec_mas"])
     span = max(np.ptp(east), np.ptp(north), 1e-6)
     typical = max(float(np.median(np.hypot(cells[2], cells[3]))), 1e-3)
     if typical < 0.01 * robust_rms(bright["dra_mas"]):
-        say(axes, "frames without dithers")  # a star always falls on the same place: its mean residual is 0
+        say(axes, "frames without dithers")  # a star always falls on the same place: its residuals average to 0
         return
     key = float(f"{2.0 * typical:.1g}")
     arrows = axes.quiver(
@@ -61,15 +62,15 @@ def _residual_map(axes, matches):
     axes.grid(True)
 
 
-def _cell_means(east, north, dra_mas, ddec_mas):
-    """Return places and mean residuals of the cells that are not almost empty, four arrays."""
+def _cell_medians(east, north, dra_mas, ddec_mas):
+    """Return median places and residuals of the cells that are not almost empty, four arrays."""
+    cells = int(np.clip(np.sqrt(east.size / MEASUREMENTS_PER_CELL), 3, MOST_CELLS))
     low = np.array([east.min(), north.min()])
-    step = max(np.ptp(east), np.ptp(north), 1e-6) / CELLS * (1.0 + 1e-9)
+    step = max(np.ptp(east), np.ptp(north), 1e-6) / cells * (1.0 + 1e-9)
     col, row = ((np.stack([east, north]) - low[:, None]) / step).astype(int)
-    _, cell = np.unique(row * (CELLS + 1) + col, return_inverse=True)
-    count = np.bincount(cell)
-    full = count >= 0.2 * np.median(count)
-    return tuple((np.bincount(cell, weights=values) / count)[full] for values in (east, north, dra_mas, ddec_mas))
+    _, cell, count = np.unique(row * (cells + 1) + col, return_inverse=True, return_counts=True)
+    members = [cell == number for number in np.flatnonzero(count >= 0.3 * np.median(count))]
+    return tuple(np.array([np.median(values[own]) for own in members]) for values in (east, north, dra_mas, ddec_mas))
 
 
 def _or_zero(values):

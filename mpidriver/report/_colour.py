@@ -5,7 +5,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from mpidriver.report._figure import picture, say, sort_bands
-from mpidriver.report._sky import add_compass, add_scale_bar, binned, show_image, shown_factor, sky_axes, wcs_of
+from mpidriver.report._sky import (
+    add_compass,
+    add_scale_bar,
+    binned,
+    data_box,
+    show_box,
+    show_image,
+    shown_factor,
+    sky_axes,
+    wcs_of,
+)
 
 __all__ = ["colour_bands", "draw_colour_coadd", "lupton_rgb"]
 
@@ -32,21 +42,21 @@ def draw_colour_coadd(path, images: Mapping[str, np.ndarray], wcs=None, *, title
     """
     wcs = wcs_of(wcs)
     chosen = colour_bands(images)
-    first = next(iter(images.values()), np.empty((0, 0)))
-    factor = shown_factor(first.shape)
-    rows, cols = first.shape
-    height_in = float(np.clip(8.0 * rows / max(cols, 1), 3.5, 11.0)) + 0.6
+    shape = next((images[band].shape for band in chosen), (0, 0))
+    factor = shown_factor(shape)
+    layers = [binned(images[band], factor) for band in chosen] if min(shape) else []
+    known = np.any([np.isfinite(layer) for layer in layers], axis=0) if layers else np.zeros((1, 1), dtype=bool)
+    box = data_box(known, factor=factor)
+    height_in = float(np.clip(8.0 * (box[3] - box[2]) / (box[1] - box[0]), 3.5, 11.0)) + 0.6
     with picture(path, title, width_in=9.0, height_in=height_in) as figure:
-        axes = sky_axes(figure, (1, 1, 1), wcs if first.size else None)
-        layers = [binned(images[band], factor) for band in chosen] if first.size else []
-        if not any(np.isfinite(layer).any() for layer in layers):
+        axes = sky_axes(figure, (1, 1, 1), wcs if layers else None)
+        if not known.any():
             say(axes)
             return
         show_image(axes, lupton_rgb(*layers, softening=softening), factor=factor, interpolation="antialiased")
-        axes.set_xlim(-0.5, cols - 0.5)
-        axes.set_ylim(-0.5, rows - 0.5)
-        add_scale_bar(axes, wcs, (rows, cols))
-        add_compass(axes, wcs, (rows, cols))
+        show_box(axes, box)
+        add_scale_bar(axes, wcs, box)
+        add_compass(axes, wcs, box)
         axes.set_title(_legend(chosen, sort_bands(images)), fontweight="normal", fontsize=9.0)
 
 

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 
 from mpidriver.report._figure import band_colours, finite_limits, picture, say, sort_bands
-from mpidriver.report._sky import binned, pixel_scale_arcsec, show_image, shown_factor, sky_axes, wcs_of
+from mpidriver.report._sky import (
+    binned,
+    data_box,
+    pixel_scale_arcsec,
+    show_box,
+    show_image,
+    shown_factor,
+    sky_axes,
+    wcs_of,
+)
 
 __all__ = ["draw_coverage", "point_source_depth_mag"]
 
@@ -65,6 +74,7 @@ def draw_coverage(
     maps = [(values, draw) for values, draw in ((n_image, _frames_map), (depth_mag, _depth_map)) if values]
     maps = maps or [({}, _frames_map)]
     panels = [(values, draw, band) for values, draw in maps for band in bands]
+    box = _common_box([*n_image.values(), *depth_mag.values()])
     across = len(bands) if len(bands) > 1 else len(maps)
     down = len(panels) // across
     width_in = max(3.5 * across + 0.6, 6.0)
@@ -73,11 +83,18 @@ def draw_coverage(
         for i, (values, draw, band) in enumerate(panels):
             image = np.asarray(values.get(band, np.empty((0, 0))))
             place = grid[i // across, i % across]
-            draw(
-                figure, sky_axes(figure, place, wcs if image.size else None, sharing_labels=i % across > 0), image, band
-            )
+            axes = sky_axes(figure, place, wcs if image.size else None, sharing_labels=i % across > 0)
+            draw(figure, axes, image, band)
+            if image.size:
+                show_box(axes, box)
         if depth_mag:
             _area_by_depth(figure.add_subplot(grid[-1, :]), depth_mag, wcs)
+
+
+def _common_box(images):
+    """Return the box that holds the data of all images, which have one shape."""
+    known = [np.isfinite(image) & (np.asarray(image) > 0) for image in images if np.size(image)]
+    return data_box(np.any(known, axis=0)) if known else data_box(np.zeros((1, 1), dtype=bool))
 
 
 def _frames_map(figure, axes, image, band):
@@ -123,11 +140,13 @@ def _area_by_depth(axes, depth_mag, wcs):
     axes.grid(True)
     pixel = 1.0 if wcs is None else pixel_scale_arcsec(wcs) ** 2 / 3600.0
     colours = band_colours(depth_mag)
+    shallowest = np.inf
     for band in sort_bands(depth_mag)[:MOST_BANDS]:
         image = np.asarray(depth_mag[band])
         depths = np.sort(image[np.isfinite(image)])
         if depths.size == 0:
             continue
+        shallowest = min(shallowest, depths[depths.size // 100])
         keep = np.unique(np.linspace(0, depths.size - 1, 500).astype(int))
         label = f"{band}, median {np.median(depths):.2f}"
         axes.plot(depths[keep], (depths.size - keep) * pixel, color=colours[band], lw=1.8, label=label)
@@ -135,6 +154,7 @@ def _area_by_depth(axes, depth_mag, wcs):
     axes.set_ylabel("area (pixel)" if wcs is None else "area (arcmin²)")
     if axes.lines:
         axes.set_ylim(bottom=0)
+        axes.set_xlim(left=shallowest - 0.1)  # a few pixels on bright stars are much shallower
         axes.legend(loc="lower left")
     else:
         say(axes)

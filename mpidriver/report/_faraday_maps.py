@@ -3,7 +3,7 @@
 import numpy as np
 
 from mpidriver.report._figure import INK, finite_limits, picture, say
-from mpidriver.report._sky import add_scale_bar, show_image, shown_factor, sky_axes, wcs_of
+from mpidriver.report._sky import add_scale_bar, data_box, show_box, show_image, shown_factor, sky_axes, wcs_of
 from mpidriver.report._words import plural
 
 __all__ = ["draw_faraday_maps"]
@@ -36,20 +36,21 @@ def draw_faraday_maps(path, peak_rm, peak_pi, wcs=None, *, sources=None, noise=N
     """
     peak_rm, peak_pi = np.asarray(peak_rm, dtype=float), np.asarray(peak_pi, dtype=float)
     wcs = wcs_of(wcs)
-    with picture(path, title, width_in=12.0, height_in=_height_in(peak_pi.shape)) as figure:
-        known = np.isfinite(peak_pi)
+    known = np.isfinite(peak_pi)
+    box = data_box(known) if known.size else (0.0, 1.0, 0.0, 1.0)
+    height_in = float(np.clip(4.6 * (box[3] - box[2]) / (box[1] - box[0]), 2.5, 9.0)) + 1.7
+    with picture(path, title, width_in=12.0, height_in=height_in) as figure:
         if not known.any():
             say(figure.subplots(), "no polarised intensity")
             return
         noise = _map_noise(peak_pi[known]) if noise is None else noise
         trusted = known & np.isfinite(peak_rm) & (peak_pi > TRUSTED_SNR * noise)
-        _intensity_map(figure, sky_axes(figure, (1, 2, 1), wcs), peak_pi, noise, unit, wcs)
-        _rm_map(figure, sky_axes(figure, (1, 2, 2), wcs, sharing_labels=True), peak_rm, peak_pi, trusted, sources, wcs)
-
-
-def _height_in(shape):
-    rows, cols = shape if min(shape, default=0) else (1, 1)
-    return float(np.clip(4.6 * rows / cols, 2.5, 9.0)) + 1.2
+        left, right = sky_axes(figure, (1, 2, 1), wcs), sky_axes(figure, (1, 2, 2), wcs, sharing_labels=True)
+        _intensity_map(figure, left, peak_pi, noise, unit)
+        add_scale_bar(left, wcs, box)
+        _rm_map(figure, right, peak_rm, peak_pi, trusted, sources, wcs)
+        show_box(left, box)
+        show_box(right, box)
 
 
 def _map_noise(intensity):
@@ -61,7 +62,7 @@ def _map_noise(intensity):
     return max(float(np.median(intensity)) / 2.8, 1e-30)
 
 
-def _intensity_map(figure, axes, peak_pi, noise, unit, wcs):
+def _intensity_map(figure, axes, peak_pi, noise, unit):
     from matplotlib.colors import AsinhNorm
 
     axes.set_title("polarised intensity")
@@ -74,7 +75,6 @@ def _intensity_map(figure, axes, peak_pi, noise, unit, wcs):
     drawn = show_image(axes, factor * shown, factor=binning, cmap="inferno", norm=norm)
     bar = figure.colorbar(drawn, ax=axes, label=f"peak polarised intensity ({scale}{unit})", shrink=0.9, pad=0.03)
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    add_scale_bar(axes, wcs, peak_pi.shape)
 
 
 def _unit_scale(values):
@@ -107,9 +107,6 @@ def _rm_map(figure, axes, peak_rm, peak_pi, trusted, sources, wcs):
     if len(catalogued):
         style = {"cmap": "RdBu_r", "vmin": low, "vmax": high, "edgecolors": INK, "linewidths": 0.9, "s": 42.0}
         axes.scatter(catalogued[:, 0], catalogued[:, 1], c=catalogued[:, 2], **style)
-    rows, cols = peak_rm.shape
-    axes.set_xlim(-0.5, cols - 0.5)
-    axes.set_ylim(-0.5, rows - 0.5)
     if not trusted.any() and not len(catalogued):
         say(axes, "nothing is bright enough")
     elif len(catalogued):

@@ -2,7 +2,10 @@
 
 import numpy as np
 
-__all__ = ["add_compass", "add_scale_bar", "binned", "show_image", "sky_axes", "wcs_of"]
+__all__ = ["Box", "add_compass", "add_scale_bar", "binned", "data_box", "show_image", "sky_axes", "wcs_of"]
+
+#: First and last column, first and last row of what is shown, in unbinned pixels with their outer edges.
+Box = tuple[float, float, float, float]
 
 #: Longest side of an image in a picture, pixels.
 SHOWN_PX = 1100
@@ -70,6 +73,32 @@ def show_image(axes, image, *, factor=1, **kwargs):
     return axes.imshow(image, origin="lower", extent=extent, **kwargs)
 
 
+def data_box(known, *, factor=1) -> Box:
+    """Return the part of an image that holds data, with a margin of a hundredth, inside the image.
+
+    Parameters
+    ----------
+    known : ndarray of bool, shape (row, col)
+        Where there are data; the whole image if nowhere.
+    factor : int
+        By which the image was binned.
+    """
+    limits = []
+    for axis in (0, 1):
+        size = known.shape[1 - axis]
+        places = np.flatnonzero(known.any(axis=axis)) if known.any() else np.array([0, size - 1])
+        margin = 0.01 * size
+        first, last = max(places[0] - margin, 0.0), min(places[-1] + margin, size - 1.0)
+        limits += [first * factor - 0.5, (last + 1.0) * factor - 0.5]
+    return tuple(limits)
+
+
+def show_box(axes, box):
+    """Limit axes to a box."""
+    axes.set_xlim(box[0], box[1])
+    axes.set_ylim(box[2], box[3])
+
+
 def sky_axes(figure, place, wcs, *, sharing_labels=False):
     """Add axes with right ascension and declination, or with pixel coordinates if `wcs` is None.
 
@@ -110,16 +139,17 @@ def pixel_scale_arcsec(wcs):
     return 3600.0 * float(np.sqrt(np.prod(proj_plane_pixel_scales(wcs))))
 
 
-def add_scale_bar(axes, wcs, shape, *, colour="white"):
-    """Draw a bar of a round angle, about a fifth of the image wide, in the lower left corner."""
+def add_scale_bar(axes, wcs, box, *, colour="white"):
+    """Draw a bar of a round angle, about a fifth of the box wide, in the box's lower left corner."""
     if wcs is None:
         return
     scale = pixel_scale_arcsec(wcs)
-    rows, cols = shape
-    length = min(_BAR_LENGTHS_ARCSEC, key=lambda candidate: abs(np.log(candidate / (0.2 * cols * scale))))
-    x, y = 0.04 * cols, 0.04 * rows
+    width, height = box[1] - box[0], box[3] - box[2]
+    length = min(_BAR_LENGTHS_ARCSEC, key=lambda candidate: abs(np.log(candidate / (0.2 * width * scale))))
+    x, y = box[0] + 0.04 * width, box[2] + 0.04 * height
     axes.plot([x, x + length / scale], [y, y], color=colour, lw=2.0, solid_capstyle="butt")
-    axes.text(x + 0.5 * length / scale, y + 0.012 * rows, _angle_words(length), color=colour, ha="center", va="bottom")
+    place = (x + 0.5 * length / scale, y + 0.012 * height)
+    axes.text(*place, _angle_words(length), color=colour, ha="center", va="bottom")
 
 
 def _angle_words(arcsec):
@@ -128,18 +158,16 @@ def _angle_words(arcsec):
     return f"{arcsec // 60}′" if arcsec >= 60 else f"{arcsec}″"
 
 
-def add_compass(axes, wcs, shape, *, colour="white"):
-    """Draw arrows to north and east in the lower right corner."""
+def add_compass(axes, wcs, box, *, colour="white"):
+    """Draw arrows to north and east in the lower right corner of a box."""
     if wcs is None:
         return
-    rows, cols = shape
-    origin = np.array([0.93 * cols, 0.05 * rows])
-    length = 0.075 * min(rows, cols)
+    width, height = box[1] - box[0], box[3] - box[2]
+    origin = np.array([box[0] + 0.93 * width, box[2] + 0.05 * height])
+    length = 0.075 * min(width, height)
     for name, direction in zip("NE", _north_and_east(wcs, origin), strict=True):
-        tip = origin + length * direction
-        axes.annotate(
-            "", tip, origin, arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
-        )
+        arrow = {"arrowstyle": "-|>", "color": colour, "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", origin + length * direction, origin, arrowprops=arrow)
         axes.text(*(origin + 1.35 * length * direction), name, color=colour, ha="center", va="center")
 
 

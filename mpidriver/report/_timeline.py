@@ -98,11 +98,11 @@ def _bars(axes, ran, spans, ranks, colours):
     left, right = spans.T
     corners = np.stack([left, left, right, right, bottoms, bottoms + 0.84, bottoms + 0.84, bottoms], axis=-1)
     polygons = corners.reshape(-1, 2, 4).transpose(0, 2, 1)
-    few = ranks <= FEW_RANKS and len(ran) < 3000
+    # White edges separate wide bars; narrow ones would drown in them.
+    width = np.where((right - left > 0.004 * spans.max()) & (ranks <= FEW_RANKS), 0.4, 0.0)
     failed = np.array([quantum.status == "failed" for quantum in ran])
     face = np.array([colours[quantum.task] for quantum in ran])
-    edge = {"edgecolors": "white", "linewidths": 0.4} if few else {"edgecolors": "none"}
-    axes.add_collection(PolyCollection(polygons, facecolors=face, **edge))
+    axes.add_collection(PolyCollection(polygons, facecolors=face, edgecolors="white", linewidths=width))
     if failed.any():
         crossed = {"facecolors": "none", "edgecolors": "black", "hatch": "xxxx", "linewidths": 0.8}
         axes.add_collection(PolyCollection(polygons[failed], **crossed))

@@ -10,7 +10,7 @@ from mpidriver.report._colour import colour_bands
 from mpidriver.report._faraday_maps import _brightest_in_blocks
 from mpidriver.report._figure import band_colours, finite_limits, sort_bands
 from mpidriver.report._focal_plane import MAP_PX, _mean_over_polygons, _tangent_plane
-from mpidriver.report._sky import _north_and_east, binned
+from mpidriver.report._sky import _north_and_east, binned, data_box
 from mpidriver.report._timeline import _mean_busy
 from mpidriver.sphere import lon_lat, unit_vectors
 
@@ -191,3 +191,11 @@ def test_busy_ranks_are_the_time_at_work_in_each_step(rng):
         for low, high in itertools.pairwise(edges)
     ]
     np.testing.assert_allclose(_mean_busy(spans, edges), expected, atol=1e-12)
+
+
+def test_what_is_shown_is_where_the_data_are():
+    known = np.zeros((100, 200), dtype=bool)
+    known[20:30, 50:200] = True
+    assert data_box(known) == (47.5, 199.5, 18.5, 30.5)
+    assert data_box(known, factor=3) == (143.5, 599.5, 56.5, 92.5)
+    assert data_box(np.zeros((100, 200), dtype=bool)) == (-0.5, 199.5, -0.5, 99.5)
