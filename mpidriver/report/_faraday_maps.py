@@ -8,7 +8,7 @@ from mpidriver.report._words import plural
 
 __all__ = ["draw_faraday_maps"]
 
-#: Signal-to-noise above which a rotation measure means something (George, Stil & Keller 2012: false ones are rare).
+#: Signal-to-noise above which a rotation measure means something (George et al. 2012: false ones are rare).
 TRUSTED_SNR = 8.0
 #: Sources that are marked with a circle at most.
 MOST_MARKS = 400

@@ -63,7 +63,7 @@ def test_the_layout_gives_data_ids_back(repo):
     assert stored(repo, "frame") == []
     coadds = stored_by_tract(repo, "coadd")
     assert [(data_id["patch"], data_id["band"]) for data_id, _ in coadds[7]] == [
-        (patch, band) for patch in ("0,0", "1,0") for band in "gir"
+        (patch, band) for patch in ("0,0", "1,0") for band in ("g", "i", "r")
     ]
     assert stored(repo, "faraday", name="FDF_maxPI") == [
         ({"tract": 7, "patch": "0,0"}, repo.path("faraday", tract=7, patch="0,0", name="FDF_maxPI"))
