@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.faraday import cube_lambda0, lambda_sq, phi_grid, rm_synthesis, rmtf, rmtf_fwhm
+from mpidriver.tasks.faraday._kernels import synthesise_tiles
 from mpidriver.tasks.faraday._reference import reference_rm_synthesis
 
 TOLERANCE = 1e-6
@@ -186,6 +187,10 @@ def test_byte_order_and_strides_of_the_input_do_not_matter():
     last = [np.moveaxis(np.ascontiguousarray(np.moveaxis(cube, 0, -1)), -1, 0) for cube in (q, u)]
     assert np.array_equal(plain, rm_synthesis(*last, POSSUM_HZ[:30], phi_radm2))
     assert np.array_equal(plain, rm_synthesis(q.astype(">f4"), u.astype(">f4"), POSSUM_HZ[:30], phi_radm2))
+    compiled = len(synthesise_tiles.signatures)
+    q.flags.writeable = u.flags.writeable = False
+    assert np.array_equal(plain, rm_synthesis(q, u, POSSUM_HZ[:30], phi_radm2, weights=np.ones_like(q)))
+    assert len(synthesise_tiles.signatures) == compiled
 
 
 def test_all_flagged_pixel_is_nan_and_one_channel_is_flat():
@@ -234,6 +239,7 @@ def test_rmtf_is_one_at_zero_and_has_the_flags_of_the_pixel():
     flags = rng.random((288, 4, 5)) < 0.3
     flags[:, 1] = flags[:, 0]
     flags[:, 0, 0] = True
+    assert rmtf(POSSUM_HZ, phi_radm2, flags=flags[:, :0]).shape == (201, 0, 5)
     response = rmtf(POSSUM_HZ, phi_radm2, flags=flags)
     assert response.shape == (201, 4, 5)
     assert np.all(np.isnan(response[:, 0, 0]))

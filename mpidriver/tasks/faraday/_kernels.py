@@ -9,9 +9,15 @@ blocks of `_multiply_add`:
 The tables come from `mpidriver.tasks.faraday._plan`. Row length and block size are compile-time constants: the
 compiler then knows that rows do not overlap and keeps the four output rows in vector registers. Pixels never meet, so
 a pixel's result depends neither on its neighbours nor on how tiles are dealt to threads.
+
+A tile touches a piece of 512 bytes in each of hundreds of planes, too short for the processor to see it coming: memory
+is asked for ahead of its use.
 """
 
+import numba
 import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
 
 from mpidriver.tasks._jit import kernel
 
@@ -21,6 +27,33 @@ LANES = 128
 """Pixels of a tile: with real and imaginary parts a float32 row is 1 KiB, a tile's scratch stays in the L2 cache."""
 ROW = 2 * LANES
 BLOCK = 4 * ROW
+CACHE_LINE = 64
+
+
+def _prefetching(write):
+    """Return a function (array, index) for kernels that asks for an element's cache line, to be read or written."""
+    if numba.config.DISABLE_JIT:
+        return lambda array, index: None
+
+    @intrinsic
+    def prefetch(typing_context, array, index):
+        def generate(context, builder, signature, arguments):
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+            int32 = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [address.type, int32, int32, int32])
+            call = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
+            # The last two: into the second-level cache, data and not instructions.
+            builder.call(call, [address, *(ir.Constant(int32, value) for value in (int(write), 2, 1))])
+            return context.get_dummy_value()
+
+        return numba.types.void(array, numba.types.intp), generate
+
+    return prefetch
+
+
+_prefetch_to_read = _prefetching(write=False)
+_prefetch_to_write = _prefetching(write=True)
 
 
 @kernel(fastmath={"contract"})
@@ -100,6 +133,21 @@ def _emit(row, cosine, sine, out):
 
 
 @kernel
+def _ask_to_read(plane, start):
+    """Ask for the tile of a plane that begins at pixel `start`, if it has a whole one there."""
+    if start + LANES <= plane.size:
+        for pixel in range(start, start + LANES, CACHE_LINE // plane.itemsize):
+            _prefetch_to_read(plane, pixel)
+
+
+@kernel
+def _ask_to_write(row, start, stop):
+    """Ask for a piece of a row of the result."""
+    for value in range(start, stop, CACHE_LINE // row.itemsize):
+        _prefetch_to_write(row, value)
+
+
+@kernel
 def _spread_tile(q, u, weights, tables, start, stop, rows, grid, weight_sum):
     """Spread the channels of a tile onto the λ² grid, four channels at a time."""
     per_voxel = weights.shape[0] > 0
@@ -114,6 +162,8 @@ def _spread_tile(q, u, weights, tables, start, stop, rows, grid, weight_sum):
             if chan < 0:
                 row[:] = 0
                 continue
+            _ask_to_read(q[chan], stop)
+            _ask_to_read(u[chan], stop)
             scale, cosine, sine = tables.weight[slot], tables.shift_cos[slot], tables.shift_sin[slot]
             if per_voxel:
                 _load_weighted(
@@ -159,6 +209,9 @@ def _interpolate_tile(tables, coarse, rows, start, stop, out):
     wanted = rows[:BLOCK]
     for quad in range(tables.interpolate_row.size):
         wanted[:] = 0
+        for slot in range(4 * quad, 4 * quad + 4):
+            if tables.phi[slot] >= 0:
+                _ask_to_write(out[tables.phi[slot]], 2 * start, 2 * stop)
         at = tables.interpolate_row[quad] * ROW
         for block in range(tables.interpolate_first[quad], tables.interpolate_first[quad + 1]):
             _multiply_add(tables.interpolate[block], coarse[at : at + BLOCK], wanted)

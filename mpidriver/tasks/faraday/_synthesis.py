@@ -57,16 +57,9 @@ def rm_synthesis(q, u, freq_hz, phi_radm2, *, weights=None, lambda0_sq_m2=None, 
     if lambda0_sq_m2 is None:
         lambda0_sq_m2 = cube_lambda0(q, u, freq_hz, weights=weights)
     tables = make_tables(freq_hz, phi_radm2, channel_weights, float(lambda0_sq_m2), real)
-    shape = q.shape[1:]
-    pixels = int(np.prod(shape))
-    fdf = np.empty((phi_radm2.size, pixels), dtype)
-    planes = [np.ascontiguousarray(cube).reshape(freq_hz.size, pixels) for cube in (q, u)]
-    if voxel_weights is None:
-        voxel_weights = np.zeros((0, 0), real)
-    else:
-        voxel_weights = np.ascontiguousarray(voxel_weights).reshape(freq_hz.size, pixels)
-    _run_tiles(*planes, voxel_weights, tables, fdf.view(real), threads)
-    return fdf.reshape(phi_radm2.size, *shape)
+    fdf = np.empty((phi_radm2.size, q[0].size), dtype)
+    _run_tiles(_planes(q), _planes(u), _planes(voxel_weights), tables, fdf.view(real), threads)
+    return fdf.reshape(phi_radm2.size, *q.shape[1:])
 
 
 def rmtf(freq_hz, phi_radm2, *, weights=None, flags=None, lambda0_sq_m2=None, threads=None, dtype=np.complex64):
@@ -173,9 +166,10 @@ def _check_cubes(q, u, channels, real):
 
 
 def _split_weights(weights, shape, real):
-    """Return the weights as a vector of the channels, at most 1, and as a cube or None."""
+    """Return the weights as a vector of the channels, at most 1, and as a cube, which is empty if there is none."""
+    no_cube = np.zeros((0, 0), real)
     if weights is None:
-        return np.ones(shape[0]), None
+        return np.ones(shape[0]), no_cube
     if np.ndim(weights) > 1:
         if np.shape(weights) != shape:
             raise DataError(f"weights: expected shape ({shape[0]},) or {shape}, got {np.shape(weights)}")
@@ -188,7 +182,14 @@ def _split_weights(weights, shape, real):
         raise DataError(f"weights: expected finite values of at least 0, got {weights.min():g} to {weights.max():g}")
     if not weights.any():
         raise DataError("weights: at least one channel must have a positive weight, all are 0")
-    return weights / weights.max(), None
+    return weights / weights.max(), no_cube
+
+
+def _planes(cube):
+    """Return a cube as (chan, pixel), read-only: the kernel is compiled for one kind of array, whatever comes."""
+    planes = np.ascontiguousarray(cube).reshape(len(cube), cube.size // max(len(cube), 1)).view()
+    planes.flags.writeable = False
+    return planes
 
 
 def _run_tiles(q, u, voxel_weights, tables, out, threads):
