@@ -17,7 +17,7 @@ START_RANKS = "import sys; from mpidriver.batch import run_ranks; sys.exit(run_r
 
 def run_on_ranks(ranks, *arguments, seconds=120):
     """Run a Python script on ranks of this machine; return the finished process."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-c", START_RANKS, str(ranks), sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
 
@@ -31,8 +31,9 @@ def test_one_process(check):
 @pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
 def test_ranks(ranks):
-    """All checks in one world."""
-    finished = run_on_ranks(ranks, HERE / "pool_contract.py")
+    """All checks in one world; on three ranks as a script, whose functions travel by value."""
+    how = [HERE / "pool_contract.py"] if ranks == 3 else ["-c", "import pool_contract; pool_contract.run()"]
+    finished = run_on_ranks(ranks, *how)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert finished.stdout.count("all done") == 1
 
@@ -65,6 +66,19 @@ def test_a_failure_ends_all_ranks_with_its_traceback(name, tmp_path):
     assert finished.returncode != 0
     assert message in finished.stderr
     assert "Traceback" in finished.stderr
+
+
+@pytest.mark.mpi
+def test_worlds_that_do_not_see_each_other_are_refused():
+    """As srun gives them with the wrong --mpi: here it is only the environment of srun, without the rest."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMPI", "PMI", "PRTE"))}
+    environment |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "PYTHONPATH": str(ROOT)}
+    program = "from mpidriver.pool import launch; launch(lambda pool: 1)"
+    command = [sys.executable, "-c", program]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert finished.returncode != 0
+    assert "LaunchError: the launcher started 2 ranks" in finished.stderr
+    assert "srun --mpi=pm" in finished.stderr
 
 
 MAIN_SCRIPT = """
