@@ -94,6 +94,16 @@ def test_flux_noise_and_complexity_of_thin_sources(monte_carlo):
     assert np.count_nonzero(found["complex_flag"] == "Y") == 0
 
 
+def test_a_source_does_not_depend_on_the_others():
+    rng = np.random.default_rng(30)
+    q, u = noisy(rng, thin_spectra(rng.uniform(-100, 100, 1003), np.zeros(1003), 0.01))
+    phi_radm2 = np.arange(-150.0, 151.0, 10.0)
+    together = measure_faraday(q, u, None, FREQ_HZ, SIGMA, SIGMA, phi_radm2=phi_radm2)
+    apart = measure_faraday(q[-2:], u[-2:], None, FREQ_HZ, SIGMA, SIGMA, phi_radm2=phi_radm2)
+    for name in ("rm", "rm_err", "polint", "derot_polangle", "fdf_noise_mad"):
+        assert np.allclose(together[name][-2:], apart[name], rtol=1e-6)
+
+
 def test_debiasing_removes_the_excess_near_snr_8():
     rng = np.random.default_rng(21)
     amplitude = 8.0 * SIGMA / np.sqrt(FREQ_HZ.size)

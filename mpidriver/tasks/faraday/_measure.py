@@ -15,6 +15,8 @@ from mpidriver.tasks.faraday._thin import Spectra, fit_thin
 
 __all__ = ["measure_faraday"]
 
+SOURCES_AT_ONCE = 1000
+"""So that memory does not grow with the catalogue."""
 SAMPLES = 10.0
 """Samples across the FWHM where no grid is given; the fit then starts within a twentieth of it."""
 GEORGE = 2.3
@@ -53,6 +55,15 @@ def measure_faraday(q, u, i, freq_hz, sigma_q, sigma_u, *, sigma_i=None, phi_rad
     freq_hz = check_frequencies(freq_hz)
     phi_radm2 = _default_grid(freq_hz, options) if phi_radm2 is None else check_phi(phi_radm2)
     stokes = _check_stokes(q, u, i, sigma_q, sigma_u, sigma_i, freq_hz.size)
+    table = np.zeros(len(stokes.q), MEASUREMENT_DTYPE)
+    for start in range(0, len(table), SOURCES_AT_ONCE):
+        some = slice(start, start + SOURCES_AT_ONCE)
+        table[some] = _measure(_Stokes(*(part[some] for part in stokes)), freq_hz, phi_radm2, options)
+    return table
+
+
+def _measure(stokes, freq_hz, phi_radm2, options):
+    """Return the table of some sources from checked input."""
     law, reference_hz = _stokes_i_law(stokes, freq_hz, options)
     spectra = _divide(stokes, law, freq_hz / reference_hz[:, None], freq_hz, options)
 
@@ -167,7 +178,8 @@ def _fill_stokes_i(table, law, reference_hz):
 
 def _fill_polarisation(table, thin, law, options):
     """Write RM, polarised intensity and angles."""
-    table["rm_method"] = "RM Synthesis - Fractional polarization" if options.fractional else "RM Synthesis - Pol. Int"
+    divided = np.isfinite(law.alpha) & options.fractional
+    table["rm_method"] = np.where(divided, "RM Synthesis - Fractional polarization", "RM Synthesis - Pol. Int")
     table["pol_bias"] = "2012PASA...29..214G"
     table["Ncomp"] = 1
     amplitude = np.abs(thin.peak)

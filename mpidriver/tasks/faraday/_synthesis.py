@@ -121,6 +121,9 @@ def cube_lambda0(q, u, freq_hz, *, weights=None):
     every channel is blank, it is the mean over all.
     """
     freq_hz = check_frequencies(freq_hz)
+    for name, values in (("q", q), ("u", u), ("weights", freq_hz if weights is None else weights)):
+        if np.shape(values)[:1] != freq_hz.shape:
+            raise DataError(f"{name}: expected {freq_hz.size} channels along the first axis, got {np.shape(values)}")
     per_voxel = weights is not None and np.ndim(weights) > 1
     means = np.zeros(freq_hz.size)
     for chan in range(freq_hz.size):
