@@ -7,15 +7,18 @@ import time
 __all__ = ["Idle"]
 
 SPIN_SECONDS = 40e-6
-SHORTEST_SLEEP_SECONDS = 50e-6
+SHORTEST_SLEEP_SECONDS = 20e-6
 LONGEST_SLEEP_SECONDS = 1e-3
+SHARE_OF_WAIT = 0.25
+"""Length of a sleep over the time waited until then: what has come is late by at most so much."""
 _PR_SET_TIMERSLACK = 29
 
 
 class Idle:
     """One thread's waiting: call `wait` while nothing happens and `reset` when something did.
 
-    The first microseconds are spent awake, giving the core to whoever wants it; then sleeps grow to a millisecond.
+    The first microseconds are spent awake, giving the core to whoever wants it; then sleeps grow with the time waited,
+    up to a millisecond.
     ``time.sleep(0)`` is of no use: with the kernel's default timer slack it takes 65 µs.
 
     Parameters
@@ -26,24 +29,23 @@ class Idle:
 
     def __init__(self, *, spins: bool = True) -> None:
         self._spin_seconds = SPIN_SECONDS if spins else 0.0
+        self._shortest_seconds = SHORTEST_SLEEP_SECONDS if spins else 10 * SHORTEST_SLEEP_SECONDS
         self._since: float | None = None
-        self._sleep_seconds = SHORTEST_SLEEP_SECONDS
 
     def reset(self) -> None:
         """Begin afresh: something happened."""
         self._since = None
-        self._sleep_seconds = SHORTEST_SLEEP_SECONDS
 
     def wait(self) -> None:
         """Let a little time pass."""
         now = time.perf_counter()
         if self._since is None:
             self._since = now
-        if now - self._since < self._spin_seconds:
+        waited_seconds = now - self._since
+        if waited_seconds < self._spin_seconds:
             os.sched_yield()
             return
-        time.sleep(self._sleep_seconds)
-        self._sleep_seconds = min(2 * self._sleep_seconds, LONGEST_SLEEP_SECONDS)
+        time.sleep(min(max(self._shortest_seconds, SHARE_OF_WAIT * waited_seconds), LONGEST_SLEEP_SECONDS))
 
 
 def sharpen_sleep() -> None:
