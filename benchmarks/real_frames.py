@@ -103,10 +103,9 @@ def main():
                 measured = dict(zip(REFERENCE, (mmag, mas), strict=True))
                 for what, value in measured.items():
                     unit = "mmag" if "magnitudes" in what else "mas"
-                    print(
-                        f"  {what}: {value:.1f} {unit} ({count} bright isolated stars); others {REFERENCE[what]} {unit}, "
-                        f"ratio {value / REFERENCE[what]:.2f}"
-                    )
+                    other = REFERENCE[what]
+                    print(f"  {what}: {value:.1f} {unit} ({count} bright isolated stars)", end="; ")
+                    print(f"others {other} {unit}, ratio {value / other:.2f}")
 
 
 if __name__ == "__main__":

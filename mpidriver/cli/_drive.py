@@ -37,7 +37,7 @@ def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
         context.repository.remove_partials()
         ended = "failed"
         try:
-            with Progress(0, quiet=options.quiet) as progress:
+            with Progress(0, quiet=options.quiet, label=verb) as progress:
                 driven = run_driver(
                     context,
                     verb,

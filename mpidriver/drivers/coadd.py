@@ -15,14 +15,13 @@ from mpidriver.store import MaskedImageReader, read_masked_image, wcs_from_heade
 if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers.mosaic import Solution
+    from mpidriver.store import StoredImage
+    from mpidriver.tasks.image import MaskedImage
 
 __all__ = ["COADD_ZERO_POINT_MAG", "STAGES", "assemble", "resample"]
 
 #: AB magnitude of one unit (nJy) in warps and coadds.
 COADD_ZERO_POINT_MAG = 31.4
-
-#: Rows that are stacked at once: bounds the memory of a coadd whatever the number of warps.
-BLOCK_ROWS = 256
 
 
 def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Record:
@@ -43,7 +42,7 @@ def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Rec
         patch.shape(),
         variance=frame.variance,
         mask=frame.mask,
-        kernel=context.config.warp.kernel,
+        options=context.config.warp,
         scale=10.0 ** (-0.4 * (solution.zero_point_mag - COADD_ZERO_POINT_MAG)),
     )
     usable = np.isfinite(warped.image)
@@ -73,44 +72,34 @@ def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> 
     """Stack the warps of one patch and band."""
     import numpy as np
 
-    from mpidriver.tasks.coadd import Coadd, coadd
+    from mpidriver.tasks.coadd import coadd_blocks
     from mpidriver.tasks.image import MASK_PLANES
 
     patch = context.patch(quantum)
     paths = [context.path("warp", quantum, exposure=ids.exposure, detector=ids.detector) for ids in warps]
     readers = [MaskedImageReader(path) for path in paths]
     weights = np.array([reader.header["WEIGHT"] for reader in readers])
-    blocks: list[Coadd] = []
-    for start in range(0, patch.shape()[0], BLOCK_ROWS):
-        rows = slice(start, min(start + BLOCK_ROWS, patch.shape()[0]))
-        stack = [reader.read(rows) for reader in readers]
-        blocks.append(
-            coadd(
-                [part.image for part in stack],
-                weights,
-                masks=[part.mask for part in stack],
-                variances=[part.variance for part in stack],
-                options=context.config.coadd,
-            )
-        )
-    for reader in readers:
-        reader.close()
-    image, variance, mask, n_image = (
-        np.concatenate([getattr(block, plane) for block in blocks])
-        for plane in ("image", "variance", "mask", "n_image")
+    stacked = coadd_blocks(
+        lambda number, rows: _planes(readers[number].read(rows)), weights, patch.shape(), options=context.config.coadd
     )
     header = {"BAND": quantum.data_id.band, "ZEROPNT": COADD_ZERO_POINT_MAG, "BUNIT": "nJy", "NINPUT": len(paths)}
     written = write_masked_image(
         context.path("coadd", quantum),
-        image,
-        variance,
-        mask,
+        stacked.image,
+        stacked.variance,
+        stacked.mask,
         wcs=patch.wcs(),
         header=header | _inputs_header(paths),
         mask_planes=MASK_PLANES,
-        extra={"NIMAGE": n_image},
+        extra={"NIMAGE": stacked.n_image},
     )
     return Record(products=(context.product("coadd", written),))
+
+
+def _planes(stored: "StoredImage") -> "MaskedImage":
+    from mpidriver.tasks.image import MaskedImage
+
+    return MaskedImage(stored.image, stored.variance, stored.mask)
 
 
 def _inputs_header(paths: Sequence[Path]) -> dict[str, str]:

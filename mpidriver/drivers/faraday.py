@@ -95,8 +95,8 @@ def _write_spectra(
     depth = _depth_axis(phi, axis=3) | {"LAMSQ0": lambda0}
     channel_weights = np.nanmedian(np.where(weights > 0.0, weights, np.nan), axis=(1, 2))
     spread = double_phi_grid(phi)
-    transfer = rmtf(freq_hz, spread, weights=np.nan_to_num(channel_weights))
-    transfer_header = _depth_axis(spread, axis=1) | {"LAMSQ0": lambda0, "FWHM": rmtf_fwhm(freq_hz), "BUNIT": ""}
+    transfer = rmtf(freq_hz, spread, weights=np.nan_to_num(channel_weights))[:, None, None]
+    transfer_header = _depth_axis(spread, axis=3) | {"LAMSQ0": lambda0, "FWHM": rmtf_fwhm(freq_hz), "BUNIT": ""}
     images = {
         "FDF_real_dirty": (fdf.real, wcs, depth | {"BUNIT": "Jy/beam/RMSF"}),
         "FDF_im_dirty": (fdf.imag, wcs, depth | {"BUNIT": "Jy/beam/RMSF"}),

@@ -7,7 +7,7 @@ from mpidriver.errors import DataError
 from mpidriver.tasks.image import BAD_PLANES, MaskedImage, MaskPlane
 from mpidriver.tasks.single_frame._windows import chunks, windows
 
-__all__ = ["fill_pixels", "interpolate_bad_pixels", "require_signal"]
+__all__ = ["fill_pixels", "interpolate_bad_pixels", "require_content", "require_signal"]
 
 #: Half width of the window and sigma of the weights, px.
 _HALF = 4
@@ -15,6 +15,23 @@ _SIGMA_PX = 1.0
 #: Each pass reaches `_HALF` pixels further into a hole.
 _PASSES = 4
 _CHUNK = 100_000
+
+
+def require_content(image):
+    """Raise `DataError` if a raw image is of one constant value: its calibration would give it a pattern.
+
+    Parameters
+    ----------
+    image : ndarray, shape (row, col)
+
+    Raises
+    ------
+    DataError
+        If all its numbers are the same.
+    """
+    values = image[np.isfinite(image)]
+    if values.size and values.min() == values.max():
+        raise DataError(f"empty frame: all {values.size} raw pixels have the same value, {values[0]:g}")
 
 
 def require_signal(frame):

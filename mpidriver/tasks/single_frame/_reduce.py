@@ -7,7 +7,7 @@ import numpy as np
 from mpidriver.tasks.image import MaskedImage, MaskPlane
 from mpidriver.tasks.single_frame._astrometry import match_catalogue, sky_corners
 from mpidriver.tasks.single_frame._background import add_missing_sky_noise, mode_sky, pixel_noise, source_free_sky
-from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels, require_signal
+from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels, require_content, require_signal
 from mpidriver.tasks.single_frame._catalogue import measure_sources
 from mpidriver.tasks.single_frame._cosmic_rays import remove_cosmic_rays
 from mpidriver.tasks.single_frame._detection import (
@@ -92,6 +92,7 @@ def clean_frame(raw, calibrations, options):
     MaskedImage
         Pixels without any usable neighbour stay NaN and NO_DATA.
     """
+    require_content(raw.image)
     frame = remove_signature(raw, calibrations, saturation_grow_px=options.saturation_grow_px)
     require_signal(frame)
     if raw.weight is None:

@@ -1,0 +1,116 @@
+"""The ledger of a campaign: what the database knew of each quantum, what its inputs were, what has become of it."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from mpidriver.drivers._quantum import Quantum
+from mpidriver.store import QuantumUpdate
+
+if TYPE_CHECKING:
+    from mpidriver.drivers._desk import Desk
+    from mpidriver.drivers._stage import Record
+    from mpidriver.pool import Outcome
+
+__all__ = ["Ledger"]
+
+#: Outcomes are written to the database together, at the latest after this many seconds.
+FLUSH_SECONDS = 0.5
+
+
+class Ledger:
+    """Keeps what a campaign must know and record of its quanta.
+
+    Parameters
+    ----------
+    desk
+        The root's desk, with repository and state database.
+    """
+
+    def __init__(self, desk: "Desk") -> None:
+        self._state = desk.state
+        self._root = desk.context.repository.root
+        self._known = {record.key: record for record in desk.state.quanta()}
+        self._outputs: dict[Quantum, tuple[str, ...]] = {}
+        self._inputs: dict[Quantum, str] = {}
+        self._updates: list[QuantumUpdate] = []
+        self._flushed = time.monotonic()
+
+    def outputs(self, quantum: Quantum) -> tuple[str, ...]:
+        """Return the digests of the products of a quantum that has ended; empty if it left none."""
+        return self._outputs[quantum]
+
+    def assume(self, quantum: Quantum) -> bool:
+        """Take a quantum that this run does not make as the database has it; return whether it is done."""
+        record = self._known.get(quantum.key)
+        done = record is not None and record.status == "done"
+        self._outputs[quantum] = self._recorded(quantum) if done else ()
+        return done
+
+    def is_unchanged(self, quantum: Quantum, inputs_digest: str) -> bool:
+        """Tell whether a quantum was done with the same inputs before and its products are still there."""
+        self._inputs[quantum] = inputs_digest
+        record = self._known.get(quantum.key)
+        if record is None or record.status != "done" or record.inputs_digest != inputs_digest:
+            return False
+        if not all((self._root / product.path).exists() for product in self._state.products(key=quantum.key)):
+            return False
+        self._outputs[quantum] = self._recorded(quantum)
+        return True
+
+    def done(self, quantum: Quantum, outcome: "Outcome", record: "Record") -> None:
+        """Record that a quantum has run and what it has made."""
+        self._outputs[quantum] = tuple(product.digest for product in record.products)
+        if record.frame is not None:
+            self._state.update_frames([record.frame])
+        self._note(quantum, "done", record.products, **_measured(outcome), inputs_digest=self._inputs[quantum])
+
+    def failed(self, quantum: Quantum, error: str, outcome: "Outcome | None" = None) -> None:
+        """Record that a quantum has failed."""
+        measured = {} if outcome is None or outcome.error is None else _measured(outcome)
+        traceback = outcome.error.remote_traceback if outcome is not None and outcome.error is not None else None
+        self._note(quantum, "failed", (), error=error, traceback=traceback, **measured)
+
+    def empty(self, quantum: Quantum) -> None:
+        """Record that there was nothing for a quantum to work on."""
+        self._outputs[quantum] = ()
+        self._note(quantum, "done", ())
+
+    def blocked(self, quantum: Quantum, culprit: Quantum) -> None:
+        """Record that a quantum cannot run because of another."""
+        self._note(quantum, "blocked", (), error=f"waits for {culprit.key}")
+
+    def flush(self) -> None:
+        """Write what has come since the last time."""
+        updates, self._updates = self._updates, []
+        if updates:
+            self._state.record(updates)
+        self._flushed = time.monotonic()
+
+    def flush_if_due(self) -> None:
+        """Write what has come if that is long enough ago."""
+        if time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self.flush()
+
+    def _note(self, quantum: Quantum, status: str, products: tuple[Any, ...], **values: Any) -> None:
+        self._retire(quantum, {product.path for product in products})
+        self._updates.append(QuantumUpdate(quantum.key, status, products=products, **values))
+
+    def _retire(self, quantum: Quantum, kept: set[str]) -> None:
+        """Remove products of an earlier run that this one has not made again: they belong to inputs of the past."""
+        if quantum.key in self._known:
+            for product in self._state.products(key=quantum.key):
+                if product.path not in kept:
+                    (self._root / product.path).unlink(missing_ok=True)
+
+    def _recorded(self, quantum: Quantum) -> tuple[str, ...]:
+        return tuple(product.digest for product in self._state.products(key=quantum.key))
+
+
+def _measured(outcome: "Outcome") -> dict[str, Any]:
+    return {
+        "started": outcome.started,
+        "seconds": outcome.seconds,
+        "peak_rss_bytes": outcome.peak_rss_bytes,
+        "rank": outcome.rank,
+        "host": outcome.host,
+    }
