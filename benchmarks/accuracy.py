@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import cKDTree
 
-from mpidriver.drivers.mosaic import read_solutions
+from mpidriver.drivers._solutions import read_solutions
 from mpidriver.sphere import unit_vectors
 from mpidriver.store import Repository, read_table, wcs_from_header
 

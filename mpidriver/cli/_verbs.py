@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,9 +37,13 @@ def _sky_map(skymap, options: argparse.Namespace):
         changes["tract_radius_deg"] = options.radius
     if options.pixel_scale:
         changes["pixel_scale_arcsec"] = options.pixel_scale
+    skymap = dataclasses.replace(skymap, **changes)
     if options.patch_size:
-        changes["patch_inner_px"] = options.patch_size
-    return dataclasses.replace(skymap, **changes)
+        return dataclasses.replace(skymap, patch_inner_px=options.patch_size)
+    if options.centre:
+        width_px = math.ceil(2 * 3600 * max(skymap.radii_deg) / skymap.pixel_scale_arcsec)
+        return dataclasses.replace(skymap, patch_inner_px=min(skymap.patch_inner_px, width_px))
+    return skymap
 
 
 def _position(text: str) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import functools
 from typing import TYPE_CHECKING, Any
 
+from mpidriver.drivers._solutions import Solution, read_solutions
 from mpidriver.drivers._stage import Context
 from mpidriver.errors import ConfigError
 
@@ -31,7 +32,7 @@ class Desk:
         self.context = context
         self.state = state
         self._frames = {(frame.exposure, frame.detector, frame.band): frame for frame in state.frames()}
-        self._solutions: dict[int, dict[tuple[int, int], Any]] = {}
+        self._solutions: dict[int, dict[tuple[int, int], Solution]] = {}
 
     def frame(self, exposure: int, detector: int, band: str) -> "Frame":
         """Return a frame as it was ingested or, if it has been reduced, as it is known since."""
@@ -69,11 +70,9 @@ class Desk:
         stars = _standard_columns(read_table(path), options, str(path))
         return stars, unit_vectors(stars["ra"], stars["dec"])
 
-    def solution(self, tract: int, exposure: int, detector: int) -> Any:
+    def solution(self, tract: int, exposure: int, detector: int) -> Solution | None:
         """Return the mosaic's solution of one frame, or none if the mosaic has dropped it."""
         if tract not in self._solutions:
-            from mpidriver.drivers.mosaic import read_solutions
-
             path = self.context.repository.path("mosaic", tract=tract)
             self._solutions[tract] = read_solutions(path)
         return self._solutions[tract].get((exposure, detector))

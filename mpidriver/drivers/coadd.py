@@ -14,7 +14,7 @@ from mpidriver.store import MaskedImageReader, read_masked_image, wcs_from_heade
 
 if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
-    from mpidriver.drivers.mosaic import Solution
+    from mpidriver.drivers._solutions import Solution
     from mpidriver.store import StoredImage
     from mpidriver.tasks.image import MaskedImage
 
@@ -111,7 +111,9 @@ def _prepare_warp(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prep
     ids = quantum.data_id
     solution = desk.solution(ids.tract, ids.exposure, ids.detector)
     if solution is None:
-        raise DataError(f"{quantum}: the mosaic of tract {ids.tract} has no solution for this frame")
+        raise DataError(f"the mosaic of tract {ids.tract} has no solution for this frame")
+    if solution.misplaced:
+        raise DataError(f"left out of the coadd: {solution.reason}; is its header's position right?")
     return Prepared({"solution": solution}, (solution.wcs_header, solution.zero_point_mag))
 
 

@@ -4,34 +4,24 @@ Scatter the frames' catalogues, gather their stars, solve on one rank.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
+from mpidriver.drivers._solutions import write_solutions
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.pool import current_pool
-from mpidriver.store import read_table, read_table_header, wcs_from_header, write_table
+from mpidriver.store import read_table, read_table_header, wcs_from_header
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mpidriver.drivers._desk import Desk
 
-__all__ = ["STAGES", "Solution", "read_solutions", "solve"]
+__all__ = ["STAGES", "load_stars", "solve"]
 
 #: Reference stars are looked for this far beyond a tract's edge.
 REFERENCE_MARGIN_DEG = 30.0 / 3600
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What later stages need of a frame's mosaic solution."""
-
-    wcs_header: str
-    """FITS header text of the WCS."""
-    zero_point_mag: float
-    """AB magnitude of one electron in the frame."""
 
 
 def solve(
@@ -50,8 +40,7 @@ def solve(
         "ASTVAL": solution.validation_rms_mas,
         "PHOTRMS": solution.photometric_rms_mmag,
     }
-    path = context.path("mosaic", quantum)
-    written = write_table(path, _solution_table(solution), units=_SOLUTION_UNITS, header=header)
+    written = write_solutions(context.path("mosaic", quantum), solution, header)
     return Record(products=(context.product("mosaic", written),))
 
 
@@ -70,48 +59,6 @@ def load_stars(path: Path) -> Any:
         zero_point_mag=float(header["ZEROPNT"]),
         sources=sources[sources["star"]],
     )
-
-
-_SOLUTION_UNITS = {"zero_point": "mag", "astrometric_rms": "mas", "photometric_rms": "mmag"}
-
-
-def _solution_table(solution: Any) -> "np.ndarray":
-    import numpy as np
-
-    headers = [frame.wcs.to_header(relax=True).tostring() for frame in solution.frames]
-    width = max(map(len, headers), default=1)
-    table = np.zeros(
-        len(headers),
-        dtype=[
-            ("exposure", "i8"),
-            ("detector", "i4"),
-            ("band", "S16"),
-            ("zero_point", "f8"),
-            ("n_stars", "i4"),
-            ("astrometric_rms", "f8"),
-            ("photometric_rms", "f8"),
-            ("matched", "?"),
-            ("wcs", f"S{width}"),
-        ],
-    )
-    for row, frame, header in zip(table, solution.frames, headers, strict=True):
-        row["exposure"], row["detector"], row["band"] = frame.exposure, frame.detector, frame.band
-        row["zero_point"], row["n_stars"] = frame.zero_point_mag, frame.n_stars
-        row["astrometric_rms"], row["photometric_rms"] = frame.astrometric_rms_mas, frame.photometric_rms_mmag
-        row["matched"], row["wcs"] = frame.matched, header
-    return table
-
-
-def read_solutions(path: Path) -> dict[tuple[int, int], Solution]:
-    """Read a tract's solutions, by exposure and detector."""
-    return {
-        (int(row["exposure"]), int(row["detector"])): Solution(_text(row["wcs"]), float(row["zero_point"]))
-        for row in read_table(path)
-    }
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:

@@ -149,6 +149,17 @@ def test_every_source_is_detected_once_and_nothing_else(detections, truth):
     assert (np.diff(found["y"]) >= 0).all()
 
 
+def test_a_coadd_that_fills_a_corner_of_its_patch_is_searched_as_well(coadds, detections):
+    corner = coadds["i"]
+    rows, cols = corner.image.shape
+    planes = [np.full((2500, cols), np.nan, np.float32), np.full((2500, cols), np.nan, np.float32)]
+    mask = np.full((2500, cols), int(MaskPlane.NO_DATA), np.int32)
+    for whole, part in zip([*planes, mask], [corner.image, corner.variance, corner.mask], strict=True):
+        whole[900 : 900 + rows] = part
+    found = detect(MaskedImage(*planes, mask), make_wcs(), options=OPTIONS)
+    assert abs(len(found) - len(detections["i"])) <= 2
+
+
 def test_positions_on_the_sky_are_those_of_the_pixels(detections):
     found = detections["i"]
     x, y = make_wcs().all_world2pix(found["ra"], found["dec"], 0)

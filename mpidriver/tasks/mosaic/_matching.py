@@ -12,8 +12,10 @@ import numpy as np
 from mpidriver.tasks.mosaic._align import Alignment, align
 from mpidriver.tasks.mosaic._options import MosaicOptions
 
-__all__ = ["Matches", "match_stars"]
+__all__ = ["NO_STAR", "Matches", "match_stars"]
 
+#: Why a frame without stars is not matched.
+NO_STAR = "no star"
 #: A frame that should share so many stars with a group and does not has a wrong position.
 SHOULD_MATCH = 8.0
 
@@ -147,7 +149,7 @@ class _Matcher:
 
     def _reasons(self, groups: list[_Group], *, anchored: bool) -> list[str]:
         """Say for each frame why it is not matched; a group that should have met an earlier one is dropped whole."""
-        reason = ["no star" for _ in self.points]
+        reason = [NO_STAR for _ in self.points]
         ranked = groups[:1] * anchored + sorted(groups[anchored:], key=lambda group: -len(group.frames))
         accepted: list[_Group] = []
         for group in ranked:

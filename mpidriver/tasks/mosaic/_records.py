@@ -49,6 +49,8 @@ class FrameSolution:
     """Whether the solution rests on stars in common with other frames or the reference."""
     reason: str = ""
     """Why the frame is not matched."""
+    misplaced: bool = False
+    """Whether it has stars that contradict those of overlapping frames or the reference: its position is wrong."""
     wcs_residual_mas: float = 0.0
     """Largest error of `wcs` against the solution that it stands for, mas."""
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpidriver.sphere import lon_lat, unit_vectors
 from mpidriver.tasks.mosaic._astrometry import Astrometry, solve_astrometry
-from mpidriver.tasks.mosaic._matching import Matches, match_stars
+from mpidriver.tasks.mosaic._matching import NO_STAR, Matches, match_stars
 from mpidriver.tasks.mosaic._options import MosaicOptions
 from mpidriver.tasks.mosaic._photometry import Photometry, solve_photometry
 from mpidriver.tasks.mosaic._records import FrameSolution, FrameSources, MosaicSolution, Summary
@@ -122,6 +122,7 @@ def _unsolved(frame: FrameSources, reason: str) -> FrameSolution:
         photometric_rms_mmag=float("nan"),
         matched=False,
         reason=reason or "no star in common with another frame or the reference",
+        misplaced=reason not in ("", NO_STAR),
     )
 
 

@@ -99,11 +99,14 @@ def _gaussian(fwhm_px):
 
 
 def _filtered_noise(scene, fwhm_px):
-    """Return the noise of the filtered image in units of the pixels' own, from blocks of rows spread over it."""
-    rows = scene.image.shape[0]
+    """Return the noise of the filtered image in units of the pixels' own, from blocks of rows spread over its data."""
+    filled = np.flatnonzero(scene.usable.any(axis=1))
+    if not filled.size:
+        return float("nan")
+    first, rows = filled[0], filled[-1] + 1
     sigma, half = fwhm_px / FWHM_PER_SIGMA, _reach_px(fwhm_px)
     values = []
-    for start in np.unique(np.linspace(0, max(rows - _NOISE_ROWS, 0), _NOISE_BLOCKS).astype(int)):
+    for start in np.unique(np.linspace(first, max(rows - _NOISE_ROWS, first), _NOISE_BLOCKS).astype(int)):
         block = slice(start, min(start + _NOISE_ROWS, rows))
         usable = scene.usable[block]
         significance = np.divide(

@@ -1,0 +1,94 @@
+"""The table of a mosaic's solutions: what it holds, and what later stages read of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpidriver.store import WrittenFile, read_table, write_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mpidriver.tasks.mosaic import MosaicSolution
+
+__all__ = ["Solution", "read_solutions", "write_solutions"]
+
+_UNITS = {"zero_point": "mag", "astrometric_rms": "mas", "photometric_rms": "mmag"}
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What later stages need of a frame's mosaic solution."""
+
+    wcs_header: str
+    """FITS header text of the WCS."""
+    zero_point_mag: float
+    """AB magnitude of one electron in the frame."""
+    misplaced: bool = False
+    """Whether the frame's stars contradict those of other frames or the reference."""
+    reason: str = ""
+    """Why the frame could not be matched."""
+
+
+def write_solutions(path: Path, solution: "MosaicSolution", header: Mapping[str, Any]) -> WrittenFile:
+    """Write the solutions of a tract's frames as a table, a row a frame."""
+    return write_table(path, _table(solution), units=_UNITS, header=header)
+
+
+def _table(solution: "MosaicSolution") -> "np.ndarray":
+    import numpy as np
+
+    rows = [
+        (
+            frame.exposure,
+            frame.detector,
+            frame.band,
+            frame.zero_point_mag,
+            frame.n_stars,
+            frame.astrometric_rms_mas,
+            frame.photometric_rms_mmag,
+            frame.matched,
+            frame.misplaced,
+            frame.reason,
+            frame.wcs.to_header(relax=True).tostring(),
+        )
+        for frame in solution.frames
+    ]
+    return np.array(
+        rows,
+        dtype=[
+            ("exposure", "i8"),
+            ("detector", "i4"),
+            ("band", "S16"),
+            ("zero_point", "f8"),
+            ("n_stars", "i4"),
+            ("astrometric_rms", "f8"),
+            ("photometric_rms", "f8"),
+            ("matched", "?"),
+            ("misplaced", "?"),
+            ("reason", f"S{_width(rows, -2)}"),
+            ("wcs", f"S{_width(rows, -1)}"),
+        ],
+    )
+
+
+def _width(rows: list[tuple[Any, ...]], column: int) -> int:
+    return max([1, *(len(row[column]) for row in rows)])
+
+
+def read_solutions(path: Path) -> dict[tuple[int, int], Solution]:
+    """Read a tract's solutions, by exposure and detector."""
+    return {
+        (int(row["exposure"]), int(row["detector"])): Solution(
+            wcs_header=_text(row["wcs"]),
+            zero_point_mag=float(row["zero_point"]),
+            misplaced=bool(row["misplaced"]),
+            reason=_text(row["reason"]),
+        )
+        for row in read_table(path)
+    }
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
