@@ -15,12 +15,15 @@
 Layers, each knowing only those below it::
 
     _launch      is there a launcher; root or worker
-    _pool        what users call
-    _engine      a rank: worker and leader        _progress   its thread while the main thread computes
-    _scope       what one task scatters           _work       a batch on the rank that runs it
-    _scheduler   which rank does what next        _calls      where results go
-    _wire        MPI                              _serial     nobody to talk to
-    _codec, _idle, _messages, _outcome
+    _pool        what users call                       _stream    items read while others run
+    _engine      a rank                                _progress  its thread while the main thread computes
+    _leader      scopes, and doing what they decide    _worker    batches received: run, or given back
+    _scope       what one task scatters                _context   tasks that are running
+    _scheduler   which rank does what next             _work      a batch, item by item
+    _backlog     what nobody runs yet                  _calls     where results go
+    _post        messages out                          _callbacks, _when: futures
+    _wire        MPI                                   _serial    nobody to talk to
+    _codec, _idle, _instructions, _messages, _outcome
 """
 
 from mpidriver.pool._launch import find_launcher, launch

@@ -45,7 +45,9 @@ class Call:
     """
 
     serial: int = -1
-    """Number within the engine, set when the call is started."""
+    """Number on its rank, set when the call begins."""
+    name: str = ""
+    """What its outcomes are named, set when the call begins."""
 
     def __init__(self, function: int) -> None:
         self.function = function
@@ -62,9 +64,18 @@ class Call:
     def deliver(self, indexes: Sequence[int], report: Report) -> Callable[[], None] | None:
         """Take results; return what must be done about them without holding any lock."""
         for position, index in enumerate(indexes):
-            self._take(_outcome(index, self._item(index), report, position))
+            self._take(self._outcome(index, report, position))
         self.left -= len(indexes)
         return None
+
+    def _outcome(self, index: int, report: Report, position: int) -> Outcome:
+        item, value, error = self._item(index), report.values[position], None
+        if type(value) is Failure:
+            error, value = _task_error(item, report, value), None
+        began, ended = report.marks[position : position + 2]
+        started, seconds = report.started + began - report.marks[0], ended - began
+        peak_rss_bytes, rank, host = report.peak_rss_bytes, report.rank, report.host
+        return Outcome(index, item, value, error, started, seconds, peak_rss_bytes, rank, host, self.name)
 
     def _item(self, index: int) -> Any:
         args = self.arguments(index)
@@ -72,16 +83,6 @@ class Call:
 
     def _take(self, outcome: Outcome) -> None:
         raise NotImplementedError
-
-
-def _outcome(index: int, item: Any, report: Report, position: int) -> Outcome:
-    value, error = report.values[position], None
-    if type(value) is Failure:
-        error, value = _task_error(item, report, value), None
-    began, ended = report.marks[position : position + 2]
-    started = report.started + began - report.marks[0]
-    peak = report.peak_rss_bytes
-    return Outcome(index, item, value, error, started, ended - began, peak, report.rank, report.host)
 
 
 def _task_error(item: Any, report: Report, failure: Failure) -> TaskError:
@@ -238,15 +239,15 @@ class TaskFuture(Future[Any]):
 class SubmitCall(Call):
     """One submitted task."""
 
-    def __init__(self, function: int, args: tuple[Any, ...], item: Any, future: TaskFuture) -> None:
+    def __init__(self, function: int, args: tuple[Any, ...], kwargs: dict[str, Any], future: TaskFuture) -> None:
         super().__init__(function)
         self._args = args
-        self._shown = item
+        self._kwargs = kwargs
         self.future = future
 
     def arguments(self, index: int) -> tuple[Any, ...]:
         """Return the arguments of the task."""
-        return self._args
+        return (self._args, self._kwargs) if self._kwargs else self._args
 
     def begins(self, indexes: Sequence[int]) -> None:
         """Let nobody cancel it any more."""
@@ -256,5 +257,8 @@ class SubmitCall(Call):
     def deliver(self, indexes: Sequence[int], report: Report) -> Callable[[], None]:
         """Return what resolves the future."""
         self.left -= 1
-        outcome = _outcome(0, self._shown, report, 0)
+        outcome = self._outcome(0, report, 0)
         return lambda: self.future.resolve(outcome)
+
+    def _item(self, index: int) -> Any:
+        return self._args[0] if len(self._args) == 1 else self._args

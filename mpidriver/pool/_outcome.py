@@ -30,6 +30,8 @@ class Outcome:
     """Rank that ran it."""
     host: str
     """Host of that rank."""
+    name: str
+    """What its call was named, by default after the function."""
 
     def result(self) -> Any:
         """Return the value, or raise the error."""

@@ -6,20 +6,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from mpidriver.errors import PoolClosedError
-from mpidriver.pool._calls import MapCall, OutcomesCall, StreamCall, SubmitCall, TaskFuture
-from mpidriver.pool._engine import Context, Engine, active_contexts
+from mpidriver.pool._calls import MapCall, OutcomesCall, SubmitCall, TaskFuture
+from mpidriver.pool._context import Context, active_contexts
+from mpidriver.pool._engine import Engine
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._scope import Scope
 from mpidriver.pool._serial import SerialWire
+from mpidriver.pool._stream import Stream
+from mpidriver.pool._when import WHEN_OVER, looking_when_changed
 
 __all__ = ["Cost", "Pool", "current_pool"]
 
 Cost = Callable[..., float] | Sequence[float] | None
 """Expected work of each item, in any one unit: a function of the item, or a number for each."""
-
-SHORT_SECONDS = 1e-3
-LOOK_AHEAD, LOOK_AHEAD_SHORT = 4, 256
-"""Items a rank that a stream holds at most, and the same for items shorter than a millisecond."""
 
 
 class Pool:
@@ -102,7 +101,7 @@ class Pool:
         cost
             Expected work of each item; the costliest begin first. Without it items begin in their order.
         name
-            What the task is called in traces.
+            What the outcomes are named, instead of after the function.
 
         Returns
         -------
@@ -124,7 +123,7 @@ class Pool:
         kind = MapCall if on_error == "raise" else OutcomesCall
         if not items:
             return []
-        call = self._engine.start(scope, fn, lambda function: kind(function, items))
+        call = self._engine.start(scope, fn, lambda function: kind(function, items), name=name)
         try:
             self._engine.add(scope, call, _costliest_first(len(items), costs), costs, then_waits=True)
             self._engine.wait_until(context, lambda: not call.left)
@@ -140,6 +139,7 @@ class Pool:
         cost: Callable[..., float] | None = None,
         ordered: bool = False,
         buffersize: int | None = None,
+        name: str | None = None,
     ) -> Iterator[Outcome]:
         """Apply a function to every item and yield the outcomes as they come.
 
@@ -153,6 +153,8 @@ class Pool:
             Whether to yield in the order of the items.
         buffersize
             How many items may be read but not yielded; by default a few a rank, more if they are short.
+        name
+            What the outcomes are named, instead of after the function.
 
         Yields
         ------
@@ -166,8 +168,8 @@ class Pool:
         if cost is not None and not callable(cost):
             raise TypeError("pool.stream: cost must be a function of the item: items are not known beforehand")
         context, scope = self._open()
-        items = enumerate(zip(*iterables, strict=False))
-        return self._stream(context, scope, fn, items, cost, buffersize, ordered)
+        stream = Stream(context, scope, fn, zip(*iterables, strict=False), cost=cost, buffersize=buffersize, name=name)
+        return stream.in_order() if ordered else stream.as_they_finish()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, cost: float = 0.0, **kwargs: Any) -> TaskFuture:
         """Put one task into the backlog; never blocks.
@@ -192,9 +194,11 @@ class Pool:
             return engine.wait_until(engine.acting_context(context), future.done, timeout)
 
         future = TaskFuture(wait, lambda: engine.withdraw(scope, call))
-        item = args[0] if len(args) == 1 else args
-        sent = (args, kwargs) if kwargs else args
-        call = engine.start(scope, fn, lambda function: SubmitCall(function, sent, item, future), keywords=bool(kwargs))
+
+        def make(function: int) -> SubmitCall:
+            return SubmitCall(function, args, kwargs, future)
+
+        call = engine.start(scope, fn, make, keywords=bool(kwargs))
         engine.add(scope, call, range(1), [cost] if cost else None)
         return future
 
@@ -220,27 +224,14 @@ class Pool:
         done, not_done
             The futures, in two sets.
         """
-        make_check = _WHEN_OVER.get(return_when)
-        if make_check is None:
-            raise ValueError(f"pool.wait: return_when must be one of {', '.join(_WHEN_OVER)}, got {return_when!r}")
+        if return_when not in WHEN_OVER:
+            raise ValueError(f"pool.wait: return_when must be one of {', '.join(WHEN_OVER)}, got {return_when!r}")
         context, _ = self._open()
         everything = list(dict.fromkeys(futures))
-        self._engine.wait_until(context, self._when_changed(make_check(everything)), timeout)
+        is_over = looking_when_changed(WHEN_OVER[return_when](everything), self._engine.callbacks)
+        self._engine.wait_until(context, is_over, timeout)
         done = {future for future in everything if future.done()}
         return done, set(everything) - done
-
-    def _when_changed(self, check: Callable[[], bool]) -> Callable[[], bool]:
-        """Return a check that looks only when some future was resolved since it looked last."""
-        seen = -1
-
-        def checked() -> bool:
-            nonlocal seen
-            if seen == self._engine.resolved:
-                return False
-            seen = self._engine.resolved
-            return check()
-
-        return checked
 
     def close(self) -> None:
         """Finish what was submitted and end the pool; only for a pool that was made by ``Pool()``."""
@@ -256,101 +247,6 @@ class Pool:
             raise PoolClosedError("this pool is closed: its task or main program has ended; current_pool() is the pool")
         context = self._engine.acting_context(self._context)
         return context, self._engine.scope_of(context)
-
-    def _stream(
-        self,
-        context: Context,
-        scope: Scope,
-        fn: Callable[..., Any],
-        items: Iterator[tuple[int, tuple[Any, ...]]],
-        cost: Callable[..., float] | None,
-        buffersize: int | None,
-        ordered: bool,
-    ) -> Iterator[Outcome]:
-        engine = self._engine
-        call = engine.start(scope, fn, StreamCall)
-        early: dict[int, Outcome] = {}
-        next_index = 0
-        try:
-            while True:
-                limit = buffersize or self._look_ahead(scope, call)
-                _read_ahead(engine, scope, call, items, cost, limit - call.left - len(call.finished) - len(early))
-                if not call.left and not call.finished:
-                    return
-                engine.wait_until(context, lambda: bool(call.finished))
-                outcome = call.finished.popleft()
-                if not ordered:
-                    yield outcome
-                    continue
-                early[outcome.index] = outcome
-                while next_index in early:
-                    yield early.pop(next_index)
-                    next_index += 1
-        finally:
-            engine.abandon(scope, call)
-
-    def _look_ahead(self, scope: Scope, call: StreamCall) -> int:
-        seconds = scope.scheduler.seconds_of(call.function)
-        return self.size * (LOOK_AHEAD if seconds is None or seconds > SHORT_SECONDS else LOOK_AHEAD_SHORT)
-
-
-def _read_ahead(
-    engine: Engine,
-    scope: Scope,
-    call: StreamCall,
-    items: Iterator[tuple[int, tuple[Any, ...]]],
-    cost: Callable[..., float] | None,
-    room: int,
-) -> None:
-    """Hand out more items, if it is worth a message."""
-    if room <= 0 or (call.finished and room < call.left):
-        return
-    read = []
-    for index, args in items:
-        expected = float(cost(*args)) if cost is not None else 0.0
-        call.add(index, args, expected)
-        read.append(index)
-        if len(read) == room:
-            break
-    if read and cost is not None:
-        read.sort(key=lambda index: (-call.costs[index], index))
-        engine.add(scope, call, read, call.costs)
-    elif read:
-        engine.add(scope, call, range(read[0], read[-1] + 1))
-
-
-_Futures = list[concurrent.futures.Future[Any]]
-
-
-def _all_completed(futures: _Futures) -> Callable[[], bool]:
-    pending = futures[::-1]
-
-    def is_over() -> bool:
-        while pending and pending[-1].done():
-            pending.pop()
-        return not pending
-
-    return is_over
-
-
-def _first_completed(futures: _Futures) -> Callable[[], bool]:
-    return lambda: not futures or any(future.done() for future in futures)
-
-
-def _first_exception(futures: _Futures) -> Callable[[], bool]:
-    all_completed = _all_completed(futures)
-
-    def has_failed(future: concurrent.futures.Future[Any]) -> bool:
-        return future.done() and not future.cancelled() and future.exception() is not None
-
-    return lambda: any(map(has_failed, futures)) or all_completed()
-
-
-_WHEN_OVER: dict[str, Callable[[_Futures], Callable[[], bool]]] = {
-    "ALL_COMPLETED": _all_completed,
-    "FIRST_COMPLETED": _first_completed,
-    "FIRST_EXCEPTION": _first_exception,
-}
 
 
 def _costs(cost: Cost, items: Sequence[tuple[Any, ...]]) -> list[float] | None:

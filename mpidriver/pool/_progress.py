@@ -67,7 +67,7 @@ class Progress:
             # Announce parking before looking, so that either this thread sees the change or its maker sees it parked.
             now = time.perf_counter()
             self._parked = now > alert_until
-            if engine.main_waits or not engine.has_open_work():
+            if engine.main.waits or not engine.has_open_work():
                 self._rest()
                 continue
             if self._parked:

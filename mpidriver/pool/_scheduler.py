@@ -15,95 +15,20 @@ Short tasks travel in batches of about two milliseconds of work, smaller towards
 Polychronopoulos & Kuck 1987), and a rank gets its next batch before it has finished the first.
 """
 
-import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
+from mpidriver.pool._backlog import Backlog
+from mpidriver.pool._instructions import Assign, Batch, Grant, Instruction, Return, Want
 from mpidriver.pool._messages import ScopeId
 
-__all__ = ["Assign", "Batch", "Grant", "Instruction", "Return", "Scheduler", "Span", "Want"]
+__all__ = ["Scheduler"]
 
 BATCH_SECONDS = 2e-3
 """Work that one message should carry."""
 PREFETCH_SECONDS = 50e-3
 """Tasks shorter than this are sent ahead; behind longer ones an item would be held up too long."""
-MEMORY_OF_RATE = 0.7
-"""Weight of the past in the moving average of a function's seconds."""
-
-
-@dataclass(slots=True)
-class Span:
-    """Items of one call that travel together."""
-
-    call: int
-    function: int
-    indexes: Sequence[int]
-    costs: Any
-    """Costs by index, or None."""
-
-
-@dataclass(slots=True)
-class Batch:
-    """What one message carries to one rank."""
-
-    number: int
-    rank: int
-    spans: list[Span]
-
-
-class Assign(NamedTuple):
-    """Let the batch's rank run it."""
-
-    batch: Batch
-
-
-class Grant(NamedTuple):
-    """Lend a rank to a child."""
-
-    rank: int
-    child: ScopeId
-
-
-class Return(NamedTuple):
-    """Give a rank back to the parent."""
-
-    rank: int
-
-
-class Want(NamedTuple):
-    """Tell the parent how many tasks nobody runs, and how much work they are."""
-
-    tasks: int
-    work: float
-
-
-Instruction = Assign | Grant | Return | Want
-
-
-@dataclass(slots=True)
-class _Backlog:
-    """Ready items of one call, costliest first."""
-
-    call: int
-    function: int
-    indexes: Sequence[int]
-    costs: Any
-    taken: int = 0
-
-    def __len__(self) -> int:
-        return len(self.indexes) - self.taken
-
-    def take(self, count: int) -> Sequence[int]:
-        """Take the next items away."""
-        indexes = self.indexes[self.taken : self.taken + count]
-        self.taken += len(indexes)
-        return indexes
-
-    def key(self) -> tuple[float, int, int]:
-        """Order among backlogs: costliest head first, then oldest call, then first item."""
-        first = self.indexes[self.taken]
-        return (-self.costs[first] if self.costs is not None else 0.0, self.call, first)
 
 
 @dataclass(slots=True)
@@ -140,12 +65,8 @@ class Scheduler:
         self._home_here = False
         self._home_lent = False
         self._children: dict[ScopeId, _Child] = {}
-        self._heap: list[tuple[tuple[float, int, int], _Backlog]] = []
-        self._calls: dict[int, int] = {}
-        self._ready = 0
-        self._ready_cost = 0.0
+        self._backlog = Backlog()
         self._announced = 0
-        self._seconds: dict[int, float] = {}
         self._batches = 0
         for rank in reversed(list(ranks)):
             self.granted(rank)
@@ -164,30 +85,18 @@ class Scheduler:
         costs
             Cost by index (list or dict), None if nothing is known.
         """
-        if len(indexes):
-            backlog = _Backlog(call, function, indexes, costs)
-            heapq.heappush(self._heap, (backlog.key(), backlog))
-            self._count(call, indexes, costs, 1)
+        self._backlog.add(call, function, indexes, costs)
 
     def cancel(self, call: int) -> list[int]:
         """Forget the ready tasks of a call; return their indexes. What is in flight stays so."""
-        gone = [backlog for _, backlog in self._heap if backlog.call == call] if self._calls.get(call) else []
-        indexes: list[int] = []
-        for backlog in gone:
-            rest = backlog.take(len(backlog))
-            self._count(call, rest, backlog.costs, -1)
-            indexes.extend(rest)
-        if gone:
-            self._heap = [entry for entry in self._heap if len(entry[1])]
-            heapq.heapify(self._heap)
-        return indexes
+        return self._backlog.cancel(call)
 
     def finished(self, rank: int, number: int, seconds: Sequence[float]) -> Batch:
         """Note that a rank has run a batch, and the seconds of each of its spans; return the batch."""
         batch = self._in_flight[rank].pop(number)
         for span, spent in zip(batch.spans, seconds, strict=False):  # what was given back has none
             if len(span.indexes):
-                self._learn(span.function, spent / len(span.indexes))
+                self._backlog.learn(span.function, spent / len(span.indexes))
         self._held_up.discard(rank)
         self._reconsider(rank)
         return batch
@@ -248,27 +157,27 @@ class Scheduler:
     @property
     def ready(self) -> int:
         """Tasks that nobody runs."""
-        return self._ready
+        return len(self._backlog)
 
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is ready, in flight or lent, and no rank is held that should be returned."""
         if self._is_root:
             return self.has_all_ranks
-        return not (self._ready or self._in_flight[self.home] or self._children or len(self._in_flight) > 1)
+        return not (self.ready or self._in_flight[self.home] or self._children or len(self._in_flight) > 1)
 
     @property
     def has_all_ranks(self) -> bool:
         """Whether nothing is ready or in flight and every rank is back."""
-        return not (self._ready or self._children or any(self._in_flight.values()))
+        return not (self.ready or self._children or any(self._in_flight.values()))
 
     def seconds_of(self, function: int) -> float | None:
         """Return the moving average of a function's seconds, None before its first outcome."""
-        return self._seconds.get(function)
+        return self._backlog.seconds_of(function)
 
     def forget(self, function: int) -> None:
         """Drop what was learned of a function."""
-        self._seconds.pop(function, None)
+        self._backlog.forget(function)
 
     # What to do
 
@@ -282,34 +191,34 @@ class Scheduler:
         return instructions
 
     def _assign(self, instructions: list[Instruction]) -> None:
-        while self._ready and (rank := self._next_idle()) is not None:
+        while self.ready and (rank := self._next_idle()) is not None:
             instructions.append(Assign(self._batch_for(rank)))
-        while self._hungry and self._ready > len(self._in_flight) and self._head_is_short():
+        while self._hungry and self.ready > len(self._in_flight) and self._next_is_short():
             rank, _ = self._hungry.popitem()
             instructions.append(Assign(self._batch_for(rank)))
 
     def _next_idle(self) -> int | None:
-        if self._home_is_idle() and (self._ready == 1 or not self._idle):
+        if self._home_is_idle() and (self.ready == 1 or not self._idle):
             return self.home
         return self._idle.pop() if self._idle else None
 
     def _home_is_idle(self) -> bool:
         return self._home_here and not self._home_lent and not self._in_flight[self.home]
 
-    def _head_is_short(self) -> bool:
-        return self._seconds.get(self._heap[0][1].function, PREFETCH_SECONDS) < PREFETCH_SECONDS
+    def _next_is_short(self) -> bool:
+        return self._backlog.seconds_of_next(PREFETCH_SECONDS) < PREFETCH_SECONDS
 
     def _batch_for(self, rank: int) -> Batch:
         self._batches += 1
         batch = Batch(self._batches, rank, [])
-        most = max(1, self._ready // (2 * len(self._in_flight)))
+        most = max(1, self.ready // (2 * len(self._in_flight)))
         seconds = BATCH_SECONDS
-        while self._ready and most > 0:
-            each = self._seconds.get(self._heap[0][1].function, BATCH_SECONDS)
+        while self.ready and most > 0:
+            each = self._backlog.seconds_of_next(BATCH_SECONDS)
             if batch.spans and each > seconds:
                 break
             count = min(most, max(1, int(seconds / max(each, 1e-9))))
-            span = self._take(count)
+            span = self._backlog.take(count)
             batch.spans.append(span)
             most -= len(span.indexes)
             seconds -= len(span.indexes) * each
@@ -319,16 +228,6 @@ class Scheduler:
         if len(self._in_flight[rank]) == 1:
             self._reconsider(rank)
         return batch
-
-    def _take(self, count: int) -> Span:
-        backlog = self._heap[0][1]
-        indexes = backlog.take(count)
-        if len(backlog):
-            heapq.heapreplace(self._heap, (backlog.key(), backlog))
-        else:
-            heapq.heappop(self._heap)
-        self._count(backlog.call, indexes, backlog.costs, -1)
-        return Span(backlog.call, backlog.function, indexes, backlog.costs)
 
     def _grant(self, instructions: list[Instruction]) -> None:
         while (child := self._neediest()) is not None and (rank := self._next_idle()) is not None:
@@ -356,33 +255,15 @@ class Scheduler:
             instructions.append(Return(rank))
 
     def _announce(self, instructions: list[Instruction]) -> None:
-        count = self._ready + sum(known.want for known in self._children.values())
+        count = self.ready + sum(known.want for known in self._children.values())
         before = self._announced
         if self._is_root or not (bool(count) != bool(before) or count > 2 * before or 2 * count < before):
             return
         self._announced = count
-        instructions.append(Want(count, self._work()))
-
-    def _work(self) -> float:
-        known = list(self._seconds.values())
-        each = sum(known) / len(known) if known else 1.0
-        return (self._ready_cost or self._ready * each) + sum(child.work for child in self._children.values())
+        work = self._backlog.work + sum(child.work for child in self._children.values())
+        instructions.append(Want(count, work))
 
     # Bookkeeping
-
-    def _count(self, call: int, indexes: Sequence[int], costs: Any, sign: int) -> None:
-        self._ready += sign * len(indexes)
-        self._calls[call] = self._calls.get(call, 0) + sign * len(indexes)
-        if not self._calls[call]:
-            del self._calls[call]
-        if costs is not None:
-            self._ready_cost += sign * sum(costs[index] for index in indexes)
-        if not self._ready:
-            self._ready_cost = 0.0
-
-    def _learn(self, function: int, seconds: float) -> None:
-        before = self._seconds.get(function, seconds)
-        self._seconds[function] = MEMORY_OF_RATE * before + (1 - MEMORY_OF_RATE) * seconds
 
     def _reconsider(self, rank: int) -> None:
         """Put a rank where its number of batches in flight says."""

@@ -40,12 +40,12 @@ class Function:
         self.ranks: set[int] = set()
         """Ranks that have it."""
 
-    def packed_for(self, rank: int) -> Packed | None:
-        """Return what to send to a rank, None if it has the function."""
+    def for_rank(self, rank: int, *, is_home: bool) -> Any:
+        """Return what to send to a rank: the function itself to the leader's own, None if the rank has it."""
         if rank in self.ranks:
             return None
         self.ranks.add(rank)
-        return self.packed
+        return self.call if is_home else self.packed
 
 
 class Scope:

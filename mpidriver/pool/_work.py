@@ -20,7 +20,7 @@ from mpidriver.pool._codec import (
 from mpidriver.pool._messages import ScopeId
 
 if TYPE_CHECKING:
-    from mpidriver.pool._engine import Context
+    from mpidriver.pool._context import Context
 
 __all__ = ["PackedReport", "Work", "WorkSpan", "pack_report", "run_span", "unpack_report"]
 

@@ -117,10 +117,10 @@ def wander_or_fail(seed, depth):
 
 
 def count_functions(_):
-    from mpidriver.pool._engine import active_contexts  # a global would travel with this function
+    from mpidriver.pool._context import active_contexts  # a global would travel with this function
 
     time.sleep(0.002)
-    return len(active_contexts[-1].engine._functions)
+    return len(active_contexts[-1].engine._worker._functions)
 
 
 def where(_):
@@ -254,6 +254,12 @@ def check_outcomes_say_what_they_cost(pool):
         assert outcome.seconds >= (0.01 if outcome.item % 4 == 0 else 0.0)
         assert began - 0.1 < outcome.started < time.time() + 0.1
         assert 1e6 < outcome.peak_rss_bytes < 1e12
+        assert outcome.name == "uneven"
+    assert [outcome.name for outcome in pool.map(abs, [1], on_error="return", name="mine")] == ["mine"]
+    assert [outcome.name for outcome in pool.stream(abs, [1], name="mine")] == ["mine"]
+    future = pool.submit(square, 1)
+    pool.wait([future])
+    assert future.outcome.name == "square"
 
 
 def check_every_rank_works(pool):

@@ -47,9 +47,9 @@ FAILING = {
         "gave up",
     ),
     "engine of a worker": (
-        "import mpidriver.pool._engine as engine\n"
+        "import mpidriver.pool._worker as worker\n"
         "def broken(*args):\n    raise RuntimeError('a bug of the pool')\n"
-        "engine.Engine._run = broken\n"
+        "worker.Worker.run = broken\n"
         "def main(pool):\n    pool.map(abs, range(9))",
         "a bug of the pool",
     ),

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_ranks import World, count_tasks, critical_path, total_work
 
-from mpidriver.pool._scheduler import Assign, Grant, Return, Scheduler, Want
+from mpidriver.pool._instructions import Assign, Grant, Return, Want
+from mpidriver.pool._scheduler import Scheduler
 
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0, 20.0])
 LEAVES = st.lists(SECONDS, max_size=2)

@@ -8,7 +8,8 @@ import itertools
 from collections import deque
 from collections.abc import Callable
 
-from mpidriver.pool._scheduler import Assign, Grant, Return, Scheduler, Want
+from mpidriver.pool._instructions import Assign, Grant, Return, Want
+from mpidriver.pool._scheduler import Scheduler
 
 Task = list
 

@@ -1,0 +1,128 @@
+"""What nobody runs yet in one scope, costliest first, and how long it may take."""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Backlog", "Span"]
+
+MEMORY_OF_RATE = 0.7
+"""Weight of the past in the moving average of a function's seconds."""
+
+
+@dataclass(slots=True)
+class Span:
+    """Items of one call that travel together."""
+
+    call: int
+    function: int
+    indexes: Sequence[int]
+    costs: Any
+    """Costs by index, or None."""
+
+
+@dataclass(slots=True)
+class _Ready:
+    """Ready items of one call, costliest first."""
+
+    call: int
+    function: int
+    indexes: Sequence[int]
+    costs: Any
+    taken: int = 0
+
+    def __len__(self) -> int:
+        return len(self.indexes) - self.taken
+
+    def take(self, count: int) -> Sequence[int]:
+        """Take the next items away."""
+        indexes = self.indexes[self.taken : self.taken + count]
+        self.taken += len(indexes)
+        return indexes
+
+    def key(self) -> tuple[float, int, int]:
+        """Order among calls: costliest head first, then oldest call, then first item."""
+        first = self.indexes[self.taken]
+        return (-self.costs[first] if self.costs is not None else 0.0, self.call, first)
+
+
+class Backlog:
+    """Ready items of all calls of a scope.
+
+    Its length is the number of items.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[tuple[float, int, int], _Ready]] = []
+        self._calls: dict[int, int] = {}
+        self._count = 0
+        self._cost = 0.0
+        self._seconds: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, call: int, function: int, indexes: Sequence[int], costs: Any = None) -> None:
+        """Take more items, costliest first; for the parameters see `Scheduler.add`."""
+        if len(indexes):
+            ready = _Ready(call, function, indexes, costs)
+            heapq.heappush(self._heap, (ready.key(), ready))
+            self._note(call, indexes, costs, 1)
+
+    def take(self, count: int) -> Span:
+        """Take away the costliest items, at most so many and all of one call."""
+        ready = self._heap[0][1]
+        indexes = ready.take(count)
+        if len(ready):
+            heapq.heapreplace(self._heap, (ready.key(), ready))
+        else:
+            heapq.heappop(self._heap)
+        self._note(ready.call, indexes, ready.costs, -1)
+        return Span(ready.call, ready.function, indexes, ready.costs)
+
+    def cancel(self, call: int) -> list[int]:
+        """Take away all items of a call; return their indexes."""
+        gone = [ready for _, ready in self._heap if ready.call == call] if self._calls.get(call) else []
+        indexes: list[int] = []
+        for ready in gone:
+            rest = ready.take(len(ready))
+            self._note(call, rest, ready.costs, -1)
+            indexes.extend(rest)
+        if gone:
+            self._heap = [entry for entry in self._heap if len(entry[1])]
+            heapq.heapify(self._heap)
+        return indexes
+
+    def learn(self, function: int, seconds: float) -> None:
+        """Note how long an item of a function took."""
+        before = self._seconds.get(function, seconds)
+        self._seconds[function] = MEMORY_OF_RATE * before + (1 - MEMORY_OF_RATE) * seconds
+
+    def forget(self, function: int) -> None:
+        """Drop what was learned of a function."""
+        self._seconds.pop(function, None)
+
+    def seconds_of(self, function: int) -> float | None:
+        """Return the moving average of a function's seconds, None before its first outcome."""
+        return self._seconds.get(function)
+
+    def seconds_of_next(self, unknown: float) -> float:
+        """Return what an item of the function that comes next takes, `unknown` if none was finished yet."""
+        return self._seconds.get(self._heap[0][1].function, unknown)
+
+    @property
+    def work(self) -> float:
+        """Sum of the costs, or of the seconds to expect where no costs are known."""
+        each = sum(self._seconds.values()) / len(self._seconds) if self._seconds else 1.0
+        return self._cost or self._count * each
+
+    def _note(self, call: int, indexes: Sequence[int], costs: Any, sign: int) -> None:
+        self._count += sign * len(indexes)
+        self._calls[call] = self._calls.get(call, 0) + sign * len(indexes)
+        if not self._calls[call]:
+            del self._calls[call]
+        if costs is not None:
+            self._cost += sign * sum(costs[index] for index in indexes)
+        if not self._count:
+            self._cost = 0.0

@@ -1,0 +1,51 @@
+"""Done callbacks: what futures want done once their results are here."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+__all__ = ["Callbacks"]
+
+
+class Callbacks:
+    """Callbacks that are due, run without the engine's lock and on one thread at a time."""
+
+    def __init__(self) -> None:
+        self.resolved = 0
+        """Grows whenever a future may have become done."""
+        self._due: deque[Callable[[], None]] = deque()
+        self._running = threading.Lock()
+        self._local = threading.local()
+
+    def __bool__(self) -> bool:
+        return bool(self._due)
+
+    @property
+    def are_running_here(self) -> bool:
+        """Whether this thread runs one."""
+        return getattr(self._local, "runs", False)
+
+    def add(self, callback: Callable[[], None]) -> None:
+        """Let a callback be run soon."""
+        self._due.append(callback)
+
+    def run(self) -> bool:
+        """Run what is due, unless another thread does; return whether there was any."""
+        ran = False
+        while self._due and self._running.acquire(blocking=False):
+            self._local.runs = True
+            try:
+                while self._due:
+                    self._due.popleft()()
+                    self.resolved += 1
+                    ran = True
+            finally:
+                self._local.runs = False
+                self._running.release()
+        return ran
+
+    def finish(self) -> None:
+        """Let the callbacks of what is done be over, those that another thread runs right now too."""
+        with self._running:
+            pass
+        self.run()

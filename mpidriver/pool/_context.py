@@ -1,0 +1,82 @@
+"""Running tasks: what this process is in the middle of."""
+
+import time
+from typing import TYPE_CHECKING
+
+from mpidriver.pool._messages import ScopeId
+from mpidriver.pool._scope import Scope
+from mpidriver.pool._work import Work
+
+if TYPE_CHECKING:
+    from mpidriver.pool._engine import Engine
+
+__all__ = ["Context", "MainThread", "active_contexts"]
+
+active_contexts: "list[Context]" = []
+"""The tasks that this process is in the middle of, outermost first, with the root's main program below them."""
+
+
+class Context:
+    """A task while it runs, or the root's main program.
+
+    Parameters
+    ----------
+    engine
+        Engine of its rank.
+    work
+        Batch it belongs to, None for the main program.
+    """
+
+    def __init__(self, engine: "Engine", work: Work | None) -> None:
+        self.engine = engine
+        self.work = work
+        self.scope: Scope | None = None
+        """What it scatters, from its first use of the pool on."""
+        self.closed = False
+        self.waited_seconds = 0.0
+        self.inner_busy_seconds = 0.0
+        self.began = time.perf_counter()
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds of work until now: its own outside of waits, and all that was done for it."""
+        inner = self.inner_busy_seconds + (self.scope.busy_seconds if self.scope is not None else 0.0)
+        return time.perf_counter() - self.began - self.waited_seconds + inner
+
+
+class MainThread:
+    """What the main thread of a rank is doing: the tasks that it is in the middle of, and whether it waits."""
+
+    def __init__(self) -> None:
+        self.contexts: list[Context] = []
+        """Outermost first."""
+        self.waits = False
+
+    @property
+    def innermost(self) -> Context | None:
+        """The task that was begun last."""
+        return self.contexts[-1] if self.contexts else None
+
+    def enters(self, context: Context) -> None:
+        """Note that it begins a task, or the main program."""
+        self.contexts.append(context)
+        active_contexts.append(context)
+
+    def leaves(self, context: Context) -> None:
+        """Note that a task is over."""
+        context.closed = True
+        self.contexts.remove(context)
+        active_contexts.remove(context)
+
+    def is_in_task_of(self, scope: ScopeId) -> bool:
+        """Whether it is in the middle of a task of that scope."""
+        return any(context.work is not None and context.work.scope == scope for context in self.contexts)
+
+    def may_take(self, scope: ScopeId) -> bool:
+        """Whether it may run a batch of that scope now, or next."""
+        innermost = self.innermost
+        if innermost is None:
+            return True
+        if innermost.scope is None:
+            return scope == (innermost.work and innermost.work.scope)
+        return self.waits and not self.is_in_task_of(scope)

@@ -1,0 +1,182 @@
+"""What a rank leads: the scopes of its running tasks, their messages, and carrying out what their schedulers decide."""
+
+from typing import Any
+
+from mpidriver.pool import _messages as kind
+from mpidriver.pool._callbacks import Callbacks
+from mpidriver.pool._calls import Call, Report
+from mpidriver.pool._codec import pack_each
+from mpidriver.pool._instructions import Assign, Batch, Grant, Return, Want
+from mpidriver.pool._messages import ScopeId
+from mpidriver.pool._post import Handler, Post
+from mpidriver.pool._scheduler import Scheduler
+from mpidriver.pool._scope import Function, Scope
+from mpidriver.pool._work import unpack_report
+
+__all__ = ["Leader"]
+
+
+class Leader:
+    """The scopes that one rank leads.
+
+    Parameters
+    ----------
+    post
+        Sends messages.
+    callbacks
+        Takes what futures want done.
+    """
+
+    def __init__(self, post: Post, callbacks: Callbacks) -> None:
+        self._post = post
+        self._callbacks = callbacks
+        self._scopes: dict[ScopeId, Scope] = {}
+        self._dirty: dict[ScopeId, None] = {}
+        self._scopes_made = 0
+        self._calls_made = 0
+        self.handlers: dict[int, Handler] = {
+            kind.OUTCOME: self._on_outcome,
+            kind.GIVEBACK: self._on_giveback,
+            kind.WANT: self._on_want,
+            kind.SETTLED: self._on_settled,
+            kind.GRANT: self._on_grant,
+            kind.RETURN: self._on_return,
+        }
+
+    # Scopes and calls
+
+    def open(self, parent: ScopeId | None, scheduler: Scheduler) -> Scope:
+        """Open a scope; without a parent it is the root's."""
+        self._scopes_made += 1
+        name = (self._post.rank, self._scopes_made)
+        scope = self._scopes[name] = Scope(name, parent, scheduler, travels=self._post.size > 1)
+        return scope
+
+    def close(self, scope: Scope) -> None:
+        """Close a scope whose calls have all their results; it stays until its ranks are back."""
+        for call in list(scope.calls.values()):
+            self.end(scope, call)
+        self._forget(scope, [function for function in scope.functions.values() if function.ranks])
+        scope.closed = True
+        self.touch(scope)
+
+    def begin(self, scope: Scope, call: Call) -> None:
+        """Begin a call."""
+        self._calls_made += 1
+        scope.begin(call, self._calls_made)
+
+    def end(self, scope: Scope, call: Call) -> None:
+        """End a call; nothing of it is in flight."""
+        function = scope.end(call)
+        if function is not None and function.ranks:
+            self._forget(scope, [function])
+
+    def drop(self, scope: Scope, call: Call) -> None:
+        """End a call now, or when what is in flight of it has come back; nobody takes its results."""
+        if call.left:
+            scope.cancel_ready(call)
+            self.touch(scope)
+        if call.left:
+            scope.abandoned.add(call.serial)
+        else:
+            self.end(scope, call)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing happens in any scope unless some task starts something."""
+        return all(scope.is_quiet for scope in self._scopes.values())
+
+    # Deciding
+
+    @property
+    def is_content(self) -> bool:
+        """Whether nothing has happened since its schedulers decided."""
+        return not self._dirty
+
+    def touch(self, scope: Scope) -> None:
+        """Let a scope's scheduler decide soon: something has happened."""
+        self._dirty[scope.name] = None
+
+    def decide(self) -> None:
+        """Let the scheduler of one touched scope decide, and do what it says."""
+        scope = self._scopes.get(self._dirty.popitem()[0])
+        if scope is None:
+            return
+        for instruction in scope.scheduler.decide():
+            match instruction:
+                case Assign(batch):
+                    self._assign(scope, batch)
+                case Grant(rank, child):
+                    self._post.send(child[0], kind.GRANT, child, rank)
+                case Return(rank):
+                    self._send_to_parent(scope, kind.RETURN, scope.name, rank)
+                case Want(tasks, work):
+                    self._send_to_parent(scope, kind.WANT, scope.name, scope.wants(), tasks, work)
+        if scope.closed and scope.is_quiet:
+            del self._scopes[scope.name]
+
+    def _assign(self, scope: Scope, batch: Batch) -> None:
+        spans: list[tuple[int, Any, Any]] = []
+        is_home = batch.rank == self._post.rank
+        for span in batch.spans:
+            call = scope.calls[span.call]
+            call.begins(span.indexes)
+            items = [call.arguments(index) for index in span.indexes]
+            function = scope.functions[span.function].for_rank(batch.rank, is_home=is_home)
+            spans.append((span.function, function, items if is_home else pack_each(items, are_tuples=True)))
+        self._post.send(batch.rank, kind.TASK, scope.name, batch.number, spans)
+
+    def _send_to_parent(self, scope: Scope, message: int, *fields: Any) -> None:
+        assert scope.parent is not None
+        self._post.send(scope.parent[0], message, scope.parent, *fields)
+
+    def _forget(self, scope: Scope, functions: list[Function]) -> None:
+        keys: dict[int, list[int]] = {}
+        for function in functions:
+            for rank in sorted(function.ranks):
+                keys.setdefault(rank, []).append(function.key)
+        for rank, forgotten in keys.items():
+            self._post.send(rank, kind.FORGET, scope.name, forgotten)
+
+    # Messages
+
+    def _on_outcome(self, name: ScopeId, number: int, rank: int, reports: list[Any], busy_seconds: float) -> None:
+        scope = self._scopes[name]
+        read = [report if isinstance(report, Report) else unpack_report(report) for report in reports]
+        batch = scope.scheduler.finished(rank, number, [report.seconds for report in read])
+        scope.busy_seconds += busy_seconds
+        for span, report in zip(batch.spans, read, strict=False):
+            call = scope.calls[span.call]
+            due = call.deliver(span.indexes, report)
+            if due is not None:
+                self._callbacks.add(due)
+            if not call.left and (due is not None or call.serial in scope.abandoned):
+                self.end(scope, call)
+        self.touch(scope)
+
+    def _on_giveback(self, name: ScopeId, number: int, rank: int, kept: list[int], leaves: bool) -> None:
+        scope = self._scopes[name]
+        scope.scheduler.given_back(rank, number, kept, leaves=leaves)
+        self.touch(scope)
+
+    def _on_want(self, name: ScopeId, child: ScopeId, serial: int, count: int, work: float) -> None:
+        scope = self._scopes[name]
+        scope.scheduler.want(child, count, work)
+        self.touch(scope)
+        if not count:
+            self._post.send(child[0], kind.SETTLED, child, serial)
+
+    def _on_settled(self, name: ScopeId, serial: int) -> None:
+        scope = self._scopes[name]
+        scope.settled(serial)
+        self.touch(scope)
+
+    def _on_grant(self, name: ScopeId, rank: int) -> None:
+        scope = self._scopes[name]
+        scope.scheduler.granted(rank)
+        self.touch(scope)
+
+    def _on_return(self, name: ScopeId, child: ScopeId, rank: int) -> None:
+        scope = self._scopes[name]
+        scope.scheduler.returned(rank, child)
+        self.touch(scope)

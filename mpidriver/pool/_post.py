@@ -1,0 +1,60 @@
+"""Messages that leave a rank, to itself too."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from mpidriver.pool import _messages as kind
+from mpidriver.pool._messages import Message
+
+__all__ = ["Handler", "Post", "Wire"]
+
+Handler = Callable[..., None]
+"""What takes the fields of a message."""
+
+
+class Wire(Protocol):
+    """What the engine needs of a way to send messages; `MpiWire` and `SerialWire` are such."""
+
+    rank: int
+    size: int
+    host: str
+
+    @property
+    def holds_large_sends(self) -> bool:
+        """Whether large results are still to be fetched from this rank."""
+
+    def send(self, rank: int, message: Message, *, holds_up: bool = False) -> None:
+        """Send without blocking."""
+
+    def receive(self) -> list[Message]:
+        """Return what has arrived."""
+
+    def finish_sends(self) -> None:
+        """Wait until everything sent has left."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+
+class Post:
+    """Sends messages, over the wire or, to this very rank, into a queue.
+
+    Parameters
+    ----------
+    wire
+        The way to the other ranks.
+    """
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.rank, self.size, self.host = wire.rank, wire.size, wire.host
+        self.to_self: deque[Message] = deque()
+        """Messages from this rank to itself that are not handled yet."""
+
+    def send(self, rank: int, message: int, *fields: Any) -> None:
+        """Send a message without blocking."""
+        if rank == self.rank:
+            self.to_self.append((message, *fields))
+        else:
+            self.wire.send(rank, (message, *fields), holds_up=message == kind.OUTCOME)

@@ -1,0 +1,93 @@
+"""A stream: items read while others run, only a little ahead."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from mpidriver.pool._calls import StreamCall
+from mpidriver.pool._context import Context
+from mpidriver.pool._outcome import Outcome
+from mpidriver.pool._scope import Scope
+
+__all__ = ["Stream"]
+
+SHORT_SECONDS = 1e-3
+LOOK_AHEAD, LOOK_AHEAD_SHORT = 4, 256
+"""Items a rank that a stream holds at most, and the same for items shorter than a millisecond."""
+
+
+class Stream:
+    """Items on their way through the pool.
+
+    Parameters
+    ----------
+    context, scope
+        The task that streams, and what it scatters.
+    fn, items
+        The function, and the tuples of its arguments.
+    cost, buffersize, name
+        As for `Pool.stream`.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        scope: Scope,
+        fn: Callable[..., Any],
+        items: Iterable[tuple[Any, ...]],
+        *,
+        cost: Callable[..., float] | None,
+        buffersize: int | None,
+        name: str | None,
+    ) -> None:
+        self._engine = context.engine
+        self._context = context
+        self._scope = scope
+        self._items = enumerate(items)
+        self._cost = cost
+        self._buffersize = buffersize
+        self._start: Callable[[], StreamCall] = lambda: self._engine.start(scope, fn, StreamCall, name=name)
+        self._early: dict[int, Outcome] = {}
+
+    def as_they_finish(self) -> Iterator[Outcome]:
+        """Yield the outcomes as they come."""
+        call = self._start()
+        try:
+            while True:
+                self._read_ahead(call)
+                if not call.left and not call.finished:
+                    return
+                self._engine.wait_until(self._context, lambda: bool(call.finished))
+                yield call.finished.popleft()
+        finally:
+            self._engine.abandon(self._scope, call)
+
+    def in_order(self) -> Iterator[Outcome]:
+        """Yield the outcomes in the order of the items."""
+        next_index = 0
+        for outcome in self.as_they_finish():
+            self._early[outcome.index] = outcome
+            while next_index in self._early:
+                yield self._early.pop(next_index)
+                next_index += 1
+
+    def _read_ahead(self, call: StreamCall) -> None:
+        """Hand out more items, if it is worth a message."""
+        room = (self._buffersize or self._look_ahead(call)) - call.left - len(call.finished) - len(self._early)
+        if room <= 0 or (call.finished and room < call.left):
+            return
+        read = []
+        for index, args in self._items:
+            call.add(index, args, float(self._cost(*args)) if self._cost is not None else 0.0)
+            read.append(index)
+            if len(read) == room:
+                break
+        if read and self._cost is not None:
+            read.sort(key=lambda index: (-call.costs[index], index))
+            self._engine.add(self._scope, call, read, call.costs)
+        elif read:
+            self._engine.add(self._scope, call, range(read[0], read[-1] + 1))
+
+    def _look_ahead(self, call: StreamCall) -> int:
+        seconds = self._scope.scheduler.seconds_of(call.function)
+        is_short = seconds is not None and seconds <= SHORT_SECONDS
+        return self._engine.size * (LOOK_AHEAD_SHORT if is_short else LOOK_AHEAD)

@@ -1,0 +1,152 @@
+"""A rank's own work: the batches it has received, run in their order or given back.
+
+Batches from further out than what this rank is in the middle of are given back as soon as its task scatters; so are
+batches that wait behind a task that turns out long.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from mpidriver.pool import _messages as kind
+from mpidriver.pool._calls import Report
+from mpidriver.pool._codec import Broken, Failure, Packed, pack_each, unpack_each, unpack_or_fail
+from mpidriver.pool._context import Context, MainThread
+from mpidriver.pool._messages import ScopeId
+from mpidriver.pool._post import Handler, Post
+from mpidriver.pool._serial import InterruptWatch
+from mpidriver.pool._work import Work, WorkSpan, pack_report, run_span
+
+if TYPE_CHECKING:
+    from mpidriver.pool._engine import Engine
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """The batches that one rank has received.
+
+    Parameters
+    ----------
+    engine
+        Engine on whose behalf tasks are run.
+    post
+        Sends messages.
+    main
+        What the main thread, which runs the tasks, is doing.
+    """
+
+    def __init__(self, engine: "Engine", post: Post, main: MainThread) -> None:
+        self._engine = engine
+        self._post = post
+        self._main = main
+        self._inbox: deque[Work] = deque()
+        self._functions: dict[tuple[ScopeId, int], Any] = {}
+        self.interrupts = InterruptWatch()
+        self.handlers: dict[int, Handler] = {kind.TASK: self._on_task, kind.FORGET: self._on_forget}
+
+    # Messages
+
+    def _on_task(self, scope: ScopeId, number: int, spans: list[tuple[int, Any, Any]]) -> None:
+        for key, function, _ in spans:
+            if function is not None:
+                self._functions[scope, key] = function
+        work = Work(scope, number, [WorkSpan(key, items) for key, _, items in spans])
+        if self._main.may_take(scope):
+            self._inbox.append(work)
+        else:
+            self._refuse(work)
+
+    def _on_forget(self, scope: ScopeId, keys: list[int]) -> None:
+        for key in keys:
+            self._functions.pop((scope, key), None)
+
+    # Giving back
+
+    def release_inbox(self) -> None:
+        """Give back every batch that is not begun."""
+        while self._inbox:
+            self._refuse(self._inbox.popleft())
+
+    def trim(self, work: Work) -> None:
+        """Give back what is not begun of the running batch."""
+        kept = work.trim() if self._post.size > 1 else None
+        if kept is not None:
+            self._give_back(work, kept, leaves=False)
+
+    def _refuse(self, work: Work) -> None:
+        leaves = work.scope[0] != self._post.rank and not self._main.is_in_task_of(work.scope)
+        self._give_back(work, [0] * len(work.spans), leaves=leaves)
+
+    def _give_back(self, work: Work, kept: list[int], *, leaves: bool) -> None:
+        self._post.send(work.scope[0], kind.GIVEBACK, work.scope, work.number, self._post.rank, kept, leaves)
+
+    # Running
+
+    def take(self) -> Work | None:
+        """Return the batch to run next, None if there is none or the last results are not yet on their way."""
+        return self._inbox.popleft() if self._inbox and not self._post.wire.holds_large_sends else None
+
+    def run(self, context: Context, work: Work) -> list[Report]:
+        """Run a batch."""
+        reports = []
+        with self._watching_interrupts():
+            while (span := work.next_span()) is not None:
+                function = self._function(work.scope, span.function)
+                items = self._items(work.scope, span)
+                with self._engine.lock:
+                    todo = work.begin_span(items)
+                if todo is None:
+                    break
+                reports.append(run_span(context, function, todo))
+        return reports
+
+    def send_outcome(self, work: Work, reports: list[Report], busy_seconds: float) -> None:
+        """Send the results of a batch to its leader."""
+        leader, sent = work.scope[0], list[Any](reports)
+        if leader != self._post.rank:
+            sent = [pack_report(report) for report in reports]
+        elif self._post.size > 1:
+            sent = [_checked(report) for report in reports]
+        with self._engine.lock:
+            self._post.send(leader, kind.OUTCOME, work.scope, work.number, self._post.rank, sent, busy_seconds)
+
+    def _watching_interrupts(self) -> AbstractContextManager[Any]:
+        return self.interrupts if self._post.size == 1 and not self.interrupts.is_on else nullcontext()
+
+    def _function(self, scope: ScopeId, key: int) -> Callable[..., Any]:
+        function = self._functions[scope, key]
+        if isinstance(function, Packed):
+            function = unpack_or_fail(function)
+            self._functions[scope, key] = function = Broken(function) if isinstance(function, Failure) else function
+        return function  # type: ignore[no-any-return]
+
+    def _items(self, scope: ScopeId, span: WorkSpan) -> list[Any]:
+        if self._post.size == 1:
+            return list(span.items)
+        items = _local_arguments(span.items) if scope[0] == self._post.rank else unpack_each(span.items)
+        return [Broken(item) if isinstance(item, Failure) else item for item in items]
+
+
+def _local_arguments(items: list[tuple[Any, ...]]) -> list[Any]:
+    """Return arguments for this very rank, those that could not travel as failures.
+
+    Their pickles are dropped: whether an item can be sent must not depend on who happens to run it.
+    """
+    packed = pack_each(items, are_tuples=True)
+    if isinstance(packed, Packed):
+        return items
+    return [one if isinstance(one, Failure) else item for item, one in zip(items, packed, strict=True)]
+
+
+def _checked(report: Report) -> Report:
+    """Let results of this very rank that could not travel fail as they would elsewhere."""
+    packed = pack_each(report.values)
+    if isinstance(packed, Packed):
+        return report
+    for position, one in enumerate(packed):
+        if isinstance(one, Failure):
+            report.values[position] = one
+            report.has_failures = True
+    return report
