@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from mpidriver.tasks.filters import gaussian_kernel, mexican_hat_kernel
 from mpidriver.tasks.image import MaskedImage, MaskPlane
 from mpidriver.tasks.single_frame._astrometry import match_catalogue, sky_corners
 from mpidriver.tasks.single_frame._background import add_missing_sky_noise, mode_sky, pixel_noise, source_free_sky
@@ -13,8 +14,6 @@ from mpidriver.tasks.single_frame._cosmic_rays import remove_cosmic_rays
 from mpidriver.tasks.single_frame._detection import (
     detect,
     flag_detected,
-    gaussian_kernel,
-    mexican_hat_kernel,
     source_pixels,
 )
 from mpidriver.tasks.single_frame._options import SingleFrameOptions
