@@ -89,11 +89,8 @@ def _on_patch(
     wcs_in = wcs_from_header(frame.wcs_header)
     wcs_out = context.patch(quantum).wcs(binning=context.config.faraday.binning)
     scale = proj_plane_pixel_area(wcs_in) / proj_plane_pixel_area(wcs_out)
-    warped = [
-        warp(plane, wcs_in, wcs_out, shape, variance=variance, scale=scale, options=context.config.warp)
-        for plane in image
-    ]
-    return np.stack([plane.image for plane in warped]), warped[1].variance
+    warped = warp(image, wcs_in, wcs_out, shape, variance=variance, scale=scale, options=context.config.warp)
+    return warped.image, warped.variance[1]
 
 
 def _noise_variance(planes: "np.ndarray") -> float:

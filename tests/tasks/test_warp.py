@@ -15,7 +15,7 @@ from reproject import reproject_interp
 from mpidriver.errors import ConfigError, DataError
 from mpidriver.tasks.image import MaskPlane
 from mpidriver.tasks.warp import WarpOptions, overlap, warp
-from mpidriver.tasks.warp._kernels import _cubic_weights, _node_line, _pixel_line
+from mpidriver.tasks.warp._kernels import _cubic_weights, _node_line, _pixel_line, _taps
 from mpidriver.tasks.warp._lanczos import N_PHASES, TAPS, lanczos3_table
 from mpidriver.tasks.warp._pixel_map import interpolated, make_pixel_map, output_box, project
 
@@ -141,6 +141,49 @@ def test_the_taps_reproduce_cubic_polynomials_and_stay_near_lanczos():
         np.testing.assert_allclose((table * distance**power).sum(axis=1), float(power == 0), atol=3e-6)
     np.testing.assert_allclose(table, np.sinc(distance) * np.sinc(distance / 3.0), atol=0.025)
     np.testing.assert_array_equal(table[0], [0, 0, 1, 0, 0, 0])
+
+
+def test_a_phase_that_rounds_to_one_takes_the_last_entry_of_the_table():
+    """-1e-17 has the floor -1: its phase is 1 to the last digit, and the table ends there."""
+    table, taps = lanczos3_table(), np.empty(8, np.float32)
+    assert -1e-17 - np.floor(-1e-17) == 1.0
+    _taps.py_func(table, 1.0, taps)  # plain Python minds the end of the array
+    np.testing.assert_array_equal(taps, table[-1])
+
+
+def test_a_stack_of_planes_is_warped_as_each_plane_by_itself():
+    rng = np.random.default_rng(6)
+    stack = rng.normal(size=(2, 3, 40, 50)).astype(np.float32)
+    stack[0, 1, 20, 25] = np.nan
+    wcs_in, wcs_out = make_wcs(crpix=(25, 20)), make_wcs(crpix=(30, 22), rotation_deg=10.0)
+    variance = rng.uniform(1, 2, size=(40, 50)).astype(np.float32)
+    mask = (rng.random((40, 50)) < 0.01).astype(np.int32)
+    out = warp(stack, wcs_in, wcs_out, (45, 55), variance=variance, mask=mask)
+    assert out.image.shape == out.variance.shape == out.mask.shape == (2, 3, 45, 55)
+    for at in np.ndindex(2, 3):
+        alone = warp(stack[at], wcs_in, wcs_out, (45, 55), variance=variance, mask=mask)
+        for plane in ("image", "variance", "mask"):
+            assert getattr(out, plane)[at].tobytes() == getattr(alone, plane).tobytes()
+    assert np.isnan(out.image[0, 1]).sum() > np.isnan(out.image[0, 0]).sum()
+
+
+def test_a_distortion_without_inverse_outside_the_input_costs_no_pixel_of_it(monkeypatch):
+    """Nodes of the pixel map beside the input are then NaN, and the cells that they belong to reach into it."""
+
+    wcs_in, wcs_out = make_wcs(crpix=(50, 50)), make_wcs(crpix=(80.3, 80.4), rotation_deg=5.0)
+
+    def project_near(wcs_from, wcs_to, *place):
+        x, y = project(wcs_from, wcs_to, *place)
+        outside = (wcs_to is wcs_in) & ((x < -6) | (x > 105) | (y < -6) | (y > 105))
+        return np.where(outside, np.nan, x), np.where(outside, np.nan, y)
+
+    image = waves((100, 100))
+    plain = warp(image, wcs_in, wcs_out, (160, 160))
+    monkeypatch.setattr("mpidriver.tasks.warp._pixel_map.project", project_near)
+    out = warp(image, wcs_in, wcs_out, (160, 160))
+    np.testing.assert_array_equal(np.isfinite(out.image), np.isfinite(plain.image))
+    np.testing.assert_array_equal(np.isfinite(out.image), (out.mask & NO_DATA) == 0)
+    np.testing.assert_allclose(out.image, plain.image, atol=2e-3)
 
 
 def test_without_variance_the_result_is_the_noise_factor():

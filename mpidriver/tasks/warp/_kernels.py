@@ -147,9 +147,10 @@ def _window_bits(mask, row, col, taps_x, taps_y, mask_weight):
 
 @kernel(fastmath=_FUSED)
 def _taps(table, phase, taps):
-    """Fill `taps` with the kernel's weights at a phase in [0, 1)."""
+    """Fill `taps` with the kernel's weights at a phase in [0, 1]."""
     position = phase * (table.shape[0] - 1)
-    index = np.uintp(position)
+    # A position a hair below an integer has a phase that rounds to 1: the last step of the table, not one beyond it.
+    index = min(np.uintp(position), np.uintp(table.shape[0] - 2))
     t = np.float32(position - index)
     for k in range(_LANES):
         taps[k] = table[index, k] + t * (table[index + np.uintp(1), k] - table[index, k])
@@ -233,7 +234,7 @@ def resample(
         _pixel_line(area_line, weights, step, area_row)
         for col in range(cols):
             x, y = x_row[col], y_row[col]
-            if not (x > -1.0 and x < last_x and y > -1.0 and y < last_y):
+            if not (x > -1.0 and x < last_x and y > -1.0 and y < last_y and area_row[col] < np.inf):
                 continue
             floor_x, floor_y = np.floor(x), np.floor(y)
             _taps(table, x - floor_x, taps_x)

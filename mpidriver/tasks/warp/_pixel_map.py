@@ -13,6 +13,8 @@ __all__ = ["PixelMap", "interpolated", "make_pixel_map", "output_box", "project"
 
 #: How far beyond the input's edge output pixels are still considered, in input pixels.
 MARGIN_PX = 4.0
+#: Positions along each side of the input.
+_BORDER_POINTS = 33
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +82,7 @@ def output_box(shape_in, wcs_in, wcs_out, shape_out):
     shape_in, shape_out : tuple of int, (rows, cols)
     wcs_in, wcs_out : astropy.wcs.WCS
     """
-    rows, cols = shape_in
-    along_x, along_y = (
-        np.linspace(-MARGIN_PX, cols - 1 + MARGIN_PX, 33),
-        np.linspace(-MARGIN_PX, rows - 1 + MARGIN_PX, 33),
-    )
-    x = np.concatenate([along_x, along_x, np.full(33, along_x[0]), np.full(33, along_x[-1])])
-    y = np.concatenate([np.full(33, along_y[0]), np.full(33, along_y[-1]), along_y, along_y])
-    x_out, y_out = project(wcs_in, wcs_out, x, y)
+    x_out, y_out = project(wcs_in, wcs_out, *_border(shape_in, MARGIN_PX))
     reached = np.isfinite(x_out) & np.isfinite(y_out)
     if not reached.any():
         return None
@@ -95,6 +90,15 @@ def output_box(shape_in, wcs_in, wcs_out, shape_out):
     row0, row1 = _padded_range(y_out[reached], shape_out[0])
     col0, col1 = _padded_range(x_out[reached], shape_out[1])
     return (row0, row1, col0, col1) if row0 < row1 and col0 < col1 else None
+
+
+def _border(shape, margin_px):
+    """Return positions along the border of an image, widened by `margin_px`: x and y, px."""
+    along_y, along_x = (np.linspace(-margin_px, size - 1 + margin_px, _BORDER_POINTS) for size in shape)
+    low, high = np.zeros(_BORDER_POINTS, int), np.full(_BORDER_POINTS, -1)
+    x = np.concatenate([along_x, along_x, along_x[low], along_x[high]])
+    y = np.concatenate([along_y[low], along_y[high], along_y, along_y])
+    return x, y
 
 
 def _padded_range(positions, size):
@@ -145,16 +149,35 @@ def _n_cells(size, step):
 
 
 def _error_px(pixel_map, shape_in, wcs_in, wcs_out):
-    """Return the largest error of the interpolated map at cell centres that lie on the input, in input pixels."""
+    """Return the largest error of the interpolated map on the input, at cell centres and along its border, px.
+
+    It is infinite where the map has no value although the position has one: a node lies where the input's projection
+    or distortion does not reach.
+    """
+    checked = _centres(pixel_map), _on_border(pixel_map, shape_in, wcs_in, wcs_out)
+    rows, cols = (np.concatenate(positions) for positions in zip(*checked, strict=True))
+    exact_x, exact_y = project(wcs_out, wcs_in, cols, rows)
+    x, y, area = (interpolated(pixel_map, nodes, rows, cols) for nodes in (pixel_map.x, pixel_map.y, pixel_map.area))
+    error = np.where(np.isfinite(area), np.hypot(x - exact_x, y - exact_y), np.inf)
+    inside = (exact_x > -1) & (exact_x < shape_in[1]) & (exact_y > -1) & (exact_y < shape_in[0])
+    return float(np.max(error[inside], initial=0.0))
+
+
+def _centres(pixel_map):
+    """Return rows and columns of the output in the middle of cells."""
     half = 0.5 * pixel_map.step
     rows = pixel_map.row0 + half + pixel_map.step * _spread(pixel_map.x.shape[0] - 3)
     cols = pixel_map.col0 + half + pixel_map.step * _spread(pixel_map.x.shape[1] - 3)
-    cols, rows = (grid.ravel() for grid in np.meshgrid(cols, rows))
-    exact_x, exact_y = project(wcs_out, wcs_in, cols, rows)
-    x, y = (interpolated(pixel_map, nodes, rows, cols) for nodes in (pixel_map.x, pixel_map.y))
-    error = np.hypot(x - exact_x, y - exact_y)
-    inside = (exact_x > -1) & (exact_x < shape_in[1]) & (exact_y > -1) & (exact_y < shape_in[0])
-    return float(np.max(error[inside & np.isfinite(error)], initial=0.0))
+    cols, rows = np.meshgrid(cols, rows)
+    return rows.ravel(), cols.ravel()
+
+
+def _on_border(pixel_map, shape_in, wcs_in, wcs_out):
+    """Return rows and columns of the box where the border of the input lies."""
+    cols, rows = project(wcs_in, wcs_out, *_border(shape_in, 0.0))
+    within = (rows >= pixel_map.row0) & (rows < pixel_map.row0 + pixel_map.rows)
+    within &= (cols >= pixel_map.col0) & (cols < pixel_map.col0 + pixel_map.cols)
+    return rows[within], cols[within]
 
 
 def _spread(count, most=24):

@@ -44,8 +44,9 @@ def warp(
 
     Parameters
     ----------
-    image : ndarray, shape (row, col)
-        NaN or infinite pixels count as NO_DATA.
+    image : ndarray, shape (..., row, col)
+        NaN or infinite pixels count as NO_DATA. Planes of one stack share everything else: the pixel map, the variance
+        and the mask.
     wcs_in, wcs_out : astropy.wcs.WCS
     shape_out : tuple of int, (rows, cols)
     variance : ndarray, shape (row, col), optional
@@ -62,7 +63,8 @@ def warp(
 
     Returns
     -------
-    MaskedImage, shape `shape_out`
+    MaskedImage
+        Planes of shape `shape_out`, as many of each kind as of the image: what is missing may differ between them.
         Image and variance are NaN, and the mask has NO_DATA, where no input reaches or where a pixel without data has
         a weight of at least ``options.mask_weight``; other bits travel by the same rule. The variance is the sum of
         squared taps times variances; the covariance that interpolation makes between pixels is not kept.
@@ -73,22 +75,23 @@ def warp(
     """
     options = options or WarpOptions()
     table = _table(kernel or options.kernel)
-    result = _empty(shape_out)
     image = np.asarray(image)
     _check(image, variance, mask, scale)
-    box = output_box(image.shape, wcs_in, wcs_out, shape_out)
+    shape_in, result = image.shape[-2:], _empty((*image.shape[:-2], *shape_out))
+    box = output_box(shape_in, wcs_in, wcs_out, shape_out)
     if box is None:
         return result
     pixel_map = make_pixel_map(
-        image.shape, wcs_in, wcs_out, box, step=options.grid_step_px, max_error_px=options.max_map_error_px
+        shape_in, wcs_in, wcs_out, box, step=options.grid_step_px, max_error_px=options.max_map_error_px
     )
-    planes = _prepared(image, variance, mask)
     part = np.s_[box[0] : box[1], box[2] : box[3]]
-    resample(
-        *planes, mark_windows(planes[2]), pixel_map.x, pixel_map.y, pixel_map.area, pixel_map.step, table,
-        float(scale), float(options.mask_weight), int(MaskPlane.NO_DATA),
-        result.image[part], result.variance[part], result.mask[part],
-    )  # fmt: skip
+    for at in np.ndindex(image.shape[:-2]):
+        planes = _prepared(image[at], variance, mask)
+        resample(
+            *planes, mark_windows(planes[2]), pixel_map.x, pixel_map.y, pixel_map.area, pixel_map.step, table,
+            float(scale), float(options.mask_weight), int(MaskPlane.NO_DATA),
+            result.image[at][part], result.variance[at][part], result.mask[at][part],
+        )  # fmt: skip
     return result
 
 
@@ -99,11 +102,11 @@ def _table(kernel):
 
 
 def _check(image, variance, mask, scale):
-    if image.ndim != 2 or image.size == 0:
-        raise DataError(f"warp: image must have shape (row, col) and pixels, got shape {image.shape}")
+    if image.ndim < 2 or image.size == 0:
+        raise DataError(f"warp: image must have shape (..., row, col) and pixels, got shape {image.shape}")
     for name, plane in (("variance", variance), ("mask", mask)):
-        if plane is not None and np.shape(plane) != image.shape:
-            raise DataError(f"warp: {name} has shape {np.shape(plane)}, image has {image.shape}; both must agree")
+        if plane is not None and np.shape(plane) != image.shape[-2:]:
+            raise DataError(f"warp: {name} has shape {np.shape(plane)}, image has {image.shape}; (row, col) must agree")
     if not np.isfinite(scale):
         raise DataError(f"warp: scale must be finite, got {scale!r}; has the frame a zero point?")
 
