@@ -18,6 +18,8 @@ _PIXEL_SHARES, _PARTS_LIMIT = (0.25, 2.0), 16_384
 #: Where the filtered image scatters so many times more than its noise can, stars overlap everywhere. A Mexican hat then
 #: parts those on a common plateau, above the noise that warping correlates by at most this factor.
 _CROWDED, _CORRELATED = 5.0, 1.2
+#: Fewer sources than this are large ones, and no crowd.
+_CROWD = 20
 #: Rows from which the noise of the filtered image is measured: as many blocks of as many rows.
 _NOISE_BLOCKS, _NOISE_ROWS = 8, 128
 
@@ -50,7 +52,7 @@ def detect(coadd, wcs, *, options=None):
     if not noise > 0.0:
         return empty(detection_dtype(), 0)
     found = _extract(scene, options.threshold_sigma * noise, options, kernel)
-    if found.size and noise > _CROWDED * _white_noise(kernel):
+    if found.size >= _CROWD and noise > _CROWDED * _white_noise(kernel):
         kernel = mexican_hat_kernel(_typical_fwhm_px(found, options))
         noise = _CORRELATED * _white_noise(kernel)
         found = _extract(scene, options.threshold_sigma * noise, options, kernel)
