@@ -72,9 +72,20 @@ def process_identity(pid: int) -> str:
     """Return what tells a process from a later one with the same number on this host: boot and start time."""
     with contextlib.suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-        return f"{boot} {started}"
+        return f"{boot} {_facts(pid)[19]}"
     return ""
+
+
+def _facts(pid: int) -> list[str]:
+    """Return what the kernel tells of a process behind its name: the state is number 0, the start time 19."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _has_ended(pid: int) -> bool:
+    """Tell whether a process has ended and only waits for its parent to ask how: its number is still taken."""
+    with contextlib.suppress(OSError, IndexError):
+        return _facts(pid)[0] in ("Z", "X")
+    return False
 
 
 def process_is_alive(host: str, pid: int, identity: str) -> bool | None:
@@ -87,4 +98,4 @@ def process_is_alive(host: str, pid: int, identity: str) -> bool | None:
         return False
     except PermissionError:
         pass
-    return not identity or identity == process_identity(pid)
+    return not _has_ended(pid) and (not identity or identity == process_identity(pid))
