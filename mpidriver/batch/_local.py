@@ -17,7 +17,10 @@ __all__ = ["rank_environment", "run_ranks"]
 _OF_A_RANK = ("PMIX", "PMI_", "OMPI_COMM_WORLD", "PRTE_LAUNCHED", "HYDRA", "MPI_LOCAL")
 """What a launcher leaves in the environment of its ranks: a launcher started from there must not see it."""
 
-_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+"""Signals that ask a process to end; launchers then return whatever they like."""
+
+_FORWARDED = (*_ENDING, signal.SIGUSR1)
 
 
 def run_ranks(ranks: int, argv: list[str]) -> int:
@@ -33,7 +36,7 @@ def run_ranks(ranks: int, argv: list[str]) -> int:
     Returns
     -------
     code
-        Exit code of the launcher; 128 + number if a signal ended it.
+        Exit code of the launcher; 128 + number if a signal ended it, or was passed on to it and it then failed.
 
     Raises
     ------
@@ -44,9 +47,10 @@ def run_ranks(ranks: int, argv: list[str]) -> int:
         raise LaunchError(f"at least 1 rank is needed, got {ranks}")
     launcher = _launcher()
     command = [str(launcher), "-n", str(ranks), *argv]
-    with subprocess.Popen(command, env=rank_environment(os.environ)) as process, _forwarding_to(process):
+    with subprocess.Popen(command, env=rank_environment(os.environ)) as process, _forwarding_to(process) as asked:
         code = process.wait()
-    return code if code >= 0 else 128 - code
+    ended_by = -code if code < 0 else next((number for number in asked if code and number in _ENDING), 0)
+    return 128 + ended_by if ended_by else code
 
 
 def rank_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -86,16 +90,18 @@ def _launcher() -> Path:
 
 
 @contextmanager
-def _forwarding_to(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Pass signals that ask this process to end on to the launcher, which passes them to the ranks."""
+def _forwarding_to(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
+    """Pass signals on to the launcher, which passes them to the ranks; yield the list of those that came."""
+    came: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         if process.poll() is None:
             process.send_signal(number)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mpidriver
+from mpidriver.cli._logging import is_talkative, through_progress
 from mpidriver.cli._parser import DRIVER_VERBS
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers.pipeline import DriverRun, open_context, plan_driver, run_driver
@@ -37,7 +38,9 @@ def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
         context.repository.remove_partials()
         ended = "failed"
         try:
-            with Progress(0, quiet=options.quiet, label=verb) as progress:
+            plain = pool.size > 1 and is_talkative()  # the lines of other ranks would tear the bar
+            progress = Progress(0, quiet=options.quiet, label=verb, plain=plain)
+            with progress, through_progress(None if options.quiet else progress):
                 driven = run_driver(
                     context,
                     verb,
@@ -54,7 +57,16 @@ def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
         pictures = [] if getattr(options, "no_pictures", True) else _draw(context, state, pool)
     if not options.quiet:
         print_summary(_summary(verb, driven, pool, time.monotonic() - started, pictures))
+    elif driven.result.failures:
+        print(f"mpidriver: {_quiet_failures(driven, options.repo)}", file=sys.stderr)
     return 0 if driven.result.complete else 1
+
+
+def _quiet_failures(driven: DriverRun, repo: str) -> str:
+    failures = driven.result.failures
+    key, cause = failures[0]
+    more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
+    return f"failed: {key}: {cause}{more}; `mpidriver status {repo}` names all"
 
 
 def _list_quanta(context: "Context", verb: str, selection: Selection) -> int:

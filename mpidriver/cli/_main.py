@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 
 from mpidriver.cli._parser import DRIVER_VERBS, build_parser
-from mpidriver.errors import ConfigError, DataError, MpidriverError, PoolError, RepositoryError
+from mpidriver.errors import ConfigError, DataError, PoolError, RepositoryError, TaskError
 
 __all__ = ["main"]
 
@@ -29,6 +29,14 @@ EXIT_REPOSITORY = 3
 EXIT_POOL = 4
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
+
+#: Errors that somebody else can mend, and their exit codes.
+EXIT_CODES = {
+    ConfigError: EXIT_USAGE,
+    DataError: EXIT_USAGE,
+    RepositoryError: EXIT_REPOSITORY,
+    PoolError: EXIT_POOL,
+}
 
 #: Verbs that scatter work over the ranks.
 POOL_VERBS = frozenset(DRIVER_VERBS) | {"ingest", "simulate"}
@@ -41,20 +49,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     _limit_threads()
     try:
         return _dispatch(options, arguments)
-    except (ConfigError, DataError) as error:
-        return _complain(error, EXIT_USAGE)
-    except RepositoryError as error:
-        return _complain(error, EXIT_REPOSITORY)
-    except PoolError as error:
-        return _complain(error, EXIT_POOL)
-    except MpidriverError as error:
-        return _complain(error, EXIT_BUG)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("mpidriver: interrupted; what is done is recorded, run the same command to go on", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return _interrupted()
+    except TaskError as error:
+        return _complain_of_task(error)
+    except Exception as error:
+        code = next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), None)
+        return _confess() if code is None else _complain(str(error), code)
 
 
 def _dispatch(options, arguments: list[str]) -> int:
@@ -70,9 +74,12 @@ def _dispatch(options, arguments: list[str]) -> int:
         from mpidriver.report import own_terminal
 
         os.environ.update(own_terminal(sys.stderr))
-        return run_ranks(ranks, [sys.executable, "-m", "mpidriver", *arguments])
+        code = run_ranks(ranks, [sys.executable, "-m", "mpidriver", *arguments])
+        return _interrupted() if code == EXIT_INTERRUPTED else code
     from mpidriver.cli import _drive
+    from mpidriver.cli._logging import set_up_logging
 
+    set_up_logging(options)
     code = launch(_drive.VERBS[options.verb], options)
     return 0 if code is None else code
 
@@ -83,6 +90,26 @@ def _limit_threads() -> None:
         os.environ.setdefault(name, "1")
 
 
-def _complain(error: Exception, code: int) -> int:
-    print(f"mpidriver: {error}", file=sys.stderr)
+def _complain(text: str, code: int) -> int:
+    print(f"mpidriver: {text}", file=sys.stderr)
     return code
+
+
+def _complain_of_task(error: TaskError) -> int:
+    """Say what ended a task; its traceback is for errors of mpidriver alone."""
+    for kind, code in EXIT_CODES.items():
+        start = f"{kind.__module__}.{kind.__name__}: "
+        if error.cause.startswith(start):
+            return _complain(error.cause.removeprefix(start), code)
+    return _complain(f"an error in mpidriver itself: {error}", EXIT_BUG)
+
+
+def _confess() -> int:
+    import traceback
+
+    traceback.print_exc()
+    return _complain("an error in mpidriver itself; please report it with the lines above", EXIT_BUG)
+
+
+def _interrupted() -> int:
+    return _complain("interrupted; what is done is recorded, run the same command to go on", EXIT_INTERRUPTED)

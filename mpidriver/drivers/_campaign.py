@@ -2,7 +2,9 @@
 
 import functools
 import heapq
+import logging
 import threading
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from mpidriver.pool import Pool
 
 __all__ = ["Campaign", "CampaignResult", "Observer", "run_quantum"]
+
+log = logging.getLogger(__name__)
 
 #: Quanta that are handed to the pool ahead of time, a rank; the others wait here, without their arguments.
 AHEAD = 4
@@ -56,7 +60,11 @@ class CampaignResult:
 
 def run_quantum(context: Context, quantum: Quantum, arguments: dict[str, Any]) -> Record:
     """Run one quantum on this rank and return its record."""
-    return STAGES[quantum.task].run(context, quantum, **arguments)
+    log.debug("%s begins", quantum)
+    began = time.monotonic()
+    record = STAGES[quantum.task].run(context, quantum, **arguments)
+    log.info("%s done in %.2f s", quantum, time.monotonic() - began)
+    return record
 
 
 class Campaign:
@@ -213,13 +221,15 @@ class Campaign:
         outcome = future.outcome  # type: ignore[attr-defined]
         self.result.seconds[quantum.task] += outcome.seconds
         if outcome.error is not None:
-            self._fail(quantum, outcome.error.cause.removeprefix("mpidriver.errors."), outcome)
+            cause = outcome.error.cause.splitlines()[0]  # of a nested map, the lines of its traceback follow
+            self._fail(quantum, cause.removeprefix("mpidriver.errors."), outcome)
             return False
         self._ledger.done(quantum, outcome, outcome.value)
         self._count(quantum, "done")
         return True
 
     def _fail(self, quantum: Quantum, cause: str, outcome: Any = None) -> None:
+        log.info("%s failed: %s", quantum, cause)
         self._ledger.failed(quantum, cause, outcome)
         self.result.failures.append((quantum.key, cause))
         self._count(quantum, "failed")
@@ -236,6 +246,7 @@ class Campaign:
         self._count(quantum, "left" if self._stopped else "blocked")
 
     def _count(self, quantum: Quantum, status: str) -> None:
+        log.debug("%s is %s", quantum, status)
         self.result.counts[quantum.task][status] += 1
         self._left -= 1
         if self._observer is not None:

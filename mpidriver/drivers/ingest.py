@@ -2,6 +2,7 @@
 
 import functools
 import glob
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from mpidriver.store import Frame, StateDatabase
 
 __all__ = ["Ingested", "expand", "ingest"]
+
+log = logging.getLogger(__name__)
 
 FITS_ENDINGS = (".fits", ".fits.gz", ".fits.fz", ".fit", ".fts")
 
@@ -44,8 +47,7 @@ def expand(arguments: Iterable[str]) -> list[Path]:
     found: list[Path] = []
     for argument in arguments:
         if argument.startswith("@"):
-            lines = Path(argument[1:]).read_text().splitlines()
-            found += expand(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+            found += expand(_listed(Path(argument[1:])))
             continue
         path = Path(argument)
         if path.is_dir():
@@ -58,6 +60,15 @@ def expand(arguments: Iterable[str]) -> list[Path]:
             raise ConfigError(f"ingest: {argument!r} names no FITS file; give files, folders, globs or @list")
         found += matches
     return list(dict.fromkeys(path.absolute() for path in found))
+
+
+def _listed(path: Path) -> list[str]:
+    """Return the lines of a list of files that are neither empty nor comments."""
+    try:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"ingest: @{path}: cannot be read as a list of files: {error}") from None
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def ingest(
@@ -113,6 +124,7 @@ def _is_companion(path: Path, instrument: InstrumentOptions) -> bool:
 
 def _read(instruments: Sequence[InstrumentOptions], path: Path) -> "list[Frame]":
     """Read one file's frames by the first instrument that knows its headers."""
+    log.info("reading the headers of %s", path)
     reasons: list[str] = []
     for instrument in instruments:
         try:

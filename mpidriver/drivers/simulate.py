@@ -5,6 +5,7 @@ Scatter frames and channel images; each rank makes and writes its own.
 
 import dataclasses
 import functools
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mpidriver.pool import Pool
 
 __all__ = ["simulate", "simulated_config"]
+
+log = logging.getLogger(__name__)
 
 
 def simulated_config(options: SimulationOptions, *, name: str = "simulated survey") -> SurveyConfig:
@@ -92,7 +95,9 @@ def simulate(root: Path, options: SimulationOptions, *, pool: "Pool") -> tuple[S
 def _make(root: Path, options: SimulationOptions, job: tuple[Any, tuple[int, ...]]) -> list[Path]:
     """Run one job on this rank."""
     write, ids = job
-    return write(root, options, *ids)
+    written = write(root, options, *ids)
+    log.info("made %s", ", ".join(path.name for path in written) or f"the calibrations of detector {ids[0]}")
+    return written
 
 
 @functools.lru_cache(maxsize=1)

@@ -41,6 +41,8 @@ class Progress:
         Returns seconds; for tests.
     label
         What stands before the bar.
+    plain
+        Write lines even where there is a terminal.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
         label: str = "",
+        plain: bool = False,
     ) -> None:
         self.total = total
         self.label = label
@@ -63,6 +66,7 @@ class Progress:
         self._ticker: threading.Thread | None = None
         self._live: Any = None
         self._silent = quiet
+        self._plain = plain
         self._started = self._shown = clock()
         self._finished: deque[tuple[float, int]] = deque([(self._started, 0)])
 
@@ -154,7 +158,7 @@ class Progress:
             self.tick()
 
     def _open(self) -> None:
-        columns = terminal_columns(self._stream)
+        columns = 0 if self._plain else terminal_columns(self._stream)
         if not columns:
             return
         from rich.console import Console

@@ -1,5 +1,7 @@
 """Starting ranks on this machine."""
 
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -7,11 +9,25 @@ import pytest
 from mpidriver.batch import rank_environment, run_ranks
 from mpidriver.errors import LaunchError
 
+#: Starts a rank that interrupts the process that started it, and then waits to be ended.
+INTERRUPTED = """
+import os, sys
+from mpidriver.batch import run_ranks
+rank = f"import os, signal, time; os.kill({os.getpid()}, signal.SIGINT); time.sleep(50); print('not ended')"
+sys.exit(run_ranks(1, [sys.executable, "-c", rank]))
+"""
+
 
 @pytest.mark.mpi
 def test_the_exit_code_is_the_ranks():
     assert run_ranks(2, [sys.executable, "-c", "import sys; sys.exit(5)"]) == 5
     assert run_ranks(1, [sys.executable, "-c", "pass"]) == 0
+
+
+@pytest.mark.mpi
+def test_a_signal_that_ends_the_ranks_is_the_exit_code_whatever_the_launcher_returns():
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED], check=False, capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGINT, b"")
 
 
 def test_what_the_user_has_set_stays():

@@ -138,6 +138,14 @@ def test_an_empty_run_is_complete(clock):
     assert "100 %" in terminal.getvalue()
 
 
+def test_plain_lines_are_written_to_a_terminal_on_which_others_write_too(clock):
+    terminal = Terminal()
+    with Progress(1, stream=terminal, clock=clock, plain=True) as progress:
+        progress.write("rank 3 says so")
+        progress.advance("warp", "done")
+    assert terminal.getvalue().splitlines() == ["rank 3 says so", "1/1 quanta, 0.0 s; warp 1"]
+
+
 def test_quiet_writes_nothing(clock):
     log = Terminal()
     with Progress(2, quiet=True, stream=log, clock=clock) as progress:

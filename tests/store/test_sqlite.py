@@ -64,7 +64,7 @@ def test_a_killed_run_is_taken_over_and_its_running_quanta_are_ready(path, other
 
 def test_a_killed_run_that_nobody_has_asked_after_is_taken_over_too(path, other_run):
     other_run.send_signal(signal.SIGKILL)
-    os.waitid(os.P_PID, other_run.pid, os.WEXITED | os.WNOWAIT)  # its number stays taken, as in a container without init
+    os.waitid(os.P_PID, other_run.pid, os.WEXITED | os.WNOWAIT)  # its number stays taken
     with SqliteState(path) as state:
         state.begin_run("pipeline repo", 1, "0.1.0")
         assert [run.status for run in state.runs()] == ["died", "running"]

@@ -1,0 +1,65 @@
+"""What `--verbose` and `--log-level` do: the standard logging of every rank, to standard error."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mpidriver.report import Progress
+
+__all__ = ["is_talkative", "set_up_logging", "through_progress"]
+
+#: Where launchers write a rank's number; read here, because a rank that logs may not have begun with MPI yet.
+_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
+
+
+class RankHandler(logging.StreamHandler):
+    """Writes lines to standard error, or above the progress bar as long as there is one."""
+
+    progress: "Progress | None" = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        if self.progress is None:
+            super().emit(record)
+        else:
+            self.progress.write(self.format(record))
+
+
+def set_up_logging(options: argparse.Namespace) -> None:
+    """Log what the command line asks for, each line with its rank; warnings and errors if it says nothing."""
+    logger = logging.getLogger("mpidriver")
+    if logger.handlers:
+        return
+    handler = RankHandler(sys.stderr)
+    handler.setFormatter(
+        logging.Formatter(f"%(asctime)s rank {_rank()} %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
+    )
+    logger.addHandler(handler)
+    logger.setLevel(options.log_level or ("INFO" if options.verbose else "WARNING"))
+
+
+def is_talkative() -> bool:
+    """Tell whether so much is logged that a progress bar would be torn by the lines of other ranks."""
+    return logging.getLogger("mpidriver").isEnabledFor(logging.INFO)
+
+
+@contextmanager
+def through_progress(progress: "Progress | None") -> Iterator[None]:
+    """Write this rank's lines above the bar while it is on the screen; without one, as ever."""
+    handlers = [handler for handler in logging.getLogger("mpidriver").handlers if isinstance(handler, RankHandler)]
+    for handler in handlers:
+        handler.progress = progress
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.progress = None
+
+
+def _rank() -> str:
+    return next((os.environ[name] for name in _RANK_VARIABLES if name in os.environ), "0")

@@ -1,0 +1,74 @@
+"""What the command line says, and where: logging, quiet runs, errors, pipes."""
+
+import re
+
+import pytest
+from survey import run
+
+from mpidriver.cli import _main
+from mpidriver.errors import TaskError
+
+SMALL = ["--bands", "r", "--exposures", "2", "--detectors", "1x1", "--detector-size", "200", "--channels", "0"]
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """A tiny simulated repository of which one frame is cut short."""
+    root = tmp_path_factory.mktemp("talk") / "repo"
+    assert run("simulate", root, *SMALL, "--quiet").code == 0
+    frame = min((root / "raw").glob("frame-*.fits"))
+    frame.write_bytes(frame.read_bytes()[:20_000])
+    return root
+
+
+@pytest.mark.mpi
+def test_verbose_logs_each_quantum_with_the_rank_that_ran_it(raw):
+    ended = run("-n", 2, "single-frame", raw, "--verbose", "--clobber")
+    lines = re.findall(r"^\d\d:\d\d:\d\d rank ([01]) INFO \S+: (\S+{.*?}) (done|failed)", ended.text, re.MULTILINE)
+    assert sorted(line[1:] for line in lines) == [
+        ("single_frame{exposure=1001, detector=0, band=r}", "failed"),
+        ("single_frame{exposure=1002, detector=0, band=r}", "done"),
+    ]
+    assert "DEBUG" not in ended.text
+
+
+def test_the_log_level_is_heard_also_in_a_quiet_run_and_warnings_are_the_default(raw):
+    debug = run("single-frame", raw, "--quiet", "--log-level", "DEBUG").text
+    assert re.search(r"rank 0 DEBUG .*exposure=1002.* is unchanged", debug)
+    assert "INFO" not in run("single-frame", raw, "--clobber").text
+
+
+def test_a_quiet_run_still_says_that_something_failed(raw):
+    ended = run("single-frame", raw, "--quiet")
+    assert ended.code == 1
+    assert re.fullmatch(
+        r"mpidriver: failed: single_frame{exposure=1001,.*`mpidriver status .*` names all\n", ended.text
+    )
+
+
+def test_an_unexpected_error_is_told_from_a_failed_quantum(monkeypatch, capsys):
+    monkeypatch.setattr(_main, "_dispatch", lambda *_: {}["nothing"])
+    assert _main.main(["status", "repo"]) == 70
+    assert "KeyError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cause", "code", "shown"),
+    [
+        ("mpidriver.errors.RepositoryError: disk full", 3, "mpidriver: disk full\n"),
+        ("mpidriver.errors.DataError: no pixels", 2, "mpidriver: no pixels\n"),
+        ("ValueError: oops", 70, "an error in mpidriver itself: task on 1, rank 2 of host: ValueError: oops"),
+    ],
+)
+def test_what_a_task_could_not_do_is_told_as_if_the_root_had_tried(monkeypatch, capsys, cause, code, shown):
+    def fail(*_):
+        raise TaskError(1, 2, "host", cause, "Traceback ...")
+
+    monkeypatch.setattr(_main, "_dispatch", fail)
+    assert _main.main(["status", "repo"]) == code
+    assert shown in capsys.readouterr().err
+
+
+def test_nothing_but_text_goes_to_a_pipe(raw):
+    text = run("pipeline", raw, "--no-pictures", NO_COLOR="").text
+    assert re.findall(r"[\x00-\x09\x0b-\x1f\x7f]", text) == []
