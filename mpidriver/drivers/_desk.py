@@ -38,13 +38,6 @@ class Desk:
         """Return a frame as it was ingested or, if it has been reduced, as it is known since."""
         return self._frames[exposure, detector, band]
 
-    def channels(self, corners_xyz: "np.ndarray") -> "list[Frame]":
-        """Return the Stokes frames that overlap a polygon, by band and detector."""
-        margin = self.context.config.pipeline.pointing_margin_arcsec / 3600
-        found = self.state.frames_overlapping(corners_xyz, pad_deg=margin)
-        chosen = [frame for frame in found if frame.kind == "stokes"]
-        return sorted(chosen, key=lambda frame: (frame.metadata["freq_hz"], frame.exposure, frame.detector))
-
     def reference_in(self, corners_xyz: "np.ndarray", margin_deg: float) -> "np.ndarray | None":
         """Return the reference stars within the circle around a polygon, or none without a catalogue."""
         import numpy as np

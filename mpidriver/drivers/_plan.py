@@ -157,22 +157,25 @@ def _plan_patch(
 def _plan_channels(
     plan: Plan, channels: "list[Frame]", coverage: _Coverage, selected: Callable[[DataId], bool]
 ) -> list[Quantum]:
-    """Add cubes and RM synthesis; return the tracts' RM catalogues."""
-    patches: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    """Add channel frames, cubes and RM synthesis; return the tracts' RM catalogues."""
+    members: dict[int, dict[tuple[int, int], list[Quantum]]] = defaultdict(lambda: defaultdict(list))
     footprints: dict[bytes, list[PatchId]] = {}
     for frame in channels:
-        if not selected(DataId(exposure=frame.exposure, detector=frame.detector, band=frame.band)):
+        data_id = DataId(exposure=frame.exposure, detector=frame.detector, band=frame.band)
+        if not selected(data_id):
             continue
+        quantum = Quantum("channel_frame", data_id)
+        plan.graph.add(quantum)
         shape = b"" if frame.corners is None else frame.corners.tobytes()
         if shape not in footprints:  # the channels of a beam share their footprint
             footprints[shape] = coverage.patches(frame)
         for tract, patch in footprints[shape]:
-            patches[tract].add(patch)
+            members[tract][patch].append(quantum)
     catalogues = []
-    for tract in sorted(patches):
+    for tract in sorted(members):
         spectra = []
-        for patch in sorted(patches[tract]):
-            cube = plan.add("cube", tract=tract, patch=patch)
+        for patch in sorted(members[tract]):
+            cube = plan.add("cube", uses=members[tract][patch], tract=tract, patch=patch)
             spectra.append(plan.add("rm_synthesis", needs=[cube], tract=tract, patch=patch))
         catalogues.append(plan.add("tract_rm_catalogue", uses=spectra, tract=tract))
     return catalogues

@@ -1,7 +1,8 @@
-"""The cube stage of the Faraday driver: Stokes channel images become cubes on the patches.
+"""The first stages of the Faraday driver: channel images are checked, and become cubes on the patches.
 
-Scatter the patches; a patch scatters its channels, and each rank brings one channel's beams onto the patch and joins
-them; the patch gathers them into cubes.
+Scatter the channel images; each rank blanks what is no measurement and measures the noise of one. Scatter the patches;
+a patch scatters its channels, and each rank brings one channel's beams onto the patch and joins them; the patch gathers
+them into cubes.
 """
 
 import functools
@@ -9,10 +10,11 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mpidriver.drivers._quantum import Quantum
+from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.errors import DataError
 from mpidriver.pool import current_pool
-from mpidriver.store import read_raw, wcs_from_header, write_image, write_table
+from mpidriver.store import FrameUpdate, read_image, read_raw, wcs_from_header, write_image, write_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,17 +22,48 @@ if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
     from mpidriver.store import Frame
 
-__all__ = ["STAGES", "STOKES", "combine_beams", "make_cube"]
+__all__ = ["STAGES", "STOKES", "check_channel", "combine_beams", "make_cube"]
 
 #: Planes of a patch's cube: Stokes parameters, and the variance of each of Q and U.
 STOKES = ("I", "Q", "U", "V_QU")
 
 
-def make_cube(context: Context, quantum: Quantum, *, channels: Sequence["tuple[Frame, ...]"]) -> Record:
-    """Bring every channel's beams onto one patch and stack the channels into Stokes cubes."""
+def check_channel(context: Context, quantum: Quantum, *, frame: "Frame") -> Record:
+    """Blank the pixels of one channel image that no measurement can have made, and measure the noise of each Stokes."""
     import numpy as np
 
-    planes = current_pool().map(functools.partial(combine_beams, context, quantum), channels)
+    from mpidriver.tasks.faraday import channel_noise
+
+    pixels, _ = read_raw(context.repository.root / frame.path, frame.hdu)
+    planes = np.array(pixels, dtype=np.float32).reshape(-1, *pixels.shape[-2:])[:3]
+    planes[:, ~np.isfinite(planes).all(axis=0) | (planes == 0.0).all(axis=0)] = np.nan
+    noise = channel_noise(planes)
+    if not np.all(noise > 0.0):
+        raise DataError(f"empty frame: I, Q and U hold no signal, their noise is {', '.join(f'{n:g}' for n in noise)}")
+    wcs = wcs_from_header(frame.wcs_header)
+    header = {f"NOISE_{stokes}": float(value) for stokes, value in zip("IQU", noise, strict=True)}
+    header |= {"FREQ": frame.metadata["freq_hz"], "CTYPE3": "STOKES", "BUNIT": "Jy/beam"}
+    written = write_image(context.path("channel_frame", quantum), planes, wcs=wcs, header=header)
+    quality = {f"noise_{stokes}_jy": float(value) for stokes, value in zip("iqu", noise, strict=True)}
+    return Record(
+        products=(context.product("channel_frame", written),),
+        frame=FrameUpdate(*frame.key, wcs_header=frame.wcs_header, corners=frame.corners, quality=quality),
+    )
+
+
+def make_cube(context: Context, quantum: Quantum, *, channels: Sequence[tuple[float, list[DataId]]]) -> Record:
+    """Bring every channel's beams onto one patch and stack the channels into Stokes cubes.
+
+    Parameters
+    ----------
+    context, quantum
+        The patch.
+    channels
+        Frequency in Hz and the beams' data ids of each channel, by frequency.
+    """
+    import numpy as np
+
+    planes = current_pool().map(functools.partial(combine_beams, context, quantum), [ids for _, ids in channels])
     cube = np.stack(planes)  # (chan, stokes, row, col)
     wcs = context.patch(quantum).wcs(binning=context.config.faraday.binning)
     products = []
@@ -39,13 +72,13 @@ def make_cube(context: Context, quantum: Quantum, *, channels: Sequence["tuple[F
         unit = "(Jy/beam)2" if stokes == "V_QU" else "Jy/beam"
         written = write_image(path, cube[:, number], wcs=wcs, header={"CTYPE3": "CHANNEL", "BUNIT": unit})
         products.append(context.product("cube", written))
-    frequencies = np.array([(frames[0].metadata["freq_hz"],) for frames in channels], dtype=[("freq", "f8")])
+    frequencies = np.array([(freq_hz,) for freq_hz, _ in channels], dtype=[("freq", "f8")])
     path = context.path("faraday", quantum, name="channels")
     products.append(context.product("faraday", write_table(path, frequencies, units={"freq": "Hz"})))
     return Record(products=tuple(products))
 
 
-def combine_beams(context: Context, quantum: Quantum, frames: "tuple[Frame, ...]") -> "np.ndarray":
+def combine_beams(context: Context, quantum: Quantum, beams: Sequence[DataId]) -> "np.ndarray":
     """Return one channel on a patch: the beams' mean, each weighted by its inverse variance.
 
     Returns
@@ -58,8 +91,8 @@ def combine_beams(context: Context, quantum: Quantum, frames: "tuple[Frame, ...]
     shape = context.patch(quantum).shape(binning=context.config.faraday.binning)
     total = np.zeros((len(STOKES), *shape))
     weights = np.zeros(shape)
-    for frame in frames:
-        stokes, variance = _on_patch(context, quantum, frame, shape)
+    for beam in beams:
+        stokes, variance = _on_patch(context, quantum, beam, shape)
         weight = np.where(np.isfinite(stokes).all(axis=0), 1.0 / variance, 0.0)
         used = weight > 0.0
         weights += weight
@@ -72,7 +105,7 @@ def combine_beams(context: Context, quantum: Quantum, frames: "tuple[Frame, ...]
 
 
 def _on_patch(
-    context: Context, quantum: Quantum, frame: "Frame", shape: tuple[int, int]
+    context: Context, quantum: Quantum, beam: DataId, shape: tuple[int, int]
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Return a beam's I, Q, U on a patch and the variance of its Q and U there.
 
@@ -83,38 +116,37 @@ def _on_patch(
 
     from mpidriver.tasks.warp import warp
 
-    pixels, _ = read_raw(context.repository.root / frame.path, frame.hdu)
-    image = np.asarray(pixels, dtype=np.float32).reshape(-1, *pixels.shape[-2:])[:3]
-    variance = np.full(image.shape[1:], _noise_variance(image[1:3]), dtype=np.float32)
-    wcs_in = wcs_from_header(frame.wcs_header)
+    image, header = read_image(context.repository.path("channel_frame", **beam.arguments()))
+    variance = np.full(image.shape[1:], (header["NOISE_Q"] ** 2 + header["NOISE_U"] ** 2) / 2, dtype=np.float32)
+    wcs_in = wcs_from_header(header).celestial
     wcs_out = context.patch(quantum).wcs(binning=context.config.faraday.binning)
     scale = proj_plane_pixel_area(wcs_in) / proj_plane_pixel_area(wcs_out)
     warped = warp(image, wcs_in, wcs_out, shape, variance=variance, scale=scale, options=context.config.warp)
     return warped.image, warped.variance[1]
 
 
-def _noise_variance(planes: "np.ndarray") -> float:
-    """Return the noise variance of Q and U from their median absolute deviation, which sources hardly touch."""
-    import numpy as np
-
-    values = planes[np.isfinite(planes)]
-    if not values.size:
-        return np.nan
-    return float((1.4826 * np.median(np.abs(values - np.median(values)))) ** 2)
+def _prepare_channel(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    ids = quantum.data_id
+    frame = desk.frame(ids.exposure, ids.detector, ids.band)
+    return Prepared({"frame": frame}, (frame.digest, frame.wcs_header))
 
 
-def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
-    patch = desk.context.tract(quantum).patch(quantum.data_id.patch)
-    frames = desk.channels(patch.corners_xyz)
-    channels = [tuple(group) for _, group in itertools.groupby(frames, key=lambda frame: frame.band)]
-    return Prepared({"channels": channels}, tuple(frame.digest for frame in frames))
+def _prepare_cube(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    frames = [desk.frame(ids.exposure, ids.detector, ids.band) for ids in (source.data_id for source in inputs)]
+    frames.sort(key=lambda frame: (frame.metadata["freq_hz"], frame.key))
+    channels = [
+        (freq_hz, [DataId(exposure=e, detector=d, band=b) for e, d, b in (frame.key for frame in group)])
+        for freq_hz, group in itertools.groupby(frames, key=lambda frame: frame.metadata["freq_hz"])
+    ]
+    return Prepared({"channels": channels})
 
 
-STAGES = {
+STAGES: dict[str, Stage] = {
+    "channel_frame": Stage(check_channel, options=lambda config: (), prepare=_prepare_channel, seconds=0.1),
     "cube": Stage(
         make_cube,
         options=lambda config: (config.warp, config.skymap, config.faraday.binning),
-        prepare=_prepare,
+        prepare=_prepare_cube,
         seconds=4.0,
-    )
+    ),
 }

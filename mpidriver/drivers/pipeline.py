@@ -37,6 +37,7 @@ class DriverRun:
 #: Task to the folders where its products lie.
 FOLDERS = {
     "single_frame": ("frames",),
+    "channel_frame": ("frames",),
     "mosaic": ("mosaic",),
     "warp": ("warps",),
     "coadd": ("coadds",),

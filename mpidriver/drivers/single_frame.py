@@ -5,17 +5,19 @@ frame's position and quality to the root.
 """
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
-from mpidriver.store import FrameUpdate, read_image, read_raw, write_masked_image, write_table
+from mpidriver.store import FrameUpdate, Product, read_image, read_raw, write_masked_image, write_table
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mpidriver.drivers._desk import Desk
     from mpidriver.store import Frame
+    from mpidriver.tasks.single_frame import ReducedFrame
 
 __all__ = ["STAGES", "reduce"]
 
@@ -25,8 +27,7 @@ REFERENCE_MARGIN_DEG = 30.0 / 3600
 
 def reduce(context: Context, quantum: Quantum, *, frame: "Frame", reference: "np.ndarray | None") -> Record:
     """Reduce one raw frame to a calibrated frame and its catalogue."""
-    from mpidriver.tasks.image import MASK_PLANES
-    from mpidriver.tasks.single_frame import SOURCE_UNITS, reduce_frame
+    from mpidriver.tasks.single_frame import reduce_frame
 
     reduced = reduce_frame(
         _load(context, frame),
@@ -34,6 +35,20 @@ def reduce(context: Context, quantum: Quantum, *, frame: "Frame", reference: "np
         reference=reference,
         options=context.config.single_frame,
     )
+    found = FrameUpdate(
+        *frame.key,
+        wcs_header=reduced.wcs.to_header_string(relax=True),
+        corners=reduced.corners,
+        quality=reduced.quality,
+    )
+    return Record(products=_write(context, frame, reduced), frame=found)
+
+
+def _write(context: Context, frame: "Frame", reduced: "ReducedFrame") -> tuple[Product, ...]:
+    """Write the calibrated frame and its catalogue."""
+    from mpidriver.tasks.image import MASK_PLANES
+    from mpidriver.tasks.single_frame import SOURCE_UNITS
+
     header = {
         "EXPOSURE": frame.exposure,
         "DETECTOR": frame.detector,
@@ -53,25 +68,14 @@ def reduce(context: Context, quantum: Quantum, *, frame: "Frame", reference: "np
         header=header,
         mask_planes=MASK_PLANES,
     )
-    shape = {"NROW": image.image.shape[0], "NCOL": image.image.shape[1]}
     catalogue = write_table(
         context.repository.path("frame_catalogue", **ids),
         reduced.catalogue,
         units=SOURCE_UNITS,
-        header=header | shape,
+        header=header | {"NROW": image.shape[0], "NCOL": image.shape[1]},
         wcs=reduced.wcs,
     )
-    return Record(
-        products=(context.product("frame", pixels), context.product("frame_catalogue", catalogue)),
-        frame=FrameUpdate(
-            exposure=frame.exposure,
-            detector=frame.detector,
-            band=frame.band,
-            wcs_header=reduced.wcs.to_header_string(relax=True),
-            corners=reduced.corners,
-            quality=reduced.quality,
-        ),
-    )
+    return context.product("frame", pixels), context.product("frame_catalogue", catalogue)
 
 
 def _load(context: Context, frame: "Frame") -> Any:
@@ -91,17 +95,28 @@ def _load(context: Context, frame: "Frame") -> Any:
     if frame.mask_path:
         flags, _ = read_raw(root / frame.mask_path, frame.mask_hdu)
         mask = (flags.astype(np.int64) & frame.mask_bits) != 0
+    known = {
+        "gain": frame.gain,
+        "read_noise": frame.read_noise,
+        "saturation": frame.saturation,
+        "exptime_s": frame.exptime_s,
+        "zero_point_mag": _zero_point_of_counts(frame),
+    }
     return RawFrame(
         image=pixels,
         wcs=wcs,
-        gain=frame.gain,
-        read_noise=frame.read_noise,
-        saturation=frame.saturation,
-        exptime_s=frame.exptime_s,
         band=frame.band,
         mask=mask,
         weight=weight,
+        **{name: value for name, value in known.items() if value is not None},
     )
+
+
+def _zero_point_of_counts(frame: "Frame") -> float | None:
+    """Return the magnitude of one count from that of one electron, None if the headers tell none."""
+    if frame.zero_point_mag is None:
+        return None
+    return frame.zero_point_mag - 2.5 * math.log10(frame.gain or 1.0)
 
 
 def _calibrations(context: Context, frame: "Frame") -> Any:
@@ -137,7 +152,12 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
         reference = desk.reference_in(unit_vectors(*frame.corners.T), REFERENCE_MARGIN_DEG)
     return Prepared(
         {"frame": frame, "reference": reference},
-        (frame.digest, frame.wcs_header, None if reference is None else reference.tobytes().hex()),
+        (
+            frame.digest,
+            frame.wcs_header,
+            frame.zero_point_mag,
+            None if reference is None else reference.tobytes().hex(),
+        ),
     )
 
 

@@ -12,6 +12,7 @@ DATASETS: dict[str, str] = {
     "raw": "raw/{exposure:012d}-{detector:03d}-{band}.fits",
     "frame": "frames/{exposure:012d}/{detector:03d}.fits",
     "frame_catalogue": "frames/{exposure:012d}/{detector:03d}-cat.fits",
+    "channel_frame": "frames/{exposure:012d}/{detector:03d}-{band}.fits",
     "mosaic": "mosaic/{tract:05d}.fits",
     "warp": "warps/{tract:05d}/{patch}/{band}/{exposure:012d}-{detector:03d}.fits",
     "coadd": "coadds/{tract:05d}/{patch}/{band}.fits",

@@ -118,6 +118,20 @@ def test_damaged_frames_are_named_and_everything_else_is_finished(tmp_path):
     assert "failed" not in counts["coadd"]
 
 
+def test_a_damaged_channel_image_costs_that_channel_of_that_beam_alone(tmp_path):
+    root = tmp_path / "repo"
+    small = ["--bands", "r", "--exposures", "1", "--detectors", "1x1", "--detector-size", "200", "--channels", "8"]
+    assert run("simulate", root, *small, "--quiet").code == 0
+    damaged = root / "raw" / "stokes-000501-000-0003.fits"
+    damaged.write_bytes(damaged.read_bytes()[:20_000])
+    ended = run("faraday", root, "--no-pictures")
+    assert ended.code == 1, ended.text
+    assert "channel_frame{exposure=501, detector=0, band=c0003}" in ended.text
+    counts = open_state(open_context(str(root)).repository, readonly=True).counts()
+    assert counts["channel_frame"] == {"done": 15, "failed": 1}
+    assert set(counts["cube"]) == set(counts["rm_synthesis"]) == {"done"}
+
+
 def test_a_frame_of_another_region_is_named_and_no_failure(tmp_path):
     root = tmp_path / "repo"
     small = ["--bands", "r", "--exposures", "2", "--detectors", "1x1", "--detector-size", "300", "--channels", "0"]
