@@ -1,9 +1,11 @@
 """Ingest: read the headers of raw frames once, and enter the frames into the state database."""
 
+import filecmp
 import functools
 import glob
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,15 +107,39 @@ def ingest(
         instruments.append(config.polarimeter)
     files = [path for path in files if not any(_is_companion(path, instrument) for instrument in instruments)]
     read = functools.partial(_read, instruments)
+    known = {frame.key: frame for frame in state.frames()}
     found: list[Frame] = []
     for path, outcome in zip(files, pool.map(read, files, on_error="return"), strict=True):
         if outcome.error is not None:
-            report.rejected.append((str(path), outcome.error.cause.removeprefix("mpidriver.errors.")))
+            cause = outcome.error.cause.removeprefix("mpidriver.errors.")
+            report.rejected.append((str(path), cause.removeprefix(f"DataError: {path}: ")))
             continue
-        found += [_taken_in(frame, path, repository, copy=copy) for frame in outcome.value]
+        clash = _clash(outcome.value, known)
+        if clash:
+            report.rejected.append((str(path), clash))
+            continue
+        fresh = [frame for frame in outcome.value if frame.key not in known]
+        report.known += len(outcome.value) - len(fresh)
+        found += _taken_in(fresh, repository, copy=copy)
+        known |= {frame.key: frame for frame in found[len(found) - len(fresh) :]}
     report.new = state.add_frames(found)
-    report.known = len(found) - report.new
+    report.known += len(found) - report.new
     return report
+
+
+def _clash(frames: "Sequence[Frame]", known: "dict[tuple[int, int, str], Frame]") -> str | None:
+    """Say which frame of a file has other content under its name already; none if there is no such frame."""
+    own: dict[tuple[int, int, str], Frame] = {}
+    for frame in frames:
+        other = known.get(frame.key) or own.get(frame.key)
+        if other is not None and (other.digest, other.hdu) != (frame.digest, frame.hdu):
+            exposure, detector, band = frame.key
+            return (
+                f"exposure {exposure}, detector {detector}, band {band!r} is there already with other content, from "
+                f"{other.path}[{other.hdu}]; remove one of the two, or let [instrument] tell them apart"
+            )
+        own[frame.key] = frame
+    return None
 
 
 def _is_companion(path: Path, instrument: InstrumentOptions) -> bool:
@@ -125,33 +151,44 @@ def _is_companion(path: Path, instrument: InstrumentOptions) -> bool:
 def _read(instruments: Sequence[InstrumentOptions], path: Path) -> "list[Frame]":
     """Read one file's frames by the first instrument that knows its headers."""
     log.info("reading the headers of %s", path)
-    reasons: list[str] = []
+    reasons: dict[str, str] = {}
     for instrument in instruments:
         try:
             return read_headers(path, instrument)
         except DataError as error:
-            reasons.append(str(error))
-    raise DataError("; ".join(dict.fromkeys(reasons)))
+            reason = str(error).removeprefix(str(path)).removeprefix(": ")
+            reasons.setdefault(reason, "[instrument]" if instrument.kind == "image" else "[polarimeter]")
+    if len(reasons) == 1:
+        raise DataError(f"{path}: {next(iter(reasons))}")
+    raise DataError(f"{path}: " + "; ".join(f"by {table}: {reason}" for reason, table in reasons.items()))
 
 
-def _taken_in(frame: "Frame", source: Path, repository: Repository, *, copy: bool) -> "Frame":
-    """Link or copy a frame's file into raw/ and return the frame with its path there."""
+def _taken_in(frames: "Sequence[Frame]", repository: Repository, *, copy: bool) -> "list[Frame]":
+    """Link or copy a file, with its maps, into raw/ and return its frames with their paths there."""
+    sources = {getattr(frame, name) for frame in frames for name in _PATHS} - {None}
+    homes = {source: _home(Path(source), repository, copy=copy) for source in sorted(sources)}
+    return [replace(frame, **{name: homes.get(getattr(frame, name)) for name in _PATHS}) for frame in frames]
+
+
+_PATHS = ("path", "weight_path", "mask_path")
+
+
+def _home(source: Path, repository: Repository, *, copy: bool) -> str:
+    """Link or copy a file into raw/, unless it is there, and return its path relative to the repository."""
     target = repository.root / "raw" / source.name
-    if source.parent == target.parent:
-        return replace(frame, path=str(target.relative_to(repository.root)))
-    target = _free_name(target, source)
-    if not target.exists():
-        target.parent.mkdir(exist_ok=True)
-        _place(source, target, copy=copy)
-    return replace(frame, path=str(target.relative_to(repository.root)))
+    if source.parent != target.parent:
+        target = _free_name(target, source, copy=copy)
+        if not target.exists():
+            _place(source, target, copy=copy)
+    return str(target.relative_to(repository.root))
 
 
-def _free_name(target: Path, source: Path) -> Path:
-    """Return a name in raw/ that is free or already leads to the source: files of several folders may share one."""
+def _free_name(target: Path, source: Path, *, copy: bool) -> Path:
+    """Return a name in raw/ that is free or already holds the source: files of several folders may share one."""
     number = 1
     candidate = target
     while candidate.is_symlink() or candidate.exists():
-        if candidate.exists() and candidate.samefile(source):
+        if candidate.exists() and (candidate.samefile(source) or (copy and filecmp.cmp(candidate, source, False))):
             return candidate
         candidate = target.with_name(f"{number}-{target.name}")
         number += 1
@@ -162,10 +199,13 @@ def _place(source: Path, target: Path, *, copy: bool) -> None:
     from mpidriver.store import atomic_path
 
     try:
+        target.parent.mkdir(exist_ok=True)
         if not copy:
             os.symlink(source, target)
             return
         with atomic_path(target) as part:
-            Path(part).write_bytes(source.read_bytes())
+            shutil.copyfile(source, part)
+    except RepositoryError:
+        raise
     except OSError as error:
         raise RepositoryError(f"{target}: {error.strerror}; is the repository writable?") from error

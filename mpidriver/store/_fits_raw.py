@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 from mpidriver.errors import DataError
 from mpidriver.store._fits_scan import quiet
@@ -73,7 +74,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty, expected FITS")
-        with _no_truncation_warnings(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        with _judging_ourselves(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
             yield hdus
     except DataError:
         raise
@@ -84,10 +85,10 @@ def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _no_truncation_warnings() -> Iterator[None]:
-    """Leave to `check_complete` what astropy only warns of."""
+def _judging_ourselves() -> Iterator[None]:
+    """Silence astropy's warnings: what they tell of a damaged file becomes an error that names it, or is harmless."""
     with quiet():
-        warnings.filterwarnings("ignore", message="File may have been truncated")
+        warnings.simplefilter("ignore", AstropyUserWarning)
         yield
 
 

@@ -34,9 +34,9 @@ class Sources:
             digits = re.sub(r"\D", "", value)
             if not digits:
                 raise DataError(f"{self._where(name)}: no digits in {value!r}")
-            return int(digits)
-        if value is None or value != int(value) or value < 0:
-            raise DataError(f"{self._where(name)}: expected a whole number, got {value!r}")
+            value = int(digits)
+        if value is None or not 0 <= value < 2**63 or value != int(value):
+            raise DataError(f"{self._where(name)}: expected a whole number from 0 to 2^63 - 1, got {value!r}")
         return int(value)
 
     def number(self, name: str, source: Any) -> float | None:

@@ -104,6 +104,8 @@ def _frame(sources: Sources, options: InstrumentOptions, digest: str, weight: Pa
     metadata = _stokes_metadata(sources, header, shape) if not optical else _no_cube(sources, shape)
     found = {name: sources.optional(name, source) for name, source in options.metadata.items()}
     exptime_s = sources.number("exptime_s", options.exptime_s)
+    if exptime_s is not None and exptime_s < 0:
+        raise DataError(f"{sources.path}[{sources.hdu}]: exptime_s: expected at least 0 s, got {exptime_s}")
     gain = sources.number("gain", options.gain) if optical else None
     wcs_header, corners = _coordinates(sources, options, shape)
     return Frame(

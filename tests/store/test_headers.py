@@ -150,7 +150,11 @@ def test_a_file_of_several_images_gives_several_frames(tmp_path):
     [
         ({"EXPID": None}, r"raw\.fits\[0\]: exposure: no keyword 'EXPID' in the header"),
         ({"EXPID": "none"}, "exposure: no digits in 'none'"),
-        ({"EXPID": 1.5}, "exposure: expected a whole number, got 1.5"),
+        ({"EXPID": 1.5}, r"exposure: expected a whole number from 0 to 2\^63 - 1, got 1.5"),
+        ({"EXPID": -3}, "exposure: expected a whole number from 0 .*, got -3"),
+        ({"EXPID": 2**70}, "exposure: expected a whole number from 0 .*, got 1180591620717411303424"),
+        ({"EXPID": "9" * 30}, "exposure: expected a whole number from 0 .*, got 9+"),
+        ({"EXPTIME": -5.0}, "exptime_s: expected at least 0 s, got -5.0"),
         ({"GAIN": "high"}, "gain: expected a number, got 'high'"),
         ({"FILTER": "z DECam"}, "band 'z DECam' cannot be part of a file name; give band a pattern"),
         ({"MJD-OBS": "yesterday"}, "mjd: not a date in ISO 8601: 'yesterday'"),

@@ -1,0 +1,119 @@
+"""Input and places that are not as they should be: the rest goes on, and what is wrong is named."""
+
+import shutil
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from survey import run
+
+from mpidriver.drivers.ingest import expand, ingest
+from mpidriver.drivers.pipeline import open_context
+from mpidriver.errors import ConfigError
+from mpidriver.pool import Pool
+from mpidriver.store import open_state
+
+SMALL = ["--bands", "r", "--exposures", "2", "--detectors", "1x1", "--detector-size", "200", "--channels", "0"]
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    """A tiny simulated repository, not reduced."""
+    root = tmp_path_factory.mktemp("faults") / "raw"
+    assert run("simulate", root, *SMALL, "--quiet").code == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def reduced(raw, tmp_path_factory):
+    """The same, reduced."""
+    root = tmp_path_factory.mktemp("faults") / "reduced"
+    shutil.copytree(raw, root)
+    assert run("pipeline", root, "--quiet", "--no-pictures").code == 0
+    return root
+
+
+@pytest.fixture
+def frames(raw, tmp_path):
+    """A folder with the raw frames under names of their own."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, path in enumerate(sorted((raw / "raw").glob("frame-*.fits"))):
+        shutil.copy(path, folder / f"{number}.fits")
+    return folder
+
+
+@pytest.fixture
+def taken_in(tmp_path):
+    """Return a function that enters files into a new repository."""
+    root = tmp_path / "new"
+    assert run("init", root, "--instrument", "simulated").code == 0
+
+    def enter(*arguments, copy=False):
+        context = open_context(str(root))
+        with open_state(context.repository) as state, Pool() as pool:
+            report = ingest(
+                context.repository, context.config, state, expand(map(str, arguments)), pool=pool, copy=copy
+            )
+            return report, state.frames(), sorted(path.name for path in (root / "raw").glob("*"))
+
+    return enter
+
+
+def test_a_frame_with_other_content_under_a_known_name_is_rejected_alone(frames, taken_in):
+    with fits.open(frames / "0.fits") as hdus:
+        hdus[0].data = hdus[0].data + np.uint16(1)
+        hdus.writeto(frames / "00-other.fits")
+    report, found, files = taken_in(frames)
+    assert (report.new, report.known, len(found)) == (2, 0, 2)
+    ((path, reason),) = report.rejected
+    assert path == str(frames / "00-other.fits") or path == str(frames / "0.fits")
+    assert "exposure 1001, detector 0, band 'r' is there already with other content, from raw/0" in reason
+    assert len(files) == 2
+
+
+def test_a_copied_frame_is_copied_once(frames, taken_in):
+    shutil.copy(frames / "0.fits", frames / "2.fits")
+    assert [taken_in(frames, copy=True)[::2] for _ in range(2)][1][1] == ["0.fits", "1.fits"]
+    report, found, _ = taken_in(frames, copy=True)
+    assert (report.new, report.known, len(found)) == (0, 3, 2)
+
+
+def test_what_a_killed_ingest_has_copied_is_found_again(frames, taken_in, tmp_path):
+    folder = tmp_path / "new" / "raw"
+    folder.mkdir()
+    shutil.copy(frames / "0.fits", folder / "0.fits")
+    (folder / "1.fits").write_bytes(b"something else")
+    _, found, files = taken_in(frames, copy=True)
+    assert files == ["0.fits", "1-1.fits", "1.fits"]
+    assert [frame.path for frame in found] == ["raw/0.fits", "raw/1-1.fits"]
+
+
+def test_the_maps_of_a_frame_come_into_the_repository_with_it(frames, taken_in, tmp_path):
+    config = tmp_path / "new" / "survey.toml"
+    config.write_text(config.read_text().replace("weight = []", 'weight = [".fits", ".weight.fits"]', 1))
+    with fits.open(frames / "0.fits") as hdus:
+        hdus[0].data = np.ones(hdus[0].data.shape, dtype=np.float32)
+        hdus.writeto(frames / "0.weight.fits")
+    report, found, files = taken_in(frames / "0.fits", copy=True)
+    assert (report.new, [frame.weight_path for frame in found]) == (1, ["raw/0.weight.fits"])
+    assert files == ["0.fits", "0.weight.fits"]
+
+
+def test_a_rejected_file_is_named_once_with_what_each_table_says(raw, frames, taken_in, tmp_path):
+    shutil.copy(raw / "survey.toml", tmp_path / "new" / "survey.toml")
+    with fits.open(frames / "0.fits") as hdus:
+        del hdus[0].header["CTYPE1"], hdus[0].header["CTYPE2"]
+        hdus.writeto(frames / "nowhere.fits")
+    (frames / "empty.fits").touch()
+    report, _, _ = taken_in(frames)
+    assert dict(report.rejected)[str(frames / "empty.fits")] == "the file is empty, expected FITS"
+    reason = dict(report.rejected)[str(frames / "nowhere.fits")]
+    assert reason.startswith("by [instrument]: [0]: no celestial coordinates")
+    assert "by [polarimeter]: [0]: expected a STOKES axis" in reason
+    assert str(frames) not in reason
+
+
+def test_a_missing_list_of_files_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"@.*absent: cannot be read as a list of files"):
+        expand([f"@{tmp_path}/absent"])
