@@ -23,7 +23,8 @@ Layers, each knowing only those below it::
     _backlog     what nobody runs yet                  _calls     where results go
     _post        messages out                          _callbacks, _when: futures
     _wire        MPI                                   _serial    nobody to talk to
-    _codec, _idle, _instructions, _messages, _outcome
+    _bell        wakes a rank that sleeps              _idle      how a thread waits
+    _codec, _instructions, _messages, _outcome
 """
 
 from mpidriver.pool._launch import find_launcher, launch

@@ -132,7 +132,7 @@ def pack_each(things: Sequence[Any], *, are_tuples: bool = False) -> PackedMany:
     """
     elements = chain.from_iterable(things) if are_tuples else things
     if _PLAIN.issuperset(map(type, elements)):
-        return pack(things)
+        return _detached(Packed(pickle.dumps(things, protocol=5), []))
     return [_pack_or_fail(thing) for thing in things]
 
 

@@ -61,6 +61,7 @@ class Engine:
             **self._leader.handlers,
             **self._worker.handlers,
         }
+        self._main_thread = threading.main_thread().ident or 0
         self._over: deque[tuple[Scope, Call]] = deque()
         self._stopped = False
         self._long_work: Work | None = None
@@ -188,6 +189,7 @@ class Engine:
             if then_waits:
                 return
             self._flush()
+        self._wake_main()
         self._wake_progress()
 
     def finish(self, scope: Scope, call: Call) -> None:
@@ -210,6 +212,7 @@ class Engine:
             self._flush()
         call.future.cancel_now()
         self.callbacks.resolved += 1
+        self._wake_main()
         return True
 
     def wait_until(self, context: Context, done: Callable[[], bool], timeout: float | None = None) -> bool:
@@ -263,7 +266,10 @@ class Engine:
             for message in messages:
                 self._handle(message)
             self._flush()
-        return self.callbacks.run() or bool(messages)
+        moved = self.callbacks.run() or bool(messages)
+        if moved:
+            self._wake_main()
+        return moved
 
     def has_open_work(self) -> bool:
         """Whether messages may arrive that somebody waits for."""
@@ -299,29 +305,29 @@ class Engine:
         with self.lock:
             self.main.waits = True
             scope.scheduler.home_waits()
-            self._leader.touch(scope)
-            self._flush()
+            if scope.scheduler.has_work:
+                self._leader.touch(scope)
+                self._flush()
 
     def _leave_wait(self, scope: Scope) -> None:
         with self.lock:
             self.main.waits = False
             scope.scheduler.home_leaves()
             self._worker.release_inbox()
-            self._leader.touch(scope)
             self._flush()
         self._wake_progress()
         self.callbacks.finish()
 
     def _work_until(self, done: Callable[[], bool], deadline: float | None) -> bool:
-        idle = Idle()
-        while not done():
-            moved = self.drive()
-            if done():
-                break
-            moved = self._run_next() or moved
-            if deadline is not None and time.perf_counter() >= deadline:
-                return done()
-            idle.reset() if moved else idle.wait()
+        with Idle(self.wire.bell) as idle:
+            while not done():
+                moved = self.drive()
+                if done():
+                    break
+                moved = self._run_next() or moved
+                if deadline is not None and time.perf_counter() >= deadline:
+                    return done()
+                idle.reset() if moved else idle.wait(in_transit=self.wire.is_moving, until=deadline)
         return True
 
     def _wait_elsewhere(self, done: Callable[[], bool], deadline: float | None) -> bool:
@@ -375,6 +381,11 @@ class Engine:
             if not (isinstance(call, SubmitCall) and call.future.cancel()):
                 with self.lock:
                     scope.cancel_ready(call)
+
+    def _wake_main(self) -> None:
+        """Let the main thread look if it sleeps: another thread may have changed what it waits for."""
+        if self.wire.bell is not None:
+            self.wire.bell.wake(self._main_thread)
 
     def _wake_progress(self) -> None:
         if self._progress is not None and not self.main.waits:

@@ -1,51 +1,111 @@
-"""How a thread waits for messages: first awake, then in short sleeps."""
+"""How a thread waits for messages: first awake, then asleep beside the doorbell, or in short sleeps without one."""
 
 import contextlib
-import os
 import time
+from typing import TYPE_CHECKING
 
-__all__ = ["Idle"]
+if TYPE_CHECKING:
+    from mpidriver.pool._bell import Bell
 
-SPIN_SECONDS = 40e-6
+__all__ = ["Idle", "sharpen_sleep"]
+
+SPIN_SECONDS, SPIN_SECONDS_CROWDED = 300e-6, 20e-6
+"""How long to stay awake where every rank has a core, and where ranks share cores: longer than a short task takes there
+and back, but no longer than waking up from a sleep does."""
 SHORTEST_SLEEP_SECONDS = 20e-6
 LONGEST_SLEEP_SECONDS = 1e-3
 SHARE_OF_WAIT = 0.25
-"""Length of a sleep over the time waited until then: what has come is late by at most so much."""
+"""Length of a short sleep over the time waited until then: what has come is late by at most so much."""
+SHORTEST_NAP_SECONDS = 2e-3
+"""Sleeps beside the bell grow with the time waited too, from this on: should a ring be lost, it is soon made up for."""
+LAST_LOOKS = 2
+"""How often to look for messages after lying down: of two looks the first may only move MPI along."""
 _PR_SET_TIMERSLACK = 29
 
 
 class Idle:
     """One thread's waiting: call `wait` while nothing happens and `reset` when something did.
 
-    The first microseconds are spent awake, giving the core to whoever wants it; then sleeps grow with the time waited,
-    up to a millisecond.
+    The first microseconds are spent awake. They are not offered to others (``os.sched_yield``): on a core that somebody
+    else wants that takes milliseconds, while waking from a sleep does not. Then the thread sleeps until its rank's
+    bell rings, or without a bell in sleeps that grow with the time waited, up to a millisecond.
     ``time.sleep(0)`` is of no use: with the kernel's default timer slack it takes 65 µs.
 
     Parameters
     ----------
+    bell
+        Doorbell of this rank, None if there is none.
     spins
         Whether to stay awake at first. A thread that shares the interpreter with one that computes should not.
     """
 
-    def __init__(self, *, spins: bool = True) -> None:
-        self._spin_seconds = SPIN_SECONDS if spins else 0.0
+    def __init__(self, bell: "Bell | None" = None, *, spins: bool = True) -> None:
+        self._bell = bell
+        is_crowded = bell is None or bell.is_crowded
+        self._spin_seconds = (SPIN_SECONDS_CROWDED if is_crowded else SPIN_SECONDS) if spins else 0.0
         self._shortest_seconds = SHORTEST_SLEEP_SECONDS if spins else 10 * SHORTEST_SLEEP_SECONDS
         self._since: float | None = None
+        self._lies = False
+        self._looks_left = 0
+        self._overslept = False
+
+    def __enter__(self) -> "Idle":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.get_up()
 
     def reset(self) -> None:
         """Begin afresh: something happened."""
-        self._since = None
+        if self._overslept and self._bell is not None:
+            self._bell.missed()
+        self.get_up()
 
-    def wait(self) -> None:
-        """Let a little time pass."""
+    def wait(self, *, in_transit: bool = False, until: float | None = None) -> None:
+        """Let a little time pass.
+
+        Parameters
+        ----------
+        in_transit
+            Whether something is being sent or received, which moves on only when looked at.
+        until
+            Sleep no longer than to this moment of `time.perf_counter`.
+        """
         now = time.perf_counter()
         if self._since is None:
             self._since = now
         waited_seconds = now - self._since
         if waited_seconds < self._spin_seconds:
-            os.sched_yield()
             return
+        if self._bell is None or in_transit or not self._bell.is_trusted or waited_seconds < self._bell.settle_seconds:
+            self._sleep_shortly(waited_seconds)
+        else:
+            seconds = max(SHORTEST_NAP_SECONDS, waited_seconds)
+            self._sleep_beside(self._bell, seconds if until is None else min(seconds, max(0.0, until - now)))
+
+    def _sleep_shortly(self, waited_seconds: float) -> None:
+        self._overslept = False
         time.sleep(min(max(self._shortest_seconds, SHARE_OF_WAIT * waited_seconds), LONGEST_SLEEP_SECONDS))
+
+    def _sleep_beside(self, bell: "Bell", seconds: float) -> None:
+        """Lie down, return for the last looks, then sleep."""
+        if not self._lies:
+            bell.lie_down()
+            self._lies, self._looks_left = True, LAST_LOOKS
+        self._looks_left -= 1
+        if self._looks_left >= 0:
+            return
+        self._lies = False
+        if bell.sleep(seconds):
+            self.get_up()
+        else:
+            self._overslept = True
+
+    def get_up(self) -> None:
+        """Wait no more, or afresh."""
+        self._since, self._lies, self._overslept = None, False, False
+        if self._bell is not None:
+            self._bell.get_up()
 
 
 def sharpen_sleep() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from mpidriver.pool import _messages as kind
+from mpidriver.pool._bell import Bell
 from mpidriver.pool._messages import Message
 
 __all__ = ["Handler", "Post", "Wire"]
@@ -23,6 +24,14 @@ class Wire(Protocol):
     @property
     def holds_large_sends(self) -> bool:
         """Whether large results are still to be fetched from this rank."""
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether something is being sent or received, which goes on only while this rank looks."""
+
+    @property
+    def bell(self) -> Bell | None:
+        """Wakes this rank when it is sent something, None if nothing does."""
 
     def send(self, rank: int, message: Message, *, holds_up: bool = False) -> None:
         """Send without blocking."""

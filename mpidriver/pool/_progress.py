@@ -52,6 +52,8 @@ class Progress:
         """End the thread."""
         self._stopping = True
         self._woken.set()
+        if self._engine.wire.bell is not None:
+            self._engine.wire.bell.wake(self._thread.ident or 0)
         self._thread.join()
 
     def _run(self) -> None:
@@ -62,21 +64,21 @@ class Progress:
             self._on_error()
 
     def _loop(self) -> None:
-        engine, idle, alert_until = self._engine, Idle(spins=False), 0.0
-        while not self._stopping:
-            # Announce parking before looking, so that either this thread sees the change or its maker sees it parked.
-            now = time.perf_counter()
-            self._parked = now > alert_until
-            if engine.main.waits or not engine.has_open_work():
-                self._rest()
-                continue
-            if self._parked:
-                self._parked, alert_until = False, now + ALERT_SECONDS
-                time.sleep(TICK_SECONDS)  # most often the main thread is about to wait
-            elif engine.drive():
-                idle.reset()
-            else:
-                idle.wait()
+        engine, alert_until = self._engine, 0.0
+        wire = engine.wire
+        with Idle(wire.bell, spins=False) as idle:
+            while not self._stopping:
+                # Announce parking before looking: either this thread sees the change or its maker sees it parked.
+                now = time.perf_counter()
+                self._parked = now > alert_until
+                if engine.main.waits or not engine.has_open_work():
+                    idle.get_up()
+                    self._rest()
+                elif self._parked:
+                    self._parked, alert_until = False, now + ALERT_SECONDS
+                    time.sleep(TICK_SECONDS)  # most often the main thread is about to wait
+                else:
+                    idle.reset() if engine.drive() else idle.wait(in_transit=wire.is_moving)
 
     def _rest(self) -> None:
         if not self._parked:

@@ -160,6 +160,11 @@ class Scheduler:
         return len(self._backlog)
 
     @property
+    def has_work(self) -> bool:
+        """Whether an idle rank would get something to do."""
+        return self.ready > 0 or self._neediest() is not None
+
+    @property
     def is_quiet(self) -> bool:
         """Whether nothing is ready, in flight or lent, and no rank is held that should be returned."""
         if self._is_root:

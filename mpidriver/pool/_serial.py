@@ -16,6 +16,8 @@ class SerialWire:
     rank = 0
     size = 1
     holds_large_sends = False
+    is_moving = False
+    bell = None
 
     def __init__(self) -> None:
         self.host = socket.gethostname()

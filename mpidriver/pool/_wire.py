@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mpidriver.errors import LaunchError
+from mpidriver.pool._bell import Bell
 from mpidriver.pool._codec import OUT_OF_BAND_BYTES
 from mpidriver.pool._messages import Message
 
@@ -76,6 +77,12 @@ def _divided(expected: int, size: int, library: str) -> str:
     )
 
 
+class _Outgoing(NamedTuple):
+    rank: int
+    requests: list[Any]
+    holds_up: bool
+
+
 class _Incoming(NamedTuple):
     data: Any
     buffers: list[Any]
@@ -101,8 +108,9 @@ class MpiWire:
         self.size: int = comm.size
         self.allows_threads = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
         self.host = socket.gethostname()
-        self._sending: deque[tuple[list[Any], bool]] = deque()
+        self._sending: deque[_Outgoing] = deque()
         self._incoming: dict[int, deque[_Incoming]] = {}
+        self.bell = Bell(self.rank, self.host, comm.allgather)
         self._room = np.empty(2 * OUT_OF_BAND_BYTES, np.uint8)
 
     # Sending
@@ -124,28 +132,42 @@ class MpiWire:
         for raw in raws:
             requests += [self._comm.Isend([piece, self._mpi.BYTE], rank, _BUFFER) for piece in _pieces(raw)]
         if not self._mpi.Request.Testall(requests):
-            self._sending.append((requests, holds_up and bool(raws)))
+            self._sending.append(_Outgoing(rank, requests, holds_up and bool(raws)))
+        self.bell.ring(rank)
 
     @property
     def holds_large_sends(self) -> bool:
         """Whether large results are still to be fetched from this rank."""
-        return any(large for _, large in self._sending)
+        return any(outgoing.holds_up for outgoing in self._sending)
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether something is being sent or received, which goes on only while this rank looks."""
+        return bool(self._sending or self._incoming)
 
     def finish_sends(self) -> None:
         """Wait until everything sent has left."""
-        for requests, _ in self._sending:
-            self._mpi.Request.Waitall(requests)
+        for outgoing in self._sending:
+            self._mpi.Request.Waitall(outgoing.requests)
+            self.bell.ring(outgoing.rank)
         self._sending.clear()
 
     # Receiving
 
     def receive(self) -> list[Message]:
         """Return the messages that are complete, those of one sender in the order in which they were sent."""
+        self.bell.hush()
         if self._sending:
-            self._sending = deque(entry for entry in self._sending if not self._mpi.Request.Testall(entry[0]))
+            self._sending = deque(outgoing for outgoing in self._sending if not self._has_left(outgoing))
         while self._probe():
             self._begin()
         return self._complete() if self._incoming else []
+
+    def _has_left(self, outgoing: _Outgoing) -> bool:
+        if not self._mpi.Request.Testall(outgoing.requests):
+            return False
+        self.bell.ring(outgoing.rank)  # the first ring may have come before it could be seen
+        return True
 
     def _probe(self) -> bool:
         """Look for a head. Of two probes the first may only move MPI along, and the second then sees the message."""
@@ -188,6 +210,7 @@ class MpiWire:
         """Finish what was sent and free the communicator; every rank must call it."""
         self.finish_sends()
         self._comm.Free()
+        self.bell.close()
 
     def abort(self) -> None:
         """End all ranks with an exit code that says so."""
