@@ -6,6 +6,7 @@ backend nor a user's matplotlibrc plays a part, and written without date and ver
 
 import io
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,10 @@ def picture(path: str | Path, title: str, *, width_in: float, height_in: float) 
             figure.suptitle(title, x=0.012, ha="left", fontsize=12.0, fontweight="bold", color="black")
         yield figure
         content = io.BytesIO()
-        canvas.print_png(content, metadata={"Software": None})
+        with warnings.catch_warnings():
+            # A tract much wider than high: the plain layout is good enough, and nobody can act on the warning.
+            warnings.filterwarnings("ignore", message="constrained_layout not applied")
+            canvas.print_png(content, metadata={"Software": None})
     _write(Path(path), content.getvalue())
 
 
