@@ -17,7 +17,7 @@ from mpidriver.store import Repository, open_state
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
-    from mpidriver.store import StateDatabase
+    from mpidriver.store import Frame, StateDatabase
 
 __all__ = ["DriverRun", "debug_quantum", "open_context", "plan_driver", "run_driver"]
 
@@ -69,7 +69,7 @@ def plan_driver(
     Raises
     ------
     ConfigError
-        If there is nothing to do: no frames, or none selected.
+        If there is no frame, or none selected.
     """
     frames = state.frames()
     if not frames:
@@ -82,8 +82,21 @@ def plan_driver(
         margin_deg=context.config.pipeline.pointing_margin_arcsec / 3600,
         selected=selection.compiled(),
     )
-    own = set(DRIVERS[verb])
-    return plan, [quantum for quantum in plan.graph if quantum.task in own]
+    if not len(plan.graph):
+        raise ConfigError(f"{context.root}: none of its {len(frames)} frames is selected; {_what_there_is(frames)}")
+    tasks = set(DRIVERS[verb])
+    own = [quantum for quantum in plan.graph if quantum.task in tasks]
+    if not own:
+        plan.notes.append(f"nothing to do for {verb}: no selected frame leads to one of its stages")
+    return plan, own
+
+
+def _what_there_is(frames: "list[Frame]") -> str:
+    """Say what frames can be selected by, as a hint."""
+    exposures = sorted({frame.exposure for frame in frames})
+    bands = list(dict.fromkeys(frame.band for frame in frames))
+    shown = "^".join(bands[:8]) + ("^…" if len(bands) > 8 else "")
+    return f"there are exposures {exposures[0]}..{exposures[-1]}, bands {shown}"
 
 
 def run_driver(

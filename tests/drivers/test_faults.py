@@ -117,3 +117,15 @@ def test_a_rejected_file_is_named_once_with_what_each_table_says(raw, frames, ta
 def test_a_missing_list_of_files_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"@.*absent: cannot be read as a list of files"):
         expand([f"@{tmp_path}/absent"])
+
+
+def test_a_selection_without_a_frame_names_what_there_is(raw):
+    ended = run("pipeline", raw, "--exposure", "7")
+    assert ended.code == 2
+    assert "none of its 2 frames is selected; there are exposures 1001..1002, bands r" in ended.text
+
+
+def test_a_driver_without_anything_to_do_says_so(raw):
+    ended = run("faraday", raw)
+    assert ended.code == 0
+    assert "nothing to do for faraday" in ended.text
