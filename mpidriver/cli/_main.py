@@ -85,9 +85,12 @@ def _dispatch(options, arguments: list[str]) -> int:
 
 
 def _limit_threads() -> None:
-    """Give each rank one thread of the linear-algebra libraries: ranks are the parallelism, sums keep one order."""
+    """Give each rank one thread of the linear-algebra libraries, whatever the batch system has set.
+
+    Ranks are the parallelism; and a sum split over other numbers of threads differs in its last bits.
+    """
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+        os.environ[name] = "1"
 
 
 def _complain(text: str, code: int) -> int:
