@@ -26,7 +26,8 @@ from mpidriver.tasks.single_frame._astrometry import match_catalogue, to_tangent
 from mpidriver.tasks.single_frame._background import clipped_mean, mesh_size, pixel_noise, source_free_sky
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels
 from mpidriver.tasks.single_frame._cosmic_rays import laplacian, remove_cosmic_rays
-from mpidriver.tasks.single_frame._psf import half_light_locus
+from mpidriver.tasks.single_frame._photometry import aperture_fluxes
+from mpidriver.tasks.single_frame._psf import MoffatProfile, half_light_locus
 from mpidriver.tasks.single_frame._signature import remove_signature, subtract_overscan
 from mpidriver.tasks.single_frame._stars import nearest_that_matters_px
 from mpidriver.tasks.single_frame._zero_point import fit_zero_point
@@ -603,3 +604,64 @@ def test_public_names():
     assert all(hasattr(door, name) for name in door.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = door.nothing
+
+
+# Total fluxes
+
+
+def pixel_averaged(profile, shape, x, y):
+    """Return a star of flux 1 averaged over each pixel by Gauss-Legendre quadrature."""
+    node, weight = np.polynomial.legendre.leggauss(8)
+    rows, cols = np.indices(shape)
+    image = np.zeros(shape)
+    for dx, wx in zip(node / 2, weight / 2, strict=True):
+        for dy, wy in zip(node / 2, weight / 2, strict=True):
+            radius2 = (cols + dx - x) ** 2 + (rows + dy - y) ** 2
+            image += wx * wy * (1 + radius2 / profile.alpha_px**2) ** -profile.beta
+    return image * (profile.beta - 1) / (np.pi * profile.alpha_px**2)
+
+
+@pytest.mark.parametrize("beta", [2.5, 3.5, 40.0])
+def test_the_profile_knows_what_pixels_and_apertures_do_to_it(beta):
+    profile = MoffatProfile.of_width(3.2, beta)
+    rng = np.random.default_rng(2)
+    places = rng.uniform(49.5, 50.5, (20, 2))
+    images = [pixel_averaged(profile, (101, 101), x, y) for x, y in places]
+    for radius in (3.3, 6.0, 12.0):
+        enclosed = [
+            aperture_fluxes(image, image, [x], [y], radius)[0][0] for image, (x, y) in zip(images, places, strict=True)
+        ]
+        assert np.mean(enclosed) == pytest.approx(profile.enclosed(radius), abs=1e-3)
+    rows, cols = np.indices((101, 101))
+    (x, y), image = places[0], images[0]
+    radius2 = (cols - x) ** 2 + (rows - y) ** 2
+    np.testing.assert_allclose(profile.density(radius2), image, atol=4e-3 * image.max())
+    centred = pixel_averaged(profile, (1, 31), 0.0, 0.0)[0]
+    assert np.interp(0.5 * centred[0], centred[::-1], np.arange(31)[::-1]) == pytest.approx(
+        profile.fwhm_px / 2, abs=0.05
+    )
+    assert 3.2 < profile.fwhm_px < 3.4
+
+
+@pytest.mark.parametrize("beta", [2.5, 3.5, 40.0])
+def test_total_fluxes_of_bright_stars_among_faint_sources_are_unbiased(beta):
+    """Each bright star has two faint sources within 4 FWHM; a curve of growth that takes them in is 3 to 7 mmag off."""
+    rng = np.random.default_rng(17)
+    shape, profile = (800, 800), MoffatProfile.of_width(3.5, beta)
+    x, y, flux = star_grid(shape, 100, rng, low=4.8, high=5.1)
+    faint = rng.uniform(0, 800, (2, 2500))
+    x_all, y_all = np.concatenate([x, faint[0]]), np.concatenate([y, faint[1]])
+    flux_all = np.concatenate([flux, 10 ** rng.uniform(1.5, 3.3, faint.shape[1])])
+    image = np.full(shape, SKY_E)
+    for x0, y0, f in zip(x_all, y_all, flux_all, strict=True):
+        # The same profile as `pixel_averaged`, drawn by its own series to be quick; the test above compares both.
+        half = 40 if f > 1e4 else 15
+        rows = np.arange(max(0, round(y0) - half), min(800, round(y0) + half + 1))
+        cols = np.arange(max(0, round(x0) - half), min(800, round(x0) + half + 1))
+        image[np.ix_(rows, cols)] += f * profile.density((rows[:, None] - y0) ** 2 + (cols - x0) ** 2)
+    reduced = reduce_frame(raw_frame(expose(np.maximum(image, 0), rng)), options=OPTIONS)
+    stars = reduced.catalogue[reduced.catalogue["star"]]
+    found, index = matched(stars, x, y)
+    assert found.size > 55
+    error = np.median(2500 * np.log10(found["flux_aper"] / flux[index]))
+    assert abs(error) < 2.0

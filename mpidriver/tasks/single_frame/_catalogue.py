@@ -68,7 +68,7 @@ def measure_sources(frame, sources, segmentation, options, *, fwhm_px):
     """
     profile = _star_profile(frame, sources, options, fwhm_px)
     found_fwhm_px = profile.fwhm_px if profile else float("nan")
-    profile = profile or _moffat_of_width(fwhm_px)
+    profile = profile or MoffatProfile.of_width(fwhm_px)
     table = _centroids_and_flags(frame, sources, profile.fwhm_px)
     radius_px = options.aperture_radius_fwhm * profile.fwhm_px
     _add_aperture(table, frame, radius_px)
@@ -78,14 +78,15 @@ def measure_sources(frame, sources, segmentation, options, *, fwhm_px):
     half_light_px = half_light_radii(frame.image, table["x"], table["y"], fwhm_px=profile.fwhm_px)
     order = np.lexsort((table["x"], table["y"], -table["flux_aper"]))
     table, half_light_px = table[order], half_light_px[order]
-    neighbour_px = _neighbours(table, profile.fwhm_px, options, options.isolation_flux_ratio)
+    neighbour_px = _neighbours(table, table["flux_aper"], profile.fwhm_px, options, options.isolation_flux_ratio)
     locus = _locus(table, half_light_px, neighbour_px, profile.fwhm_px, options)
     table["star"] = select_stars(table, half_light_px, neighbour_px, locus, fwhm_px=profile.fwhm_px, options=options)
     table["fwhm_px"] = half_light_px * _width_per_half_light(profile.fwhm_px, locus[0])
     stars = table["star"]
-    any_neighbour_px = _neighbours(table, profile.fwhm_px, options, _GROWTH_FLUX_RATIO)
+    any_neighbour_px = _neighbours(table, table["flux_aper"], profile.fwhm_px, options, _GROWTH_FLUX_RATIO)
+    segments = segmentation, (order + 1)[stars]
     correction = aperture_correction(
-        frame.image, frame.variance, table[stars], any_neighbour_px[stars], profile, options
+        frame.image, frame.variance, table[stars], any_neighbour_px[stars], segments, profile, options
     )
     table["flux_aper"] *= correction
     table["flux_aper_err"] *= correction
@@ -137,37 +138,30 @@ def _star_profile(frame, sources, options, fwhm_px):
     brightest = np.argsort(-sources["flux"], kind="stable")[:_PROFILE_SOURCES]
     for _ in range(2):
         width_px = profile.fwhm_px if profile else fwhm_px
-        x, y = _bright_stars(frame, sources, brightest, options, width_px)
-        profile = fit_profile(frame.image, x, y, fwhm_px=width_px) or profile
+        stars = _bright_stars(frame, sources, brightest, options, width_px)
+        profile = fit_profile(frame.image, frame.variance, *stars, fwhm_px=width_px) or profile
     return profile
 
 
 def _bright_stars(frame, sources, brightest, options, fwhm_px):
-    """Return the centres of stars among the given sources, brightest first."""
+    """Return the centres of stars among the given sources and the distance to any neighbour, brightest first."""
     table = _centroids_and_flags(frame, sources[brightest], fwhm_px)
     _add_aperture(table, frame, fwhm_px)
     half_light_px = half_light_radii(frame.image, table["x"], table["y"], fwhm_px=fwhm_px)
-    neighbour_px = nearest_that_matters_px(
-        sources["x"],
-        sources["y"],
-        sources["flux"],
-        reach_px=options.isolation_fwhm * fwhm_px,
-        flux_ratio=options.isolation_flux_ratio,
-    )[brightest]
-    locus = _locus(table, half_light_px, neighbour_px, fwhm_px, options)
-    stars = table[select_stars(table, half_light_px, neighbour_px, locus, fwhm_px=fwhm_px, options=options)]
-    stars = stars[np.argsort(-stars["flux_aper"], kind="stable")]
-    return stars["x"], stars["y"]
-
-
-def _neighbours(table, fwhm_px, options, flux_ratio):
-    return nearest_that_matters_px(
-        table["x"],
-        table["y"],
-        table["flux_aper"],
-        reach_px=(options.aperture_total_fwhm + 2) * fwhm_px,
-        flux_ratio=flux_ratio,
+    matters_px, any_px = (
+        _neighbours(sources, sources["flux"], fwhm_px, options, ratio)[brightest]
+        for ratio in (options.isolation_flux_ratio, _GROWTH_FLUX_RATIO)
     )
+    locus = _locus(table, half_light_px, matters_px, fwhm_px, options)
+    stars = select_stars(table, half_light_px, matters_px, locus, fwhm_px=fwhm_px, options=options)
+    stars = np.flatnonzero(stars)
+    stars = stars[np.argsort(-table["flux_aper"][stars], kind="stable")]
+    return table["x"][stars], table["y"][stars], any_px[stars]
+
+
+def _neighbours(table, flux, fwhm_px, options, flux_ratio):
+    reach_px = (options.aperture_total_fwhm + 2) * fwhm_px
+    return nearest_that_matters_px(table["x"], table["y"], flux, reach_px=reach_px, flux_ratio=flux_ratio)
 
 
 def _locus(table, half_light_px, neighbour_px, fwhm_px, options):
@@ -181,7 +175,3 @@ def _locus(table, half_light_px, neighbour_px, fwhm_px, options):
 
 def _width_per_half_light(fwhm_px, locus_px):
     return fwhm_px / locus_px if np.isfinite(locus_px) and locus_px > 0 else 2.0
-
-
-def _moffat_of_width(fwhm_px, beta=3.0):
-    return MoffatProfile(fwhm_px / 2 / float(np.sqrt(2 ** (1 / beta) - 1)), beta)
