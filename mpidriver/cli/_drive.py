@@ -14,7 +14,7 @@ from mpidriver.cli._logging import is_talkative, through_progress
 from mpidriver.cli._parser import DRIVER_VERBS
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers.pipeline import DriverRun, open_context, plan_driver, run_driver
-from mpidriver.errors import ConfigError
+from mpidriver.errors import ConfigError, RepositoryError
 from mpidriver.report import FailedQuantum, Progress, RunSummary, StageSummary, print_summary
 from mpidriver.store import open_state
 
@@ -59,6 +59,8 @@ def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
         print_summary(_summary(verb, driven, pool, time.monotonic() - started, pictures))
     elif driven.result.failures:
         print(f"mpidriver: {_quiet_failures(driven, options.repo)}", file=sys.stderr)
+    if driven.result.refusal:
+        raise RepositoryError(f"{driven.result.refusal}, then run the same command to go on")
     return 0 if driven.result.complete else 1
 
 

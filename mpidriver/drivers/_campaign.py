@@ -17,8 +17,9 @@ from mpidriver.drivers._ledger import Ledger
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Record
 from mpidriver.drivers._stages import STAGES, code_digest
-from mpidriver.errors import MpidriverError
+from mpidriver.errors import MpidriverError, RepositoryError
 from mpidriver.options import digest
+from mpidriver.store import all_or_none
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 #: Quanta that are handed to the pool ahead of time, a rank; the others wait here, without their arguments.
 AHEAD = 4
+
+#: How the cause of a failure begins that all further quanta would meet too: the disk is full, or not writable.
+_REFUSED = f"{RepositoryError.__module__}.{RepositoryError.__name__}: "
 
 
 class Observer(Protocol):
@@ -51,6 +55,8 @@ class CampaignResult:
     """Stage to seconds of work, over all ranks."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Key and one-line cause of each failed quantum, by key."""
+    refusal: str = ""
+    """Why the repository took no more products, as when the disk is full; empty if it took them all."""
 
     @property
     def complete(self) -> bool:
@@ -62,7 +68,8 @@ def run_quantum(context: Context, quantum: Quantum, arguments: dict[str, Any]) -
     """Run one quantum on this rank and return its record."""
     log.debug("%s begins", quantum)
     began = time.monotonic()
-    record = STAGES[quantum.task].run(context, quantum, **arguments)
+    with all_or_none():  # or the first of several products would stay behind, unknown to the database
+        record = STAGES[quantum.task].run(context, quantum, **arguments)
     log.info("%s done in %.2f s", quantum, time.monotonic() - began)
     return record
 
@@ -123,7 +130,7 @@ class Campaign:
         self._over: Future[None] = Future()
 
     def run(self) -> CampaignResult:
-        """Run the campaign to its end and return how it ended."""
+        """Run the campaign to its end, or until the repository takes no more, and return how it ended."""
         active = filter(self._active, self._graph)
         self._desk.state.plan((quantum.key, quantum.task, dict(quantum.data_id.items())) for quantum in active)
         with self._lock:
@@ -208,10 +215,9 @@ class Campaign:
                 succeeded = self._conclude(quantum, future)
                 self._ledger.flush_if_due()
                 self._advance(deque([(quantum, succeeded)]))
-            except BaseException as error:  # a broken state database must end the run, not only this callback
+            except Exception as error:  # a broken state database must end the run, not only this callback
                 if not self._over.done():
                     self._over.set_exception(error)
-                raise
         self._finish_if_over()
 
     def _conclude(self, quantum: Quantum, future: "Future[Record]") -> bool:
@@ -223,6 +229,9 @@ class Campaign:
         if outcome.error is not None:
             cause = outcome.error.cause.splitlines()[0]  # of a nested map, the lines of its traceback follow
             self._fail(quantum, cause.removeprefix("mpidriver.errors."), outcome)
+            if cause.startswith(_REFUSED):
+                self.result.refusal = self.result.refusal or cause.removeprefix(_REFUSED)
+                self._stop()
             return False
         self._ledger.done(quantum, outcome, outcome.value)
         self._count(quantum, "done")
@@ -233,7 +242,12 @@ class Campaign:
         self._ledger.failed(quantum, cause, outcome)
         self.result.failures.append((quantum.key, cause))
         self._count(quantum, "failed")
-        if self._fail_fast and not self._stopped:
+        if self._fail_fast:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Hand out nothing more."""
+        if not self._stopped:
             self._stopped = True
             for future in list(self._in_flight.values()):
                 future.cancel()

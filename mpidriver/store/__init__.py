@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpidriver.store._atomic import atomic_path, is_partial, remove_partials, write_text
+    from mpidriver.store._atomic import all_or_none, atomic_path, is_partial, remove_partials, write_text
     from mpidriver.store._database import StateDatabase, open_state
     from mpidriver.store._digest import file_digest
     from mpidriver.store._fits_headers import wcs_from_header
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mpidriver.store._sqlite_state import SqliteState
 
 _HOMES = {
-    "_atomic": ("atomic_path", "is_partial", "remove_partials", "write_text"),
+    "_atomic": ("all_or_none", "atomic_path", "is_partial", "remove_partials", "write_text"),
     "_database": ("StateDatabase", "open_state"),
     "_digest": ("file_digest",),
     "_fits_headers": ("wcs_from_header",),
@@ -84,6 +84,7 @@ __all__ = [
     "StateDatabase",
     "StoredImage",
     "WrittenFile",
+    "all_or_none",
     "atomic_path",
     "file_digest",
     "instrument_preset",

@@ -6,6 +6,7 @@ in a repository reads a name that begins so, and `remove_partials` clears them a
 """
 
 import contextlib
+import contextvars
 import errno
 import itertools
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from mpidriver.errors import RepositoryError
 
-__all__ = ["PARTIAL_PREFIX", "atomic_path", "is_partial", "remove_partials", "write_text"]
+__all__ = ["PARTIAL_PREFIX", "all_or_none", "atomic_path", "is_partial", "remove_partials", "write_text"]
 
 PARTIAL_PREFIX = ".partial-"
 
@@ -31,6 +32,7 @@ _ADVICE = {
     errno.ENOTDIR: "remove the file that stands where a directory is needed",
 }
 _numbers = itertools.count()
+_appeared: contextvars.ContextVar[list[Path] | None] = contextvars.ContextVar("_appeared", default=None)
 
 
 @contextlib.contextmanager
@@ -58,6 +60,22 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+@contextlib.contextmanager
+def all_or_none() -> Iterator[None]:
+    """Make the files that are written in the block appear together: if it raises, those that are there go again."""
+    appeared: list[Path] = []
+    token = _appeared.set(appeared)
+    try:
+        yield
+    except BaseException:
+        for path in appeared:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        raise
+    finally:
+        _appeared.reset(token)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file atomically, as UTF-8."""
     with atomic_path(path) as partial:
@@ -82,6 +100,9 @@ def _publish(partial: Path, final: Path) -> None:
         raise RepositoryError(f"{final}: nothing was written to its partial file {partial.name}")
     _sync(partial, os.O_RDONLY)
     os.replace(partial, final)
+    appeared = _appeared.get()
+    if appeared is not None:
+        appeared.append(final)
     sync_directory(final.parent)
 
 

@@ -82,7 +82,9 @@ class RunTable:
         try:
             return self._lock.acquire()
         except OSError as error:
-            raise RepositoryError(f"{self._connection.path.parent}: cannot be locked: {error}") from error
+            raise RepositoryError(
+                f"{self._connection.path.parent}: cannot be locked: {error}; make the directory writable"
+            ) from error
 
     def _insert(self, sqlite: sqlite3.Connection, command: str, ranks: int, version: str, host: str) -> int:
         now = time.time()

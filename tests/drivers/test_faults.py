@@ -1,11 +1,14 @@
 """Input and places that are not as they should be: the rest goes on, and what is wrong is named."""
 
+import contextlib
+import hashlib
+import resource
 import shutil
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from survey import run
+from survey import digests, run
 
 from mpidriver.drivers.ingest import expand, ingest
 from mpidriver.drivers.pipeline import open_context
@@ -31,6 +34,24 @@ def reduced(raw, tmp_path_factory):
     shutil.copytree(raw, root)
     assert run("pipeline", root, "--quiet", "--no-pictures").code == 0
     return root
+
+
+@contextlib.contextmanager
+def largest_file(*, bytes_):
+    """Let no process that is started here write a larger file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def products(root):
+    """Return what the database says of its products: path and digest of the file of that name."""
+    with open_state(open_context(str(root)).repository, readonly=True) as state:
+        paths = [product.path for product in state.products()]
+    return {path: hashlib.sha256((root / path).read_bytes()).hexdigest() for path in sorted(paths)}
 
 
 @pytest.fixture
@@ -129,3 +150,17 @@ def test_a_driver_without_anything_to_do_says_so(raw):
     ended = run("faraday", raw)
     assert ended.code == 0
     assert "nothing to do for faraday" in ended.text
+
+
+def test_a_full_disk_stops_the_run_leaves_nothing_half_done_and_the_same_command_goes_on(raw, reduced, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    with largest_file(bytes_=400_000):  # the database fits, a frame of three planes does not
+        ended = run("pipeline", root, "--no-pictures")
+    assert ended.code == 3, ended.text
+    assert "not written, File too large; raise the file size limit" in ended.text
+    assert "Traceback" not in ended.text
+    assert products(root) == digests(root)
+    ended = run("pipeline", root, "--no-pictures")
+    assert ended.code == 0, ended.text
+    assert digests(root) == digests(reduced)

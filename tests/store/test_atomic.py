@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mpidriver.errors import RepositoryError
-from mpidriver.store import atomic_path, is_partial, remove_partials, write_text
+from mpidriver.store import all_or_none, atomic_path, is_partial, remove_partials, write_text
 
 
 def test_a_file_appears_when_the_block_ends_and_parents_are_made(tmp_path):
@@ -74,3 +74,18 @@ def test_a_parent_that_is_a_file_is_a_clear_error(tmp_path):
     (tmp_path / "folder").write_text("")
     with pytest.raises(RepositoryError, match="remove the file that stands where a directory is needed"):
         write_text(tmp_path / "folder" / "x" / "file", "")
+
+
+def test_files_of_one_piece_of_work_appear_together_or_not_at_all(tmp_path):
+    def fail_halfway():
+        with all_or_none():
+            write_text(tmp_path / "image", "1")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_halfway()
+    assert list(tmp_path.iterdir()) == []
+    with all_or_none():
+        write_text(tmp_path / "image", "1")
+    write_text(tmp_path / "another", "2")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another", "image"]

@@ -52,7 +52,7 @@ def test_datasets_lie_where_the_layout_says(tmp_path, dataset, data_id, path):
 @pytest.mark.parametrize(
     ("dataset", "data_id", "what"),
     [
-        ("coad", {}, "unknown dataset 'coad'; known: coadd"),
+        ("coad", {}, "unknown dataset 'coad'; known: .*, coadd, "),
         ("coadd", {"tract": 1, "patch": "0,0"}, "needs 'band'"),
         ("coadd", {"tract": 1, "patch": "0,0", "band": "../x"}, "cannot be part of a file name"),
         ("coadd", {"tract": 1, "patch": "0,0", "band": "z DECam"}, "cannot be part of a file name"),
