@@ -1,10 +1,11 @@
 """A doorbell: whoever sends a rank something wakes it if it sleeps.
 
-A rank has a unix datagram socket for the ranks of its host, and a UDP socket if there are other hosts. Before it
+A rank has unix datagram sockets for the ranks of its host, and a UDP socket if there are other hosts. Before it
 sleeps it says so in a byte that all ranks of the host share; others look at that byte when they have sent, and ring if
-it is set. It looks for messages once more between the two, so that either it sees the message or the sender
-sees the byte (mpi4py lets go of the interpreter's lock in every call of MPI: that is the fence that this needs). Ranks
-of other hosts do not see the byte and always ring.
+it is set: for the main thread if that waits, or for the helper, the progress thread, while the main thread computes.
+It looks for messages once more between the two, so that either it sees the message or the sender sees the byte
+(mpi4py lets go of the interpreter's lock in every call of MPI: that is the fence that this needs). Ranks of other
+hosts do not see the byte and always ring.
 
 A ring can be lost: firewalls, containers. So nobody sleeps for long, and a bell that keeps silent while messages come
 is trusted no more: its rank then looks every millisecond.
@@ -24,13 +25,15 @@ from typing import Any, NamedTuple
 
 __all__ = ["Bell"]
 
-LONGEST_SLEEP_SECONDS = 50e-3
+LONGEST_SLEEP_SECONDS = 0.1
 """What a lost ring may cost, and how often a rank that nobody needs wakes."""
 SETTLE_SECONDS = 3e-3
 """Between hosts a ring may be faster than the message that it announces: look for it so long before sleeping again."""
 MISSED_IN_A_ROW = 3
 DISTRUST_SECONDS = 10.0
 """After so many messages found without a ring the bell is not trusted for so long."""
+_AWAKE, _MAIN, _HELPER = 0, 1, 2
+"""Who is to be rung."""
 _SHARED_MEMORY = "/dev/shm"
 _NOWHERE = ("192.0.2.1", 9)
 """An address that leads out (RFC 5737): asking for the way to it sends nothing."""
@@ -40,8 +43,10 @@ class _Entrance(NamedTuple):
     """Where a rank can be rung."""
 
     host: str
-    local: Any
-    """Address of its unix socket, None if it has none."""
+    main: Any
+    """Address of its main thread's unix socket, None if it has none."""
+    helper: Any
+    """Address of its progress thread's."""
     remote: Any
     """Address of its UDP socket, None if it has none."""
 
@@ -59,13 +64,14 @@ class Bell:
 
     def __init__(self, rank: int, host: str, exchange: Callable[[Any], list[Any]]) -> None:
         self._rank = rank
-        self._local, local = _unix_socket()
+        self._main, main = _unix_socket()
+        self._helper, helper = _unix_socket()
         has_other_hosts = len(set(exchange(host))) > 1
         self._remote: socket.socket | None = None
         remote = None
         if has_other_hosts:
             self._remote, remote = _udp_socket()
-        self._entrances = [_Entrance(*one) for one in exchange(tuple(_Entrance(host, local, remote)))]
+        self._entrances = [_Entrance(*one) for one in exchange((host, main, helper, remote))]
         self._is_near = [one.host == host for one in self._entrances]
         self._asleep = _shared_bytes(rank, [one.host for one in self._entrances], exchange)
         self._says = [
@@ -74,7 +80,10 @@ class Bell:
         ]
         self.settle_seconds = SETTLE_SECONDS if has_other_hosts else 0.0
         self.is_crowded = sum(self._is_near) > len(os.sched_getaffinity(0))
-        self._sleepers: set[int] = set()
+        self._main_lies = False
+        self.helper_listens = False
+        """Whether the progress thread is to be woken while the main thread does not sleep."""
+        self._saying = threading.Lock()
         self._was_rung = False
         self._missed = 0
         self._distrusted_until = 0.0
@@ -83,22 +92,29 @@ class Bell:
 
     def ring(self, rank: int) -> None:
         """Wake a rank, unless it is known to be awake; it was sent something before."""
+        who = _MAIN
         if self._says[rank]:
             assert self._asleep is not None
-            if not self._asleep[rank]:
+            who = self._asleep[rank]
+            if who == _AWAKE:
                 return
-            self._asleep[rank] = 0
-        self._knock(rank)
+            self._asleep[rank] = _AWAKE
+        self._knock(rank, who)
 
-    def wake(self, thread: int) -> None:
-        """Wake a thread of this rank, given by its identifier, if it sleeps and is another."""
-        if thread in self._sleepers and thread != threading.get_ident():
-            self._knock(self._rank)
+    def wake(self) -> None:
+        """Wake this rank's main thread if it sleeps."""
+        if self._main_lies:
+            self._knock(self._rank, _MAIN)
 
-    def _knock(self, rank: int) -> None:
+    def wake_helper(self) -> None:
+        """Wake this rank's progress thread."""
+        self._knock(self._rank, _HELPER)
+
+    def _knock(self, rank: int, who: int) -> None:
         entrance = self._entrances[rank]
-        near = self._is_near[rank]
-        bell, address = (self._local, entrance.local) if near else (self._remote, entrance.remote)
+        bell, address = self._main, entrance.main if who == _MAIN else entrance.helper
+        if not self._is_near[rank]:
+            bell, address = self._remote, entrance.remote
         if bell is not None and address is not None:
             with contextlib.suppress(OSError):  # rung already so often that it is full, or gone
                 bell.sendto(b"", address)
@@ -108,29 +124,47 @@ class Bell:
     @property
     def is_trusted(self) -> bool:
         """Whether a rank that sleeps will be woken."""
-        return self._local is not None and time.perf_counter() >= self._distrusted_until
+        return self._main is not None and time.perf_counter() >= self._distrusted_until
+
+    @property
+    def reaches_helper(self) -> bool:
+        """Whether everybody can wake the progress thread."""
+        return self.is_trusted and all(self._says)
 
     def lie_down(self) -> None:
-        """Say that this thread is about to sleep; it must look for messages once more before it does."""
-        self._sleepers.add(threading.get_ident())
-        if self._asleep is not None:
-            self._asleep[self._rank] = 1
+        """Say that the main thread is about to sleep; it must look for messages once more before it does."""
+        self._say(lies=True)
 
     def get_up(self) -> None:
-        """Say that this thread is awake."""
-        self._sleepers.discard(threading.get_ident())
-        if self._asleep is not None and not self._sleepers:
-            self._asleep[self._rank] = 0
+        """Say that the main thread is awake."""
+        if self._main_lies:
+            self._say(lies=False)
+
+    def listen(self, *, listens: bool) -> None:
+        """Say whether the progress thread wants to be woken while the main thread computes."""
+        if listens or self.helper_listens:
+            self._say(listens=listens)
+
+    def _say(self, *, lies: bool | None = None, listens: bool | None = None) -> None:
+        with self._saying:
+            self._main_lies = self._main_lies if lies is None else lies
+            self.helper_listens = self.helper_listens if listens is None else listens
+            if self._asleep is not None:
+                who = _MAIN if self._main_lies else _HELPER if self.helper_listens else _AWAKE
+                self._asleep[self._rank] = who
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep until the bell rings, but not for long; return whether it rang."""
-        poll = select.poll()
-        for bell in (self._local, self._remote):
-            if bell is not None:
-                poll.register(bell, select.POLLIN)
-        if not poll.poll(1e3 * min(seconds, LONGEST_SLEEP_SECONDS)):
+        """Let the main thread sleep until the bell rings, but not for long; return whether it rang."""
+        if not _is_rung((self._main, self._remote), min(seconds, LONGEST_SLEEP_SECONDS)):
             return False
         self._was_rung, self._missed = True, 0
+        return True
+
+    def helper_sleep(self, seconds: float) -> bool:
+        """Let the progress thread sleep until its bell rings; return whether it rang."""
+        if not _is_rung((self._helper,), seconds):
+            return False
+        _empty(self._helper)
         return True
 
     def missed(self) -> None:
@@ -146,16 +180,28 @@ class Bell:
         if not self._was_rung:
             return
         self._was_rung = False
-        for bell in (self._local, self._remote):
-            with contextlib.suppress(BlockingIOError):
-                while bell is not None:
-                    bell.recv(1)
+        _empty(self._main)
+        _empty(self._remote)
 
     def close(self) -> None:
         """Take the bell down."""
-        for one in (self._local, self._remote, self._asleep):
+        for one in (self._main, self._helper, self._remote, self._asleep):
             if one is not None:
                 one.close()
+
+
+def _is_rung(bells: tuple[socket.socket | None, ...], seconds: float) -> bool:
+    poll = select.poll()
+    for bell in bells:
+        if bell is not None:
+            poll.register(bell, select.POLLIN)
+    return bool(poll.poll(1e3 * seconds))
+
+
+def _empty(bell: socket.socket | None) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while bell is not None:
+            bell.recv(1)
 
 
 def _unix_socket() -> tuple[socket.socket | None, Any]:

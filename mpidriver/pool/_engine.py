@@ -61,7 +61,6 @@ class Engine:
             **self._leader.handlers,
             **self._worker.handlers,
         }
-        self._main_thread = threading.main_thread().ident or 0
         self._over: deque[tuple[Scope, Call]] = deque()
         self._stopped = False
         self._long_work: Work | None = None
@@ -71,8 +70,9 @@ class Engine:
 
     def start_progress(self, on_error: Callable[[], None]) -> None:
         """Start the progress thread; `on_error` is called when it fails."""
-        self._progress = Progress(self, on_error)
-        self._progress.start()
+        if self.wire.bell is not None:
+            self._progress = Progress(self, self.wire.bell, on_error)
+            self._progress.start()
 
     def stop_progress(self) -> None:
         """Stop the progress thread."""
@@ -123,7 +123,7 @@ class Engine:
 
     def serve(self) -> None:
         """Be a worker until the root says stop."""
-        self.main.waits = True
+        self._main_waits()
         self._work_until(lambda: self._stopped, None)
 
     # What tasks ask for
@@ -190,7 +190,7 @@ class Engine:
                 return
             self._flush()
         self._wake_main()
-        self._wake_progress()
+        self.listen()
 
     def finish(self, scope: Scope, call: Call) -> None:
         """Drop a call whose results were taken, or are not wanted any more."""
@@ -271,6 +271,23 @@ class Engine:
             self._wake_main()
         return moved
 
+    def listen(self, *, again: bool = False) -> None:
+        """Let messages wake the progress thread if this rank leads something and its main thread computes.
+
+        Parameters
+        ----------
+        again
+            The progress thread was woken since, and does not listen any more.
+        """
+        bell = self.wire.bell
+        if self._progress is None or bell is None or (bell.helper_listens and not again):
+            return
+        with self.lock:
+            listens = not self.main.waits and self.has_open_work()
+            bell.listen(listens=listens)
+        if listens:
+            self.drive()  # what has come meanwhile has rung nobody
+
     def has_open_work(self) -> bool:
         """Whether messages may arrive that somebody waits for."""
         with self.lock:
@@ -303,11 +320,17 @@ class Engine:
 
     def _enter_wait(self, scope: Scope) -> None:
         with self.lock:
-            self.main.waits = True
+            self._main_waits()
             scope.scheduler.home_waits()
             if scope.scheduler.has_work:
                 self._leader.touch(scope)
                 self._flush()
+
+    def _main_waits(self) -> None:
+        """Note that the main thread drives messages from here on."""
+        self.main.waits = True
+        if self.wire.bell is not None:
+            self.wire.bell.listen(listens=False)
 
     def _leave_wait(self, scope: Scope) -> None:
         with self.lock:
@@ -315,7 +338,7 @@ class Engine:
             scope.scheduler.home_leaves()
             self._worker.release_inbox()
             self._flush()
-        self._wake_progress()
+        self.listen()
         self.callbacks.finish()
 
     def _work_until(self, done: Callable[[], bool], deadline: float | None) -> bool:
@@ -348,14 +371,14 @@ class Engine:
             context = Context(self, work)
             self.main.enters(context)
             self.main.waits = False
-        self._wake_progress()
+        self.listen()
         try:
             reports = self._worker.run(context, work)
             self._worker.send_outcome(work, reports, context.busy_seconds)
         finally:
             with self.lock:
                 self.main.leaves(context)
-                self.main.waits = True
+                self._main_waits()
         return True
 
     # Bookkeeping
@@ -384,9 +407,5 @@ class Engine:
 
     def _wake_main(self) -> None:
         """Let the main thread look if it sleeps: another thread may have changed what it waits for."""
-        if self.wire.bell is not None:
-            self.wire.bell.wake(self._main_thread)
-
-    def _wake_progress(self) -> None:
-        if self._progress is not None and not self.main.waits:
-            self._progress.wake()
+        if self.wire.bell is not None and threading.current_thread() is not threading.main_thread():
+            self.wire.bell.wake()

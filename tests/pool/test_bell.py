@@ -39,9 +39,9 @@ def test_whoever_lies_down_is_rung_once():
         sleeper.lie_down()
         sender.ring(1)
         sender.ring(1)
-        assert sleeper._local.recv(1) == b""
+        assert sleeper._main.recv(1) == b""
         with pytest.raises(BlockingIOError):
-            sleeper._local.recv(1)
+            sleeper._main.recv(1)
 
 
 def test_a_ring_ends_a_sleep_that_begins_after_it():
@@ -77,20 +77,36 @@ def test_another_host_rings_whether_one_sleeps_or_not():
 def test_a_ring_that_nobody_hears_is_no_error():
     with bells("a", "a") as (sender, gone):
         gone.lie_down()
-        gone._local.close()
+        gone._main.close()
         sender.ring(1)
 
 
-def test_other_threads_wake_the_one_that_sleeps():
+def test_who_sleeps_may_be_woken_from_within():
     with bells("a") as (bell,):
-        me = threading.get_ident()
-        bell.lie_down()
-        bell.wake(me)
+        bell.wake()
         assert not bell.sleep(NO_TIME)
-        thread = threading.Thread(target=bell.wake, args=(me,))
-        thread.start()
-        thread.join()
+        bell.lie_down()
+        bell.wake()
         assert bell.sleep(NO_TIME)
+
+
+def test_the_helper_is_rung_while_the_main_thread_computes():
+    with bells("a", "a") as (sender, computing):
+        computing.listen(listens=True)
+        sender.ring(1)
+        assert not computing.sleep(NO_TIME)
+        assert computing.helper_sleep(NO_TIME)
+        sender.ring(1)
+        assert not computing.helper_sleep(NO_TIME)
+
+
+def test_the_main_thread_goes_before_the_helper():
+    with bells("a", "a") as (sender, sleeper):
+        sleeper.listen(listens=True)
+        sleeper.lie_down()
+        sender.ring(1)
+        assert not sleeper.helper_sleep(NO_TIME)
+        assert sleeper.sleep(NO_TIME)
 
 
 def test_a_bell_that_keeps_silent_is_not_trusted_for_a_while(monkeypatch):
