@@ -1,7 +1,7 @@
 """Messages over MPI; the one file that imports mpi4py. What the messages mean stands in `_messages`.
 
 A message is one head, a pickle, and the large buffers that it names, each a message of its own: the buffers are
-received into fresh memory without a copy in between. Receives of buffers are posted when their head arrives and
+received where they stay, without a copy in between. Receives of buffers are posted when their head arrives and
 checked later, so that a sender that is slow, or busy with a task, holds up nobody.
 
 Every call into MPI is made under the engine's lock.
@@ -20,6 +20,7 @@ import numpy as np
 
 from mpidriver.errors import LaunchError
 from mpidriver.pool._bell import Bell
+from mpidriver.pool._buffers import Buffers
 from mpidriver.pool._codec import OUT_OF_BAND_BYTES
 from mpidriver.pool._messages import Message
 
@@ -109,6 +110,7 @@ class MpiWire:
         self.allows_threads = MPI.Query_thread() >= MPI.THREAD_SERIALIZED
         self.host = socket.gethostname()
         self._sending: deque[_Outgoing] = deque()
+        self._buffers = Buffers()
         self._incoming: dict[int, deque[_Incoming]] = {}
         self.bell = Bell(self.rank, self.host, comm.allgather)
         self._room = np.empty(2 * OUT_OF_BAND_BYTES, np.uint8)
@@ -161,6 +163,7 @@ class MpiWire:
             self._sending = deque(outgoing for outgoing in self._sending if not self._has_left(outgoing))
         while self._probe():
             self._begin()
+        self._buffers.trim_if_unused()
         return self._complete() if self._incoming else []
 
     def _has_left(self, outgoing: _Outgoing) -> bool:
@@ -182,9 +185,8 @@ class MpiWire:
         (count,) = _COUNT.unpack_from(room.data, 0)
         start = _COUNT.size * (1 + count)
         if count:
-            buffers = [
-                np.empty(_COUNT.unpack_from(room.data, _COUNT.size * (1 + i))[0], np.uint8) for i in range(count)
-            ]
+            sizes = (_COUNT.unpack_from(room.data, _COUNT.size * (1 + i))[0] for i in range(count))
+            buffers = [self._buffers.take(nbytes) for nbytes in sizes]
             requests = [
                 self._comm.Irecv([piece, self._mpi.BYTE], source, _BUFFER) for one in buffers for piece in _pieces(one)
             ]
