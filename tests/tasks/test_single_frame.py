@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.image import MaskedImage, MaskPlane
+from mpidriver.tasks.moffat import MoffatProfile
 from mpidriver.tasks.single_frame import (
     SOURCE_DTYPE,
     SOURCE_UNITS,
@@ -23,14 +24,15 @@ from mpidriver.tasks.single_frame import (
     reduce_frame,
 )
 from mpidriver.tasks.single_frame._astrometry import match_catalogue, to_tangent_plane, vote_offset
-from mpidriver.tasks.single_frame._background import clipped_mean, mesh_size, pixel_noise, source_free_sky
+from mpidriver.tasks.single_frame._background import pixel_noise, source_free_sky
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels
 from mpidriver.tasks.single_frame._cosmic_rays import laplacian, remove_cosmic_rays
 from mpidriver.tasks.single_frame._photometry import aperture_fluxes
-from mpidriver.tasks.single_frame._psf import MoffatProfile, half_light_locus
+from mpidriver.tasks.single_frame._psf import half_light_locus
 from mpidriver.tasks.single_frame._signature import remove_signature, subtract_overscan
 from mpidriver.tasks.single_frame._stars import nearest_that_matters_px
 from mpidriver.tasks.single_frame._zero_point import fit_zero_point
+from mpidriver.tasks.sky import clipped_mean, mesh_size
 
 OPTIONS = SingleFrameOptions()
 GAIN, READ_NOISE_E, SKY_E = 2.0, 5.0, 400.0

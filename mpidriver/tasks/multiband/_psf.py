@@ -1,17 +1,20 @@
 """The PSF of one band's coadd, as far as fluxes need it: its width, and how light grows with the aperture."""
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
 import sep
-from scipy import optimize
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial import cKDTree
 
+from mpidriver.tasks.growth import growth_step
+from mpidriver.tasks.moffat import MoffatProfile, fit_profile
 from mpidriver.tasks.multiband._flags import UNRELIABLE, flags_from_mask
 from mpidriver.tasks.multiband._kernels import adaptive_moments, mask_bits, matched_fluxes
 from mpidriver.tasks.multiband._scene import FWHM_PER_SIGMA
+from mpidriver.tasks.windows import windows
 
 __all__ = ["Psf", "aperture_fluxes", "estimate_psf"]
 
@@ -20,15 +23,16 @@ LARGEST_SIGMA_PX = 25.0
 #: Radii of the curve of growth in units of the FWHM; the light beyond the last is the profile's.
 _GROWTH_RADII_FWHM = np.array([0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0])
 _REFERENCE_RADIUS_FWHM = 1.0
-_PROFILE_REACH_FWHM = 2.5
 _STARS_MOST, _STARS_LEAST = 200, 3
+#: Stars that a ring of the curve of growth asks; neighbours hide pixels within this many FWHM there.
+_GROWTH_STARS_MOST = 30
+_NEIGHBOUR_FWHM = 1.5
 #: Stars lie within this share of the commonest size, and are rounder than this.
 _LOCUS_WIDTH, _ELONGATION = 0.06, 0.2
 #: A neighbour fainter than this share of a star does not count.
 _NEIGHBOUR_SHARE = 0.01
 #: Moffat exponent where the stars do not tell.
 _DEFAULT_BETA = 3.5
-_BETA_RANGE = (1.8, 20.0)
 _MOST_BEYOND = 0.03
 
 
@@ -39,7 +43,7 @@ class Psf:
     sigma_px: float
     """Of the round Gaussian that matches the stars."""
     fwhm_px: float
-    """Full width at half maximum of the Moffat profile with their curve of growth."""
+    """Full width at half maximum of the Moffat profile through their pixels."""
     n_stars: int
     """Stars that showed it; 0 if it was assumed."""
     matched_factor: float
@@ -53,21 +57,6 @@ class Psf:
         """Return the share of a point source's flux within radii, interpolated on the curve of growth."""
         curve = PchipInterpolator(np.concatenate([[0.0], self.radii_px]), np.concatenate([[0.0], self.enclosed]))
         return curve(np.clip(radius_px, 0.0, self.radii_px[-1]))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Moffat:
-    """The profile ``(1 + r^2 / alpha^2)^-beta`` (Moffat 1969)."""
-
-    alpha_px: float
-    beta: float
-
-    @property
-    def fwhm_px(self):
-        return 2.0 * self.alpha_px * np.sqrt(2.0 ** (1.0 / self.beta) - 1.0)
-
-    def enclosed(self, radius_px):
-        return 1.0 - (1.0 + (np.asarray(radius_px) / self.alpha_px) ** 2) ** (1.0 - self.beta)
 
 
 def aperture_fluxes(scene, x, y, radius_px):
@@ -120,16 +109,12 @@ def estimate_psf(scene, x, y, radii_px, *, default_fwhm_px, star_snr):
         return _assumed(default, radii_px)
     stars = stars[np.argsort(-flux[stars], kind="stable")][:_STARS_MOST]
     clear_px = _clear_distances(x, y, flux, stars, 8.0 * FWHM_PER_SIGMA * sigma_px)
-    return _from_stars(scene, x[stars], y[stars], clear_px, sigma_px, radii_px)
-
-
-def _alpha_px(fwhm_px):
-    return fwhm_px / (2.0 * np.sqrt(2.0 ** (1.0 / _DEFAULT_BETA) - 1.0))
+    return _from_stars(scene, (x, y), stars, clear_px, sigma_px, radii_px)
 
 
 def _assumed(sigma_px, radii_px):
     fwhm_px = FWHM_PER_SIGMA * sigma_px
-    profile = _Moffat(_alpha_px(fwhm_px), _DEFAULT_BETA)
+    profile = MoffatProfile.of_width(fwhm_px, _DEFAULT_BETA)
     radii = _all_radii(fwhm_px, radii_px)
     # A Gaussian is matched best to the inner part of the profile: correct by the light within its own half width.
     within = float(profile.enclosed(fwhm_px))
@@ -180,19 +165,23 @@ def _all_radii(fwhm_px, radii_px):
     return np.unique(np.concatenate([_GROWTH_RADII_FWHM * fwhm_px, np.asarray(radii_px, float)]))
 
 
-def _from_stars(scene, x, y, clear_px, sigma_px, radii_px):
-    fwhm_px = FWHM_PER_SIGMA * sigma_px
-    radii = _all_radii(fwhm_px, radii_px)
+def _from_stars(scene, places, stars, clear_px, sigma_px, radii_px):
+    """Return the PSF of stars: rows of `places`, the brightest first, `clear_px` off the next object that matters."""
+    x, y = (axis[stars] for axis in places)
+    guess_px = FWHM_PER_SIGMA * sigma_px
+    profile = fit_profile(scene.image, scene.variance, x, y, clear_px, fwhm_px=guess_px)
+    profile = profile or MoffatProfile.of_width(guess_px, _DEFAULT_BETA)
+    fwhm_px = profile.fwhm_px
     edge_px = np.minimum.reduce([x, y, scene.image.shape[1] - 1 - x, scene.image.shape[0] - 1 - y])
     reach_px = np.minimum(clear_px - 1.5 * fwhm_px, edge_px)
-    fluxes = np.array([aperture_fluxes(scene, x, y, radius)[0] for radius in radii])
-    profile = _fitted_profile(radii, fluxes, reach_px, fwhm_px)
-    enclosed = _growth(radii, fluxes, reach_px, fwhm_px, profile)
+    radii = _all_radii(fwhm_px, radii_px)
     reference = int(np.argmin(np.abs(radii - _REFERENCE_RADIUS_FWHM * fwhm_px)))
-    inner = _clear_to(reach_px, _PROFILE_REACH_FWHM * fwhm_px)
+    enclosed = _growth(scene, places, stars, reach_px, radii, reference, profile)
+    inner = _clear_to(reach_px, _REFERENCE_RADIUS_FWHM * fwhm_px)
+    at_reference = aperture_fluxes(scene, x[inner], y[inner], radii[reference])[0]
     matched = matched_fluxes(scene.image, scene.variance, scene.usable, x[inner], y[inner], sigma_px)[:, 0]
-    factor = float(np.median(fluxes[reference, inner] / matched)) / enclosed[reference]
-    return Psf(sigma_px, float(profile.fwhm_px), int(x.size), factor, radii, enclosed)
+    factor = float(np.median(at_reference / matched)) / enclosed[reference]
+    return Psf(sigma_px, float(fwhm_px), int(x.size), factor, radii, enclosed)
 
 
 def _clear_to(reach_px, radius_px):
@@ -203,35 +192,36 @@ def _clear_to(reach_px, radius_px):
     return np.sort(np.argsort(-reach_px, kind="stable")[:_STARS_LEAST])
 
 
-def _fitted_profile(radii, fluxes, reach_px, fwhm_px):
-    """Return the Moffat profile with the median curve of growth of the clear stars."""
-    stars = _clear_to(reach_px, _PROFILE_REACH_FWHM * fwhm_px)
-    used = (radii >= 0.45 * fwhm_px) & (radii <= _PROFILE_REACH_FWHM * fwhm_px * 1.01)
-    curve = np.median(fluxes[np.ix_(used, stars)] / fluxes[np.ix_(used, stars)][-1], axis=1)
-    first = _alpha_px(fwhm_px)
+def _growth(scene, places, stars, reach_px, radii, reference, profile):
+    """Return the share of a star's flux within each radius.
 
-    def misfit(parameters):
-        shape = _Moffat(parameters[0], parameters[1]).enclosed(radii[used])
-        return shape / shape[-1] - curve
-
-    bounds = ([0.2 * first, _BETA_RANGE[0]], [10.0 * first, _BETA_RANGE[1]])
-    solution = optimize.least_squares(misfit, [first, _DEFAULT_BETA], bounds=bounds, x_scale=[first, 1.0])
-    return _Moffat(*solution.x)
-
-
-def _growth(radii, fluxes, reach_px, fwhm_px, profile):
-    """Return the share of a star's flux within each radius: measured steps, and the profile beyond the stars' reach.
-
-    Each step is the median over the stars that are clear to its outer radius; the light beyond the last radius is the
-    profile's, but never more than 3 %.
+    Up to the reference radius it is the median ratio of stars' fluxes, from there on it grows by `growth_step`; the
+    light beyond the last radius is the profile's, but never more than 3 %.
     """
-    growth = [1.0]
-    for inner, outer in itertools.pairwise(range(radii.size)):
-        stars = np.flatnonzero(reach_px >= radii[outer])
-        if stars.size >= _STARS_LEAST:
-            growth.append(growth[-1] * float(np.median(fluxes[outer, stars] / fluxes[inner, stars])))
-        else:
-            growth.append(growth[-1] * float(profile.enclosed(radii[outer]) / profile.enclosed(radii[inner])))
+    x, y = (axis[stars] for axis in places)
+    inner = _clear_to(reach_px, radii[reference])
+    core = np.array([aperture_fluxes(scene, x[inner], y[inner], radius)[0] for radius in radii[: reference + 1]])
+    growth = list(np.median(core / core[-1], axis=1))
+    flux, _ = aperture_fluxes(scene, x, y, radii[reference])
+    for inner_px, outer_px in itertools.pairwise(radii[reference:]):
+        clear = np.flatnonzero(reach_px >= outer_px)[:_GROWTH_STARS_MOST]
+        hidden = functools.partial(_neighbours, scene, places, stars[clear], _NEIGHBOUR_FWHM * profile.fwhm_px)
+        clear_stars = x[clear], y[clear], flux[clear] * growth[-1]
+        step = growth_step(scene.image, scene.variance, clear_stars, (inner_px, outer_px), profile, hidden)
+        growth.append(growth[-1] * step)
     beyond = min(1.0 - float(profile.enclosed(radii[-1])), _MOST_BEYOND)
     growth = np.maximum.accumulate(growth)
     return growth / growth[-1] * (1.0 - beyond)
+
+
+def _neighbours(scene, places, stars, radius_px, rows, cols, half):
+    """Return windows around stars, True on pixels that are not usable or within a radius of another object."""
+    hidden = windows(scene.unusable, rows, cols, half)
+    offsets = np.arange(-half, half + 1)
+    tree = cKDTree(np.column_stack(places))
+    for k, star in enumerate(stars):
+        for i in tree.query_ball_point((cols[k], rows[k]), 1.5 * half + radius_px):
+            if i != star:
+                dx, dy = cols[k] + offsets - places[0][i], (rows[k] + offsets - places[1][i])[:, None]
+                hidden[k] |= dx**2 + dy**2 < radius_px**2
+    return hidden

@@ -8,6 +8,7 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 from scipy import ndimage
 
 from mpidriver.tasks.image import MaskPlane
+from mpidriver.tasks.sky import mesh_sky
 
 __all__ = ["FWHM_PER_SIGMA", "Scene", "make_scene", "pixel_scale_arcsec", "robust_sigma"]
 
@@ -17,6 +18,8 @@ FWHM_PER_SIGMA = 2.3548200450309493
 _SOURCE_SIGMA_PX = 1.5
 _SOURCE_THRESHOLD = 3.0
 _SOURCE_GROWTH_PX = 9
+#: Side of the median filter over the boxes of the background.
+_FILTER_MESHES = 3
 #: Least share of the image that must be free of sources for the second round.
 _LEAST_SKY = 0.05
 
@@ -73,7 +76,8 @@ def _background(image, variance, usable, box_px):
     sky = usable & (ndimage.uniform_filter(sources.astype(np.float32), _SOURCE_GROWTH_PX) < 1e-3)
     if sky.sum() < _LEAST_SKY * usable.sum():
         return first
-    return sep.Background(image, mask=~sky, bw=box_px, bh=box_px).back()
+    level = mesh_sky(image, sky, box_px, _FILTER_MESHES)
+    return first if level is None else level[0]
 
 
 def robust_sigma(values):

@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.image import BAD_PLANES, MaskedImage, MaskPlane
-from mpidriver.tasks.single_frame._windows import chunks, windows
+from mpidriver.tasks.windows import chunks, windows
 
 __all__ = ["fill_pixels", "interpolate_bad_pixels", "require_content", "require_signal"]
 

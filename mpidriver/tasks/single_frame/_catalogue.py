@@ -6,6 +6,7 @@ import numpy as np
 import sep
 
 from mpidriver.tasks.image import MaskPlane
+from mpidriver.tasks.moffat import MoffatProfile, fit_profile
 from mpidriver.tasks.single_frame._centroids import windowed_centroids
 from mpidriver.tasks.single_frame._photometry import (
     aperture_correction,
@@ -13,7 +14,7 @@ from mpidriver.tasks.single_frame._photometry import (
     half_light_radii,
     kron_fluxes,
 )
-from mpidriver.tasks.single_frame._psf import MoffatProfile, fit_profile, half_light_locus
+from mpidriver.tasks.single_frame._psf import half_light_locus
 from mpidriver.tasks.single_frame._records import SOURCE_DTYPE, SourceFlag
 from mpidriver.tasks.single_frame._stars import UNFIT, nearest_that_matters_px, select_stars
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mpidriver.tasks.image import MaskedImage, MaskPlane
 from mpidriver.tasks.single_frame._bad_pixels import fill_pixels
-from mpidriver.tasks.single_frame._windows import chunks, windows
+from mpidriver.tasks.windows import chunks, windows
 
 __all__ = ["fine_structure", "laplacian", "laplacian_excess", "remove_cosmic_rays"]
 
