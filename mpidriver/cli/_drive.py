@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import shlex
 import socket
 import sys
 import time
@@ -142,9 +143,8 @@ def simulate(pool: "Pool", options: argparse.Namespace) -> int:
     with open_state(context.repository) as state:
         report = ingest_files(context.repository, config, state, files, pool=pool)
     if not options.quiet:
-        print(
-            f"{options.repo}: {report.new} raw frames, their truth in truth/; next: mpidriver pipeline {options.repo}"
-        )
+        next_step = f"mpidriver pipeline {shlex.quote(options.repo)}"
+        print(f"{options.repo}: {report.new} raw frames, their truth in truth/; next: {next_step}")
     if report.rejected:
         raise ConfigError(f"the simulated frame {report.rejected[0][0]} was rejected: {report.rejected[0][1]}")
     return 0

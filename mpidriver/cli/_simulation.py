@@ -38,8 +38,8 @@ def simulation_options(options: argparse.Namespace) -> SimulationOptions:
 
 def _from_file(path: str) -> SimulationOptions:
     try:
-        values = tomllib.loads(Path(path).read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"--config {path}: {error}") from None
     return from_mapping(SimulationOptions, values.get("simulation", {}), f"{path} [simulation]")
 

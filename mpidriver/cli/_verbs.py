@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,16 +15,14 @@ __all__ = ["VERBS"]
 def init(options: argparse.Namespace) -> int:
     """Make an empty repository with its survey.toml."""
     from mpidriver.drivers.config import SurveyConfig, config_text
-    from mpidriver.store import Repository, atomic_path, instrument_preset
+    from mpidriver.store import Repository, instrument_preset
 
     config = SurveyConfig(name=options.name or Path(options.repo).name)
     if options.instrument:
         config = dataclasses.replace(config, instrument=instrument_preset(options.instrument))
     config = dataclasses.replace(config, skymap=_sky_map(config.skymap, options))
-    repository = Repository.create(options.repo)
-    with atomic_path(repository.config_path) as part:
-        Path(part).write_text(config_text(config))
-    next_step = f"`mpidriver ingest {options.repo} FILE …`"
+    repository = Repository.create(options.repo, config=config_text(config))
+    next_step = f"`mpidriver ingest {shlex.quote(options.repo)} FILE …`"
     print(f"{repository.root}: made; look through {repository.config_path.name}, then {next_step}")
     return 0
 

@@ -105,7 +105,7 @@ def load_config(path: str | Path) -> SurveyConfig:
     """
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RepositoryError(f"{path}: {error.strerror}; make a repository with `mpidriver init`") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -67,7 +67,7 @@ def expand(arguments: Iterable[str]) -> list[Path]:
 def _listed(path: Path) -> list[str]:
     """Return the lines of a list of files that are neither empty nor comments."""
     try:
-        lines = [line.strip() for line in path.read_text().splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"ingest: @{path}: cannot be read as a list of files: {error}") from None
     return [line for line in lines if line and not line.startswith("#")]
@@ -151,6 +151,8 @@ def _is_companion(path: Path, instrument: InstrumentOptions) -> bool:
 def _read(instruments: Sequence[InstrumentOptions], path: Path) -> "list[Frame]":
     """Read one file's frames by the first instrument that knows its headers."""
     log.info("reading the headers of %s", path)
+    if path.name != path.name.encode(errors="replace").decode():
+        raise DataError(f"{path}: the file's name is not UTF-8; link it under another name")
     reasons: dict[str, str] = {}
     for instrument in instruments:
         try:

@@ -16,7 +16,7 @@ from mpidriver.drivers.config import (
     SurveyConfig,
     config_text,
 )
-from mpidriver.store import Repository, atomic_path, instrument_preset, write_image, write_table
+from mpidriver.store import Repository, instrument_preset, write_image, write_table
 from mpidriver.tasks.faraday import FaradayOptions
 from mpidriver.tasks.simulate import SimulationOptions
 from mpidriver.tasks.skymap import SkyMapOptions
@@ -76,9 +76,7 @@ def simulate(root: Path, options: SimulationOptions, *, pool: "Pool") -> tuple[S
         Makes the frames.
     """
     config = simulated_config(options)
-    repository = Repository.create(root)
-    with atomic_path(repository.config_path) as part:
-        Path(part).write_text(config_text(config))
+    repository = _begun(root, config_text(config))
     for folder in ("calib", "truth"):
         (repository.root / folder).mkdir(exist_ok=True)
     _write_truth(repository.root, options)
@@ -90,6 +88,15 @@ def simulate(root: Path, options: SimulationOptions, *, pool: "Pool") -> tuple[S
     make = functools.partial(_make, repository.root, options)
     written = pool.map(make, jobs)
     return config, sorted(path for paths in written for path in paths)
+
+
+def _begun(root: Path, text: str) -> Repository:
+    """Return a new repository, or the one that the same simulation had begun before it was ended."""
+    try:
+        begun = (root / "survey.toml").read_text(encoding="utf-8") == text and not (root / "state.sqlite").exists()
+    except (OSError, UnicodeDecodeError):
+        begun = False
+    return Repository.open(root) if begun else Repository.create(root, config=text)
 
 
 def _make(root: Path, options: SimulationOptions, job: tuple[Any, tuple[int, ...]]) -> list[Path]:

@@ -93,6 +93,7 @@ class RunTable:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'running')"
         )
         pid = os.getpid()
+        command = command.encode(errors="backslashreplace").decode()  # paths need not be UTF-8
         done = sqlite.execute(insert, (command, ranks, version, host, pid, process_identity(pid), now, now))
         return int(done.lastrowid or 0)
 

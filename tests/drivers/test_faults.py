@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import resource
 import shutil
 
@@ -127,8 +128,10 @@ def test_a_rejected_file_is_named_once_with_what_each_table_says(raw, frames, ta
         del hdus[0].header["CTYPE1"], hdus[0].header["CTYPE2"]
         hdus.writeto(frames / "nowhere.fits")
     (frames / "empty.fits").touch()
+    (frames / os.fsdecode(b"latin-\xfc.fits")).touch()
     report, _, _ = taken_in(frames)
     assert dict(report.rejected)[str(frames / "empty.fits")] == "the file is empty, expected FITS"
+    assert any("not UTF-8" in reason for _, reason in report.rejected)
     reason = dict(report.rejected)[str(frames / "nowhere.fits")]
     assert reason.startswith("by [instrument]: [0]: no celestial coordinates")
     assert "by [polarimeter]: [0]: expected a STOKES axis" in reason
@@ -164,3 +167,23 @@ def test_a_full_disk_stops_the_run_leaves_nothing_half_done_and_the_same_command
     ended = run("pipeline", root, "--no-pictures")
     assert ended.code == 0, ended.text
     assert digests(root) == digests(reduced)
+
+
+def test_a_simulation_that_was_ended_goes_on_with_the_same_command(raw, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    (root / "state.sqlite").unlink()
+    min((root / "raw").glob("frame-*.fits")).unlink()
+    assert run("simulate", root, *SMALL, "--seed", "3").code == 3  # another simulation is not mixed with it
+    ended = run("simulate", root, *SMALL)
+    assert ended.code == 0, ended.text
+    assert digests(root, ["raw", "calib", "truth"]) == digests(raw, ["raw", "calib", "truth"])
+    assert run("simulate", root, *SMALL).code == 3
+
+
+def test_a_locale_without_the_letters_of_a_path_is_enough(raw, tmp_path):
+    root = tmp_path / "Ünï coded"
+    shutil.copytree(raw, root)
+    ended = run("single-frame", root, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert ended.code == 0, ended.text
+    assert "all done" in ended.text
