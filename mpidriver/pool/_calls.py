@@ -58,6 +58,10 @@ class Call:
         """Return the arguments of an item."""
         raise NotImplementedError
 
+    def arguments_of(self, indexes: Sequence[int]) -> Sequence[tuple[Any, ...]]:
+        """Return the arguments of several items."""
+        return [self.arguments(index) for index in indexes]
+
     def begins(self, indexes: Sequence[int]) -> None:
         """Note that items were handed out."""
 
@@ -91,18 +95,31 @@ def _task_error(item: Any, report: Report, failure: Failure) -> TaskError:
     return error
 
 
-class MapCall(Call):
-    """A map that wants the values, or one error for all that failed."""
+class _KnownItems(Call):
+    """A call whose items are all there from the start."""
 
-    def __init__(self, function: int, items: Sequence[tuple[Any, ...]]) -> None:
+    def __init__(self, function: int, items: list[tuple[Any, ...]]) -> None:
         super().__init__(function)
         self._items = items
-        self.values: list[Any] = [None] * len(items)
-        self._failures: dict[int, TaskError] = {}
 
     def arguments(self, index: int) -> tuple[Any, ...]:
         """Return the arguments of an item."""
         return self._items[index]
+
+    def arguments_of(self, indexes: Sequence[int]) -> Sequence[tuple[Any, ...]]:
+        """Return the arguments of several items."""
+        if isinstance(indexes, range):
+            return self._items[indexes.start : indexes.stop]
+        return super().arguments_of(indexes)
+
+
+class MapCall(_KnownItems):
+    """A map that wants the values, or one error for all that failed."""
+
+    def __init__(self, function: int, items: list[tuple[Any, ...]]) -> None:
+        super().__init__(function, items)
+        self.values: list[Any] = [None] * len(items)
+        self._failures: dict[int, TaskError] = {}
 
     def deliver(self, indexes: Sequence[int], report: Report) -> None:
         """Put the values in their places."""
@@ -134,17 +151,12 @@ def _counted(error: TaskError, failed: int) -> TaskError:
     return counted
 
 
-class OutcomesCall(Call):
+class OutcomesCall(_KnownItems):
     """A map that wants the outcomes."""
 
-    def __init__(self, function: int, items: Sequence[tuple[Any, ...]]) -> None:
-        super().__init__(function)
-        self._items = items
+    def __init__(self, function: int, items: list[tuple[Any, ...]]) -> None:
+        super().__init__(function, items)
         self._outcomes: list[Outcome | None] = [None] * len(items)
-
-    def arguments(self, index: int) -> tuple[Any, ...]:
-        """Return the arguments of an item."""
-        return self._items[index]
 
     def _take(self, outcome: Outcome) -> None:
         self._outcomes[outcome.index] = outcome

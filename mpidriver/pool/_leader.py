@@ -121,7 +121,7 @@ class Leader:
         for span in batch.spans:
             call = scope.calls[span.call]
             call.begins(span.indexes)
-            items = [call.arguments(index) for index in span.indexes]
+            items = call.arguments_of(span.indexes)
             function = scope.functions[span.function].for_rank(batch.rank, is_home=is_home)
             spans.append((span.function, function, items if is_home else pack_each(items, are_tuples=True)))
         self._post.send(batch.rank, kind.TASK, scope.name, batch.number, spans)

@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -121,7 +122,7 @@ class PackedReport(NamedTuple):
 
     values: PackedMany
     started: float
-    marks: list[float]
+    marks: bytes
     peak_rss_bytes: int
     rank: int
     host: str
@@ -130,11 +131,14 @@ class PackedReport(NamedTuple):
 def pack_report(report: Report) -> PackedReport:
     """Pack a report; results that cannot be pickled become failures."""
     values = pack_each(report.values)
-    return PackedReport(values, report.started, list(report.marks), report.peak_rss_bytes, report.rank, report.host)
+    return PackedReport(
+        values, report.started, array("d", report.marks).tobytes(), report.peak_rss_bytes, report.rank, report.host
+    )
 
 
 def unpack_report(packed: PackedReport) -> Report:
     """Undo `pack_report`; results that cannot be read become failures."""
     values = unpack_each(packed.values)
     has_failures = not isinstance(packed.values, Packed) and any(type(value) is Failure for value in values)
-    return Report(values, packed.started, packed.marks, packed.peak_rss_bytes, packed.rank, packed.host, has_failures)
+    marks = memoryview(packed.marks).cast("d")
+    return Report(values, packed.started, marks, packed.peak_rss_bytes, packed.rank, packed.host, has_failures)
