@@ -87,7 +87,7 @@ def test_a_cosmic_ray_in_one_of_six_is_clipped():
 
 
 @pytest.mark.parametrize("sky_sigma", [3.0, 30.0])
-@pytest.mark.parametrize("fwhms_px", [(3.8, 4.0, 4.1, 4.2, 4.0, 3.9), (3.4, 3.9, 4.2, 4.4)])
+@pytest.mark.parametrize("fwhms_px", [(3.8, 4.0, 4.1, 4.2, 4.0, 3.9), (3.4, 3.9, 4.2, 4.4), (2.9, 4.0, 4.15, 4.3)])
 def test_stars_survive_a_changing_psf_with_their_flux(sky_sigma, fwhms_px):
     rng = np.random.default_rng(2)
     n = len(fwhms_px)

@@ -84,7 +84,8 @@ def coadd_blocks(read, weights, shape, *, statistic=None, options=None):
         Overrides the options'. "clipped" leaves out values with ``|x - median| > clip_sigma * sigma + clip_fraction *
         |median|``, where sigma is the value's own standard deviation (Gruen, Seitz & Bernstein 2014, PASP 126, 158,
         eq. 6; their fraction is 0.3, which clips the cores of stars in exposures whose seeing is 15 % better than the
-        others': 1 % of the stars' flux was lost so); of two values that disagree by that much the brighter.
+        others': 1 % of the stars' flux is lost so, and 3 % with a fraction of 0.6 and a seeing 28 % better); of two
+        values that disagree by that much the brighter.
     options : CoaddOptions, optional
 
     Returns

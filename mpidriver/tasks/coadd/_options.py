@@ -14,7 +14,9 @@ class CoaddOptions:
     statistic: str = option("clipped", "mean, or mean without outliers", choices=("mean", "clipped"))
     clip_sigma: float = option(4.0, "a pixel is clipped beyond this many of its own standard deviations,", minimum=0.0)
     clip_fraction: float = option(
-        0.6, "plus this fraction of the median: 0.3 is enough for a seeing within 10 %, 0.6 within 20 %", minimum=0.0
+        0.9,
+        "plus this fraction of the median: 0.3 for a seeing 12 % better than the median, 0.6 for 20 %, 0.9 for 28 %",
+        minimum=0.0,
     )
     bad_planes: tuple[str, ...] = option(
         ("BAD", "SATURATED", "COSMIC_RAY", "NO_DATA"), "mask planes that are left out where other inputs are good"
