@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._solutions import Solution, read_solutions
 from mpidriver.drivers._stage import Context
-from mpidriver.errors import ConfigError
+from mpidriver.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from mpidriver.store import Frame, StateDatabase
@@ -32,6 +34,7 @@ class Desk:
         self.context = context
         self.state = state
         self._frames = {(frame.exposure, frame.detector, frame.band): frame for frame in state.frames()}
+        self._digests: dict[Path, str] = {}
         self._solutions: dict[int, dict[tuple[int, int], Solution]] = {}
 
     def frame(self, exposure: int, detector: int, band: str) -> "Frame":
@@ -62,6 +65,17 @@ class Desk:
         path = self.context.repository.root / options.path
         stars = _standard_columns(read_table(path), options, str(path))
         return stars, unit_vectors(stars["ra"], stars["dec"])
+
+    def file_digest(self, path: "Path") -> str:
+        """Return the digest of a small file that many quanta read, as a calibration frame; read once a run."""
+        if path not in self._digests:
+            from mpidriver.store import file_digest
+
+            try:
+                self._digests[path] = file_digest(path)
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read: {error.strerror}; see survey.toml") from None
+        return self._digests[path]
 
     def solution(self, tract: int, exposure: int, detector: int) -> Solution | None:
         """Return the mosaic's solution of one frame, or none if the mosaic has dropped it."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers._stage import Record
     from mpidriver.pool import Outcome
+    from mpidriver.store import Product
 
 __all__ = ["Ledger"]
 
@@ -52,10 +53,17 @@ class Ledger:
         record = self._known.get(quantum.key)
         if record is None or record.status != "done" or record.inputs_digest != inputs_digest:
             return False
-        if not all((self._root / product.path).exists() for product in self._state.products(key=quantum.key)):
+        if not all(self._stands(product) for product in self._state.products(key=quantum.key)):
             return False
         self._outputs[quantum] = self._recorded(quantum)
         return True
+
+    def _stands(self, product: "Product") -> bool:
+        """Tell whether a product is there, as large as it was."""
+        try:
+            return (self._root / product.path).stat().st_size == product.size
+        except OSError:
+            return False
 
     def done(self, quantum: Quantum, outcome: "Outcome", record: "Record") -> None:
         """Record that a quantum has run and what it has made."""

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.errors import ConfigError
 from mpidriver.store import FrameUpdate, Product, read_image, read_raw, write_masked_image, write_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
 
     from mpidriver.drivers._desk import Desk
@@ -123,18 +126,34 @@ def _calibrations(context: Context, frame: "Frame") -> Any:
     """Return the calibration frames of a detector, none without any."""
     from mpidriver.tasks.single_frame import Calibrations
 
-    options = context.config.calibrations
-    templates = {"bias": options.bias, "dark": options.dark, "flat": options.flat, "defects": options.defects}
-    paths = {
-        name: template.format(detector=frame.detector, band=frame.band)
-        for name, template in templates.items()
-        if template
-    }
+    paths = _calibration_paths(context, frame)
     if not paths:
         return None
-    return Calibrations(
-        **{name: _calibration_image(str(context.repository.root / path)) for name, path in paths.items()}
-    )
+    return Calibrations(**{name: _calibration_image(str(path)) for name, path in paths.items()})
+
+
+def _calibration_paths(context: Context, frame: "Frame") -> "dict[str, Path]":
+    """Return the calibration frames of a detector by their kind.
+
+    Raises
+    ------
+    ConfigError
+        If a template asks for something else than detector and band.
+    """
+    options = context.config.calibrations
+    templates = {"bias": options.bias, "dark": options.dark, "flat": options.flat, "defects": options.defects}
+    paths = {}
+    for name, template in templates.items():
+        try:
+            if template:
+                path = template.format(detector=frame.detector, band=frame.band)
+                paths[name] = context.repository.resolve(path)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ConfigError(
+                f"{context.repository.config_path} [calibrations]: {name} = {template!r}: expected a path with "
+                f"{{detector}} and {{band}}, got {error!r}"
+            ) from None
+    return paths
 
 
 @functools.lru_cache(maxsize=16)
@@ -156,6 +175,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
             frame.digest,
             frame.wcs_header,
             frame.zero_point_mag,
+            tuple(desk.file_digest(path) for path in _calibration_paths(desk.context, frame).values()),
             None if reference is None else reference.tobytes().hex(),
         ),
     )

@@ -187,3 +187,37 @@ def test_a_locale_without_the_letters_of_a_path_is_enough(raw, tmp_path):
     ended = run("single-frame", root, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert ended.code == 0, ended.text
     assert "all done" in ended.text
+
+
+def test_a_damaged_product_is_made_again(reduced, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(reduced, root)
+    coadd = next((root / "coadds").rglob("*.fits"))
+    coadd.write_bytes(coadd.read_bytes()[:10_000])
+    assert run("pipeline", root, "--quiet", "--no-pictures").code == 0
+    assert digests(root) == digests(reduced)
+
+
+def test_a_new_calibration_frame_makes_new_frames(reduced, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(reduced, root)
+    flat = root / "calib" / "flat-r-000.fits"
+    with fits.open(flat, mode="update") as hdus:
+        hdus[0].data[:] = 1.0
+    assert run("pipeline", root, "--quiet", "--no-pictures").code == 0
+    changed = {path for path, digest in digests(root).items() if digest != digests(reduced)[path]}
+    assert {path for path in digests(root) if path.startswith(("frames", "coadds"))} <= changed
+    flat.unlink()
+    ended = run("single-frame", root)
+    assert ended.code == 1
+    assert "flat-r-000.fits" in ended.text
+
+
+def test_a_template_of_calibrations_that_cannot_be_filled_is_named(raw, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    config = root / "survey.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace("bias-{detector:03d}", "bias-{ccd}"), encoding="utf-8")
+    ended = run("single-frame", root)
+    assert ended.code == 1
+    assert "survey.toml [calibrations]: bias = 'calib/bias-{ccd}.fits': expected a path with {detector}" in ended.text
