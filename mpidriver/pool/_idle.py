@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Idle", "sharpen_sleep"]
 
-SPIN_SECONDS, SPIN_SECONDS_CROWDED = 300e-6, 20e-6
+SPIN_SECONDS, SPIN_SECONDS_CROWDED = 300e-6, 150e-6
 """How long to stay awake where every rank has a core, and where ranks share cores: longer than a short task takes there
 and back, but no longer than waking up from a sleep does."""
 SHORTEST_SLEEP_SECONDS = 20e-6
