@@ -73,18 +73,19 @@ def _dispatch(options, arguments: list[str]) -> int:
         return _verbs.VERBS[options.verb](options)
     from mpidriver.pool import find_launcher, launch
 
-    if ranks is not None and ranks > 1 and find_launcher(os.environ) is None:
+    launcher = find_launcher(os.environ)
+    if ranks is not None and ranks > 1 and (launcher is None or launcher.ranks == 1):
         from mpidriver.batch import run_ranks
         from mpidriver.report import own_terminal
 
-        os.environ.update(own_terminal(sys.stderr))
+        os.environ.update(own_terminal(sys.stderr, sys.stdout))
         code = run_ranks(ranks, [sys.executable, "-m", "mpidriver", *arguments])
         return _interrupted() if code == EXIT_INTERRUPTED else code
     from mpidriver.cli import _drive
     from mpidriver.cli._logging import set_up_logging
 
     set_up_logging(options)
-    code = launch(_drive.VERBS[options.verb], options)
+    code = launch(_drive.VERBS[options.verb], options, ranks=ranks)
     return 0 if code is None else code
 
 

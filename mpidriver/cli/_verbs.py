@@ -70,8 +70,7 @@ def debug(options: argparse.Namespace) -> int:
     from mpidriver.drivers._quantum import parse_quantum
     from mpidriver.drivers.pipeline import debug_quantum
 
-    debug_quantum(options.repo, parse_quantum(options.quantum))
-    return 0
+    return 0 if debug_quantum(options.repo, parse_quantum(options.quantum)) else 1
 
 
 def config(options: argparse.Namespace) -> int:

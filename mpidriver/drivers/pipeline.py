@@ -154,8 +154,8 @@ def _ordered_folders() -> list[str]:
     return list(dict.fromkeys(folder for folders in FOLDERS.values() for folder in folders))
 
 
-def debug_quantum(root: str, quantum: Quantum) -> None:
-    """Run one quantum in this process under pdb: it stops where the quantum raises, or returns quietly.
+def debug_quantum(root: str, quantum: Quantum) -> bool:
+    """Run one quantum in this process under pdb: it stops where the quantum raises; return whether it did not.
 
     Raises
     ------
@@ -182,3 +182,5 @@ def debug_quantum(root: str, quantum: Quantum) -> None:
     except Exception:
         traceback.print_exc()
         pdb.post_mortem(sys.exc_info()[2])
+        return False
+    return True

@@ -1,10 +1,15 @@
 """What the command line says, and where: logging, quiet runs, errors, pipes."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from survey import run
 
+from mpidriver.batch import rank_environment
+from mpidriver.batch._local import _launcher as find_mpirun
 from mpidriver.cli import _main
 from mpidriver.errors import TaskError
 
@@ -72,3 +77,19 @@ def test_what_a_task_could_not_do_is_told_as_if_the_root_had_tried(monkeypatch, 
 def test_nothing_but_text_goes_to_a_pipe(raw):
     text = run("pipeline", raw, "--no-pictures", NO_COLOR="").text
     assert re.findall(r"[\x00-\x09\x0b-\x1f\x7f]", text) == []
+
+
+@pytest.mark.mpi
+def test_under_mpirun_too_and_it_is_an_error_if_the_launcher_starts_fewer_ranks_than_asked_for(raw):
+    def under_mpirun(*arguments):
+        command = ["-n", "2", sys.executable, "-m", "mpidriver", *map(str, arguments)]
+        environment = rank_environment({**os.environ, "NO_COLOR": ""})
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "check": False}
+        return subprocess.run([find_mpirun(), *command], env=environment, **pipes)
+
+    ended = under_mpirun("single-frame", raw, "--exposure", "1002")
+    assert ended.returncode == 0, ended.stdout
+    assert re.findall(r"[\x00-\x09\x0b\x0c\x0e-\x1f\x7f]", ended.stdout) == []
+    ended = under_mpirun("-n", "3", "single-frame", raw, "--exposure", "1002")
+    assert ended.returncode == 4
+    assert "started only 2" in ended.stdout

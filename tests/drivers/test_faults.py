@@ -5,6 +5,8 @@ import hashlib
 import os
 import resource
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -141,6 +143,16 @@ def test_a_rejected_file_is_named_once_with_what_each_table_says(raw, frames, ta
 def test_a_missing_list_of_files_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"@.*absent: cannot be read as a list of files"):
         expand([f"@{tmp_path}/absent"])
+
+
+def test_debug_stops_where_a_quantum_raises_and_exits_with_1(raw, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    min((root / "raw").glob("frame-*.fits")).unlink()
+    command = [sys.executable, "-m", "mpidriver", "debug", root, "single_frame{exposure=1001, detector=0, band=r}"]
+    ended = subprocess.run(command, input="p type(error)\nq\n", capture_output=True, text=True, check=False)
+    assert (ended.returncode, "(Pdb) " in ended.stdout) == (1, True)
+    assert "no such file" in ended.stderr
 
 
 def test_a_selection_without_a_frame_names_what_there_is(raw):

@@ -1,9 +1,11 @@
 import io
+import sys
 import threading
 
 import pytest
 
 from mpidriver.report import Progress, own_terminal
+from mpidriver.report._terminal import terminal_columns
 
 
 class Terminal(io.StringIO):
@@ -23,7 +25,8 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def nobody_said_where_we_are(monkeypatch):
-    monkeypatch.delenv("MPIDRIVER_TERMINAL", raising=False)
+    for name in ("MPIDRIVER_TERMINAL", "MPIDRIVER_TERMINAL_OUTPUT", "OMPI_COMM_WORLD_RANK"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -109,11 +112,13 @@ def test_a_terminal_gets_a_bar_with_stages_and_rate(clock):
 
 def test_the_launcher_tells_ranks_of_the_terminal_they_cannot_see(clock, monkeypatch):
     pipe = io.StringIO()
-    assert own_terminal(pipe) == {"MPIDRIVER_TERMINAL": "0"}
+    assert own_terminal(pipe, pipe) == {"MPIDRIVER_TERMINAL": "0", "MPIDRIVER_TERMINAL_OUTPUT": "0"}
     monkeypatch.setenv("COLUMNS", "64")
-    for name, value in own_terminal(Terminal()).items():
+    for name, value in own_terminal(Terminal(), pipe).items():
         monkeypatch.setenv(name, value)
-    assert own_terminal(pipe) == {"MPIDRIVER_TERMINAL": "64"}
+    assert own_terminal(pipe, pipe)["MPIDRIVER_TERMINAL"] == "64"
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert terminal_columns(sys.stdout) == 0
     with Progress(4, stream=pipe, clock=clock):
         pass
     assert "━" in pipe.getvalue()
@@ -122,6 +127,12 @@ def test_the_launcher_tells_ranks_of_the_terminal_they_cannot_see(clock, monkeyp
     with Progress(4, stream=log, clock=clock):
         pass
     assert log.getvalue() == "0/4 quanta, 0.0 s so far\n"
+
+
+def test_the_pseudo_terminal_of_a_rank_of_open_mpi_is_none(monkeypatch):
+    assert terminal_columns(Terminal()) > 0
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "0")
+    assert terminal_columns(Terminal()) == 0
 
 
 def test_lines_are_written_above_the_bar_without_markup(clock):
