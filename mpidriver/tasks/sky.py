@@ -89,26 +89,25 @@ def _median_filter(grid, side):
 
 
 def _interpolate(grid, shape):
-    """Return values of meshes at every pixel by natural cubic splines, going on linearly outside the mesh centres."""
-    for axis, size in enumerate(shape):
-        side = -(-size // grid.shape[axis])
-        edges = np.minimum(np.arange(grid.shape[axis] + 1) * side, size)
-        grid = _spline((edges[:-1] + edges[1:] - 1) / 2, grid, size, axis)
-    return grid.astype(np.float32)
+    """Return values of meshes at every pixel by natural cubic splines, going on linearly outside the mesh centres.
+
+    Splines are linear in their values: what each mesh adds to each row and column is found once.
+    """
+    by_row, by_col = (_spline_weights(meshes, size) for meshes, size in zip(grid.shape, shape, strict=True))
+    return by_row.astype(np.float32) @ (grid @ by_col.T).astype(np.float32)
 
 
-def _spline(centres, grid, size, axis):
-    if centres.size == 1:
-        return np.repeat(grid, size, axis=axis)
-    spline = CubicSpline(centres, grid, axis=axis, bc_type="natural")
+def _spline_weights(meshes, size):
+    """Return the weight of each mesh at each pixel along one axis, shape (pixel, mesh)."""
+    side = -(-size // meshes)
+    edges = np.minimum(np.arange(meshes + 1) * side, size)
+    centres = (edges[:-1] + edges[1:] - 1) / 2
+    if meshes == 1:
+        return np.ones((size, 1))
+    spline = CubicSpline(centres, np.eye(meshes), bc_type="natural")
     pixels = np.arange(size)
     inside = np.clip(pixels, centres[0], centres[-1])
-    values = spline(inside)
-    outside = np.flatnonzero(pixels != inside)
-    at = (slice(None),) * axis + (outside,)
-    beyond = (pixels - inside)[outside].reshape((-1, 1) if axis == 0 else (1, -1))
-    values[at] += spline.derivative()(inside[outside]) * beyond
-    return values
+    return spline(inside) + spline.derivative()(inside) * (pixels - inside)[:, None]
 
 
 def mesh_size(size, mesh_px):

@@ -13,6 +13,7 @@ from mpidriver.tasks.single_frame._catalogue import measure_sources
 from mpidriver.tasks.single_frame._cosmic_rays import remove_cosmic_rays
 from mpidriver.tasks.single_frame._detection import (
     detect,
+    detect_roughly,
     flag_detected,
     source_pixels,
 )
@@ -123,10 +124,9 @@ def subtract_sky(frame, options):
     image, variance = np.nan_to_num(frame.image), _finite_variance(frame.variance)
     sky = mode_sky(frame, options)
     above = _above_sky(image, sky, no_data)
-    kernel = gaussian_kernel(DEFAULT_FWHM_PX)
-    first, segmentation = detect(above, sky.rms, no_data, options, kernel=kernel, deblend=False)
+    first, segmentation = detect_roughly(above, sky.rms, no_data, options, fwhm_px=DEFAULT_FWHM_PX)
     fwhm_px = seeing_guess(above, first, sky.rms, frame.mask)
-    covered = source_pixels(segmentation, int(np.ceil(2 * fwhm_px)))
+    covered = source_pixels(segmentation, image.shape, int(np.ceil(2 * fwhm_px)))
     sky = source_free_sky(frame, covered, options)
     above = _above_sky(image, sky, no_data)
     if is_crowded(first, segmentation, options):
