@@ -114,7 +114,7 @@ def _add_driver(verbs, verb: str, summary: str) -> None:
         ("tract", "9813"),
         ("patch", "2,5^3,5"),
     ):
-        parser.add_argument(f"--{name}", default="", metavar=example, help=f"work on these {name}s only")
+        parser.add_argument(f"--{name}", default="", metavar=example, help=f"work on no other {name}")
     parser.add_argument("--dry-run", action="store_true", help="list the quanta that would run, and leave")
     parser.add_argument("--clobber", action="store_true", help="run also what is done and unchanged")
     parser.add_argument("--fail-fast", action="store_true", help="hand out nothing more after the first failure")

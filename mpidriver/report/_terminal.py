@@ -20,7 +20,9 @@ PSEUDO_TERMINAL_VARIABLE = "OMPI_COMM_WORLD_RANK"
 
 
 def terminal_columns(stream: TextIO) -> int:
-    """Return the width of the terminal behind `stream`, 0 if there is none."""
+    """Return the width of the terminal behind `stream`, 0 if there is none, or none that can draw."""
+    if os.environ.get("TERM") == "dumb":
+        return 0
     told = os.environ.get(OUTPUT_VARIABLE if stream is sys.stdout else TERMINAL_VARIABLE, "")
     if told.isdigit():
         return int(told)

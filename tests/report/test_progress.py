@@ -25,6 +25,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def nobody_said_where_we_are(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     for name in ("MPIDRIVER_TERMINAL", "MPIDRIVER_TERMINAL_OUTPUT", "OMPI_COMM_WORLD_RANK"):
         monkeypatch.delenv(name, raising=False)
 
@@ -127,6 +128,11 @@ def test_the_launcher_tells_ranks_of_the_terminal_they_cannot_see(clock, monkeyp
     with Progress(4, stream=log, clock=clock):
         pass
     assert log.getvalue() == "0/4 quanta, 0.0 s so far\n"
+
+
+def test_a_terminal_that_cannot_draw_gets_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    assert terminal_columns(Terminal()) == 0
 
 
 def test_the_pseudo_terminal_of_a_rank_of_open_mpi_is_none(monkeypatch):

@@ -128,6 +128,8 @@ def test_a_page_prints_as_plain_text_of_unbroken_lines(summary):
 
 def test_the_summary_knows_no_terminal_where_the_launcher_says_there_is_none(summary, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("MPIDRIVER_TERMINAL_OUTPUT", "0")
     print_summary(summary)
     assert "\x1b" not in capsys.readouterr().out
