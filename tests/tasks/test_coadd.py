@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from array_layouts import LAYOUTS, laid_out
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -313,3 +314,31 @@ def test_the_kernels_do_the_same_as_plain_python(tmp_path):
     out = coadd(images)
     plain = np.load(tmp_path / "out.npy")
     np.testing.assert_allclose([out.image, out.variance, out.mask, out.n_image], plain, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(
+    n=st.integers(1, 9),
+    # About the length of a run, 128.
+    shape=st.tuples(st.sampled_from([1, 2, 7, 33]), st.sampled_from([1, 2, 127, 128, 129, 257])),
+    statistic=st.sampled_from(STATISTICS),
+    layout=st.sampled_from(LAYOUTS),
+)
+def test_every_shape_and_layout_gives_the_same_bytes_within_the_range_of_the_inputs(n, shape, statistic, layout):
+    rng = np.random.default_rng(n)
+    images = rng.normal(size=(n, *shape)).astype(np.float32)
+    images[rng.random(images.shape) < 0.05] = np.nan
+    images[rng.random(images.shape) < 0.02] = 1e3
+    variances = rng.uniform(0.5, 2, size=images.shape).astype(np.float32)
+    masks = (rng.random(images.shape) < 0.1).astype(np.int32) * int(MaskPlane.BAD)
+    weights = rng.uniform(0, 1, n) * (rng.random(n) < 0.8)
+    stacks = [images, masks, variances], [[laid_out(p, layout) for p in s] for s in (images, masks, variances)]
+    result, again = (
+        coadd(list(i), weights, masks=list(m), variances=list(v), statistic=statistic) for i, m, v in stacks
+    )
+    for name in ("image", "variance", "mask", "n_image"):
+        assert getattr(result, name).tobytes() == getattr(again, name).tobytes()
+    np.testing.assert_array_equal(result.n_image == 0, np.isnan(result.image))
+    used = result.n_image > 0
+    low, high = np.nanmin(images[:, used], axis=0), np.nanmax(images[:, used], axis=0)
+    assert ((result.image[used] >= low - 1e-3) & (result.image[used] <= high + 1e-3)).all()

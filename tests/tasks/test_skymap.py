@@ -16,7 +16,7 @@ from mpidriver.tasks.skymap import Box, SkyMapOptions, TangentPlane, make_skymap
 
 RAS = st.sampled_from([0.0, 1e-9, 359.999999, 180.0, 90.0]) | st.floats(0.0, 360.0)
 DECS = st.sampled_from([-90.0, -89.9999, 0.0, 89.9999, 90.0]) | st.floats(-90.0, 90.0)
-QUICK = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+QUICK = settings(max_examples=35, deadline=None, derandomize=True, database=None)
 
 #: Small maps of each kind; pixels are coarse, so that a tract has a few patches.
 RINGS = SkyMapOptions(rings=12, pixel_scale_arcsec=300.0, patch_inner_px=60, patch_border_px=5)
@@ -128,7 +128,7 @@ def test_tracts_overlapping_agrees_with_brute_force(options, ra, dec, half_deg, 
 
 @pytest.mark.parametrize("options", [*WHOLE_SKY, DISCRETE], ids=lambda options: options.kind)
 @given(RAS, DECS, st.floats(0.01, 8.0), st.floats(0.0, 90.0))
-@settings(QUICK, max_examples=30)
+@settings(QUICK, max_examples=20)
 def test_patches_overlapping_agrees_with_brute_force(options, ra, dec, half_deg, angle_deg):
     sky = make_skymap(options)
     corners = footprint(ra, dec, half_deg, angle_deg)

@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sep
+from array_layouts import LAYOUTS, laid_out
 from astropy.io import fits
 from astropy.wcs import WCS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reproject import reproject_interp
 
 from mpidriver.errors import ConfigError, DataError
@@ -397,3 +400,39 @@ def test_every_size_of_output_is_filled_to_its_last_pixel(size):
     part = warp(image, wcs_in, wcs_out, (size, size))
     assert np.isfinite(whole.image[:size, :size]).sum() == np.isfinite(part.image).sum()
     np.testing.assert_allclose(part.image, whole.image[:size, :size], atol=2e-3)
+
+
+#: Sizes about those of windows (6), lanes (8), cells (32) and runs of them.
+SIZES = st.sampled_from([1, 2, 5, 6, 7, 8, 9, 31, 32, 33, 64, 65, 97])
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(
+    shape_in=st.tuples(SIZES, SIZES),
+    shape_out=st.tuples(SIZES, SIZES),
+    shift=st.tuples(st.floats(-20, 20), st.floats(-20, 20)),
+    rotation_deg=st.sampled_from([0.0, 90.0, 33.0]),
+    step=st.sampled_from([1, 7, 8, 32]),
+    layout=st.sampled_from(LAYOUTS),
+)
+def test_every_shape_and_layout_gives_the_same_bytes_and_marks_what_is_missing(
+    shape_in, shape_out, shift, rotation_deg, step, layout
+):
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=shape_in).astype(np.float32)
+    image[rng.random(shape_in) < 0.02] = np.nan
+    variance = rng.uniform(1, 2, size=shape_in).astype(np.float32)
+    mask = (rng.random(shape_in) < 0.03).astype(np.int32) * int(MaskPlane.BAD)
+    wcs_in = make_wcs(crpix=(shape_in[1] / 2, shape_in[0] / 2))
+    wcs_out = make_wcs(crpix=(shape_out[1] / 2 + shift[0], shape_out[0] / 2 + shift[1]), rotation_deg=rotation_deg)
+    options = WarpOptions(grid_step_px=step)
+    planes = [image, variance, mask]
+    out, again = (
+        warp(a, wcs_in, wcs_out, shape_out, variance=v, mask=m, options=options)
+        for a, v, m in (planes, [laid_out(plane, layout) for plane in planes])
+    )
+    for name in ("image", "variance", "mask"):
+        assert getattr(out, name).tobytes() == getattr(again, name).tobytes()
+    missing = (out.mask & NO_DATA) != 0
+    np.testing.assert_array_equal(missing, np.isnan(out.image))
+    np.testing.assert_array_equal(missing, np.isnan(out.variance))
