@@ -26,7 +26,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def nobody_said_where_we_are(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    for name in ("MPIDRIVER_TERMINAL", "MPIDRIVER_TERMINAL_OUTPUT", "OMPI_COMM_WORLD_RANK"):
+    for name in ("NO_COLOR", "MPIDRIVER_TERMINAL", "MPIDRIVER_TERMINAL_OUTPUT", "OMPI_COMM_WORLD_RANK"):
         monkeypatch.delenv(name, raising=False)
 
 
