@@ -14,6 +14,14 @@ from mpidriver.pool import Pool, current_pool, launch
 from mpidriver.pool._launch import Launcher, find_launcher
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Handle Ctrl-C as Python does by itself: a job in the background starts with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt(_):
     os.kill(os.getpid(), signal.SIGINT)
     return "not reached"
