@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.errors import DataError
-from mpidriver.store import MaskedImageReader, read_masked_image, wcs_from_header, write_masked_image
+from mpidriver.store import MaskedImageReader, Product, read_masked_image, wcs_from_header, write_masked_image
 
 if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
@@ -18,54 +18,59 @@ if TYPE_CHECKING:
     from mpidriver.store import StoredImage
     from mpidriver.tasks.image import MaskedImage
 
-__all__ = ["COADD_ZERO_POINT_MAG", "STAGES", "assemble", "resample"]
-
-#: AB magnitude of one unit (nJy) in warps and coadds.
-COADD_ZERO_POINT_MAG = 31.4
+__all__ = ["STAGES", "assemble", "planes", "resample"]
 
 
 def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Record:
     """Warp one frame onto one patch, calibrated to nJy; a frame that misses the patch leaves no file."""
     import numpy as np
 
-    from mpidriver.tasks.image import MASK_PLANES
+    from mpidriver.tasks.image import NJY_ZERO_POINT_MAG
     from mpidriver.tasks.warp import warp
 
     ids = quantum.data_id
     frame = read_masked_image(context.repository.path("frame", exposure=ids.exposure, detector=ids.detector))
     patch = context.patch(quantum)
-    wcs = patch.wcs()
     warped = warp(
         frame.image,
         wcs_from_header(solution.wcs_header),
-        wcs,
+        patch.wcs(),
         patch.shape(),
         variance=frame.variance,
         mask=frame.mask,
         options=context.config.warp,
-        scale=10.0 ** (-0.4 * (solution.zero_point_mag - COADD_ZERO_POINT_MAG)),
+        scale=10.0 ** (-0.4 * (solution.zero_point_mag - NJY_ZERO_POINT_MAG)),
     )
-    usable = np.isfinite(warped.image)
-    if not usable.any():
+    if not np.isfinite(warped.image).any():
         return Record()
+    return Record(products=(_write_warp(context, quantum, warped),))
+
+
+def _write_warp(context: Context, quantum: Quantum, warped: "MaskedImage") -> Product:
+    """Write a warp with its weight: one number an exposure, never the source's own noise."""
+    import numpy as np
+
+    from mpidriver.tasks.image import MASK_PLANES, NJY_ZERO_POINT_MAG
+
+    ids = quantum.data_id
     header = {
         "EXPOSURE": ids.exposure,
         "DETECTOR": ids.detector,
         "BAND": ids.band,
-        "ZEROPNT": COADD_ZERO_POINT_MAG,
+        "ZEROPNT": NJY_ZERO_POINT_MAG,
         "BUNIT": "nJy",
-        "WEIGHT": float(1.0 / np.median(warped.variance[usable])),
+        "WEIGHT": float(1.0 / np.median(warped.variance[np.isfinite(warped.image)])),
     }
     written = write_masked_image(
         context.path("warp", quantum),
         warped.image,
         warped.variance,
         warped.mask,
-        wcs=wcs,
+        wcs=context.patch(quantum).wcs(),
         header=header,
         mask_planes=MASK_PLANES,
     )
-    return Record(products=(context.product("warp", written),))
+    return context.product("warp", written)
 
 
 def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> Record:
@@ -73,16 +78,16 @@ def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> 
     import numpy as np
 
     from mpidriver.tasks.coadd import coadd_blocks
-    from mpidriver.tasks.image import MASK_PLANES
+    from mpidriver.tasks.image import MASK_PLANES, NJY_ZERO_POINT_MAG
 
     patch = context.patch(quantum)
     paths = [context.path("warp", quantum, exposure=ids.exposure, detector=ids.detector) for ids in warps]
     readers = [MaskedImageReader(path) for path in paths]
     weights = np.array([reader.header["WEIGHT"] for reader in readers])
     stacked = coadd_blocks(
-        lambda number, rows: _planes(readers[number].read(rows)), weights, patch.shape(), options=context.config.coadd
+        lambda number, rows: planes(readers[number].read(rows)), weights, patch.shape(), options=context.config.coadd
     )
-    header = {"BAND": quantum.data_id.band, "ZEROPNT": COADD_ZERO_POINT_MAG, "BUNIT": "nJy", "NINPUT": len(paths)}
+    header = {"BAND": quantum.data_id.band, "ZEROPNT": NJY_ZERO_POINT_MAG, "BUNIT": "nJy", "NINPUT": len(paths)}
     written = write_masked_image(
         context.path("coadd", quantum),
         stacked.image,
@@ -96,7 +101,8 @@ def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> 
     return Record(products=(context.product("coadd", written),))
 
 
-def _planes(stored: "StoredImage") -> "MaskedImage":
+def planes(stored: "StoredImage") -> "MaskedImage":
+    """Return what was read from a file as the tasks take it."""
     from mpidriver.tasks.image import MaskedImage
 
     return MaskedImage(stored.image, stored.variance, stored.mask)

@@ -92,11 +92,11 @@ def _write_spectra(
     from mpidriver.tasks.faraday import double_phi_grid, rmtf, rmtf_fwhm
 
     wcs = context.patch(quantum).wcs(binning=context.config.faraday.binning)
-    depth = _depth_axis(phi, axis=3) | {"LAMSQ0": lambda0}
+    depth = _depth_axis(phi) | {"LAMSQ0": lambda0}
     channel_weights = np.nanmedian(np.where(weights > 0.0, weights, np.nan), axis=(1, 2))
     spread = double_phi_grid(phi)
     transfer = rmtf(freq_hz, spread, weights=np.nan_to_num(channel_weights))[:, None, None]
-    transfer_header = _depth_axis(spread, axis=3) | {"LAMSQ0": lambda0, "FWHM": rmtf_fwhm(freq_hz), "BUNIT": ""}
+    transfer_header = _depth_axis(spread) | {"LAMSQ0": lambda0, "FWHM": rmtf_fwhm(freq_hz), "BUNIT": ""}
     images = {
         "FDF_real_dirty": (fdf.real, wcs, depth | {"BUNIT": "Jy/beam/RMSF"}),
         "FDF_im_dirty": (fdf.imag, wcs, depth | {"BUNIT": "Jy/beam/RMSF"}),
@@ -118,16 +118,15 @@ def _write_spectra(
     ]
 
 
-def _depth_axis(phi: "np.ndarray", axis: int) -> dict[str, Any]:
-    """Return the header of an axis of Faraday depth."""
+def _depth_axis(phi: "np.ndarray") -> dict[str, Any]:
+    """Return the header of the third axis, Faraday depth."""
     middle = len(phi) // 2
-    step = float(phi[1] - phi[0]) if len(phi) > 1 else 1.0
     return {
-        f"CTYPE{axis}": "FDEP",
-        f"CUNIT{axis}": "rad/m^2",
-        f"CRPIX{axis}": float(middle + 1),
-        f"CRVAL{axis}": float(phi[middle]),
-        f"CDELT{axis}": step,
+        "CTYPE3": "FDEP",
+        "CUNIT3": "rad/m^2",
+        "CRPIX3": float(middle + 1),
+        "CRVAL3": float(phi[middle]),
+        "CDELT3": float(phi[1] - phi[0]) if len(phi) > 1 else 1.0,
     }
 
 

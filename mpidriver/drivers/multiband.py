@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.drivers.coadd import planes
 from mpidriver.store import read_masked_image, read_table, wcs_from_header, write_table
 
 if TYPE_CHECKING:
@@ -102,10 +103,8 @@ def join_survey(context: Context, quantum: Quantum, *, tracts: Sequence[int]) ->
 
 def _coadd(context: Context, quantum: Quantum) -> tuple[Any, Any]:
     """Return a coadd and its WCS."""
-    from mpidriver.tasks.image import MaskedImage
-
     stored = read_masked_image(context.path("coadd", quantum))
-    return MaskedImage(stored.image, stored.variance, stored.mask), wcs_from_header(stored.wcs_header)
+    return planes(stored), wcs_from_header(stored.wcs_header)
 
 
 def _written(context: Context, quantum: Quantum, dataset: str, table: "np.ndarray", units: dict[str, str]) -> Record:
