@@ -75,16 +75,29 @@ class TaskError(PoolError):
         The traceback as it was printed where it happened.
     failed
         How many items of the same call failed in all.
+    kind
+        "raised"; or, of a task that was not to blame for how it ended: "killed" (its child process died), "memory"
+        (it outgrew its limit), "timeout" or "lost" (its rank died).
     """
 
-    def __init__(self, item: object, rank: int, host: str, cause: str, remote_traceback: str, failed: int = 1) -> None:
-        super().__init__(item, rank, host, cause, remote_traceback, failed)
+    def __init__(
+        self,
+        item: object,
+        rank: int,
+        host: str,
+        cause: str,
+        remote_traceback: str,
+        failed: int = 1,
+        kind: str = "raised",
+    ) -> None:
+        super().__init__(item, rank, host, cause, remote_traceback, failed, kind)
         self.item = item
         self.rank = rank
         self.host = host
         self.cause = cause
         self.remote_traceback = remote_traceback
         self.failed = failed
+        self.kind = kind
 
     def __str__(self) -> str:
         shown = repr(self.item)

@@ -53,6 +53,8 @@ class Call:
         self.function = function
         self.left = 0
         """Items without a result."""
+        self.retried: dict[int, int] = {}
+        """How often items were tried again, by index."""
 
     def arguments(self, index: int) -> tuple[Any, ...]:
         """Return the arguments of an item."""
@@ -90,7 +92,7 @@ class Call:
 
 
 def _task_error(item: Any, report: Report, failure: Failure) -> TaskError:
-    error = TaskError(item, report.rank, report.host, failure.cause, failure.remote_traceback)
+    error = TaskError(item, report.rank, report.host, failure.cause, failure.remote_traceback, kind=failure.kind)
     error.__cause__ = failure.exception
     return error
 
@@ -146,7 +148,7 @@ class MapCall(_KnownItems):
 
 
 def _counted(error: TaskError, failed: int) -> TaskError:
-    counted = TaskError(error.item, error.rank, error.host, error.cause, error.remote_traceback, failed)
+    counted = TaskError(error.item, error.rank, error.host, error.cause, error.remote_traceback, failed, error.kind)
     counted.__cause__ = error.__cause__
     return counted
 

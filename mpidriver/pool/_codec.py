@@ -48,6 +48,8 @@ class Failure(NamedTuple):
     remote_traceback: str
     exception: BaseException | None = None
     """The exception itself, only where it was raised in this very process."""
+    kind: str = "raised"
+    """What `TaskError.kind` says."""
 
 
 PackedMany: TypeAlias = Packed | list[Packed | Failure]

@@ -27,6 +27,7 @@ from mpidriver.pool._post import Handler, Post, Wire
 from mpidriver.pool._progress import Progress
 from mpidriver.pool._scheduler import Scheduler
 from mpidriver.pool._scope import Scope
+from mpidriver.pool._terms import PLAIN, Terms
 from mpidriver.pool._work import Work
 from mpidriver.pool._worker import Worker
 
@@ -150,6 +151,7 @@ class Engine:
         function: Callable[..., Any],
         make: Callable[[int], CallT],
         *,
+        terms: Terms = PLAIN,
         name: str | None = None,
         keywords: bool = False,
     ) -> CallT:
@@ -157,7 +159,7 @@ class Engine:
 
         Parameters
         ----------
-        function, keywords
+        function, terms, keywords
             For `Scope.function`.
         make
             Makes the call from the function's key.
@@ -165,7 +167,7 @@ class Engine:
             What its outcomes are named; None means after the function.
         """
         with self.lock:
-            call = make(scope.function(function, keywords=keywords))
+            call = make(scope.function(function, terms, keywords=keywords))
             call.name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
             self._leader.begin(scope, call)
         return call

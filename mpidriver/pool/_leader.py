@@ -1,5 +1,6 @@
 """What a rank leads: the scopes of its running tasks, their messages, and carrying out what their schedulers decide."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mpidriver.pool import _messages as kind
@@ -9,6 +10,7 @@ from mpidriver.pool._codec import pack_each
 from mpidriver.pool._instructions import Assign, Batch, Grant, Return, Want
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._post import Handler, Post
+from mpidriver.pool._retrying import retry
 from mpidriver.pool._scheduler import Scheduler
 from mpidriver.pool._scope import Function, Scope
 from mpidriver.pool._work import unpack_report
@@ -147,7 +149,12 @@ class Leader:
         scope.busy_seconds += busy_seconds
         for span, report in zip(batch.spans, read, strict=False):
             call = scope.calls[span.call]
-            due = call.deliver(span.indexes, report)
+            indexes: Sequence[int] = span.indexes
+            if report.has_failures and call.serial not in scope.abandoned:
+                indexes, report = retry(scope, call, span, report)
+                if not indexes:
+                    continue
+            due = call.deliver(indexes, report)
             if due is not None:
                 self._callbacks.add(due)
             if not call.left and (due is not None or call.serial in scope.abandoned):

@@ -3,7 +3,7 @@
 import concurrent.futures
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from mpidriver.errors import PoolClosedError
 from mpidriver.pool._calls import MapCall, OutcomesCall, SubmitCall, TaskFuture
@@ -13,6 +13,7 @@ from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._scope import Scope
 from mpidriver.pool._serial import SerialWire
 from mpidriver.pool._stream import Stream
+from mpidriver.pool._terms import PLAIN, Terms, TermsArguments
 from mpidriver.pool._when import WHEN_OVER, looking_when_changed
 
 __all__ = ["Cost", "Pool", "current_pool"]
@@ -86,6 +87,7 @@ class Pool:
         on_error: Literal["raise", "return"] = "raise",
         cost: Cost = None,
         name: str | None = None,
+        **terms: Unpack[TermsArguments],
     ) -> list[Any]:
         """Apply a function to every item, as ``list(map(fn, *iterables))`` does.
 
@@ -102,6 +104,8 @@ class Pool:
             Expected work of each item; the costliest begin first. Without it items begin in their order.
         name
             What the outcomes are named, instead of after the function.
+        terms
+            How items are run: ``ranks``, ``isolate``, ``memory``, ``timeout`` and ``retries``, as in `Terms`.
 
         Returns
         -------
@@ -123,7 +127,8 @@ class Pool:
         kind = MapCall if on_error == "raise" else OutcomesCall
         if not items:
             return []
-        call = self._engine.start(scope, fn, lambda function: kind(function, items), name=name)
+        how = Terms(**terms) if terms else PLAIN
+        call = self._engine.start(scope, fn, lambda function: kind(function, items), terms=how, name=name)
         try:
             self._engine.add(scope, call, _costliest_first(len(items), costs), costs, then_waits=True)
             self._engine.wait_until(context, lambda: not call.left)
@@ -140,6 +145,7 @@ class Pool:
         ordered: bool = False,
         buffersize: int | None = None,
         name: str | None = None,
+        **terms: Unpack[TermsArguments],
     ) -> Iterator[Outcome]:
         """Apply a function to every item and yield the outcomes as they come.
 
@@ -155,6 +161,8 @@ class Pool:
             How many items may be read but not yielded; by default a few a rank, more if they are short.
         name
             What the outcomes are named, instead of after the function.
+        terms
+            How items are run, as for `map`.
 
         Yields
         ------
@@ -168,10 +176,14 @@ class Pool:
         if cost is not None and not callable(cost):
             raise TypeError("pool.stream: cost must be a function of the item: items are not known beforehand")
         context, scope = self._open()
-        stream = Stream(context, scope, fn, zip(*iterables, strict=False), cost=cost, buffersize=buffersize, name=name)
+        how = Terms(**terms) if terms else PLAIN
+        items = zip(*iterables, strict=False)
+        stream = Stream(context, scope, fn, items, cost=cost, buffersize=buffersize, terms=how, name=name)
         return stream.in_order() if ordered else stream.as_they_finish()
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, cost: float = 0.0, **kwargs: Any) -> TaskFuture:
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, cost: float = 0.0, terms: Terms = PLAIN, **kwargs: Any
+    ) -> TaskFuture:
         """Put one task into the backlog; never blocks.
 
         Parameters
@@ -180,6 +192,8 @@ class Pool:
             The call to make.
         cost
             Expected work; the costliest task begins first.
+        terms
+            How the task is run.
 
         Returns
         -------
@@ -198,7 +212,7 @@ class Pool:
         def make(function: int) -> SubmitCall:
             return SubmitCall(function, args, kwargs, future)
 
-        call = engine.start(scope, fn, make, keywords=bool(kwargs))
+        call = engine.start(scope, fn, make, terms=terms, keywords=bool(kwargs))
         engine.add(scope, call, range(1), [cost] if cost else None)
         return future
 

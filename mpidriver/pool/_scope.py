@@ -8,6 +8,7 @@ from mpidriver.pool._calls import Call
 from mpidriver.pool._codec import Packed, WithKeywords, is_importable, pack
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._scheduler import Scheduler
+from mpidriver.pool._terms import Terms
 
 __all__ = ["Function", "Scope"]
 
@@ -21,6 +22,8 @@ class Function:
         Its number in the scope.
     call
         The function.
+    terms
+        How its items are to be run; the same function on other terms is another one.
     packed
         The function as it travels, None where nothing travels.
     name
@@ -29,8 +32,11 @@ class Function:
         Whether it is kept until the scope ends, because it is small and may be called again.
     """
 
-    def __init__(self, key: int, call: Callable[..., Any], packed: Packed | None, name: Any, *, stays: bool) -> None:
+    def __init__(
+        self, key: int, call: Callable[..., Any], terms: Terms, packed: Packed | None, name: Any, *, stays: bool
+    ) -> None:
         self.key = key
+        self.terms = terms
         self.name = name
         self.call = call
         self.packed = packed
@@ -41,11 +47,11 @@ class Function:
         """Ranks that have it."""
 
     def for_rank(self, rank: int, *, is_home: bool) -> Any:
-        """Return what to send to a rank: the function itself to the leader's own, None if the rank has it."""
+        """Return what to send to a rank, with the terms: to the leader's own the function itself; None if it has it."""
         if rank in self.ranks:
             return None
         self.ranks.add(rank)
-        return self.call if is_home else self.packed
+        return (self.call if is_home else self.packed, self.terms)
 
 
 class Scope:
@@ -79,8 +85,8 @@ class Scope:
         self._want_serial = 0
         self._settled_serial = 0
 
-    def function(self, function: Callable[..., Any], *, keywords: bool = False) -> int:
-        """Return the key of a function, new or known.
+    def function(self, function: Callable[..., Any], terms: Terms, *, keywords: bool = False) -> int:
+        """Return the key of a function on some terms, new or known.
 
         Raises
         ------
@@ -88,14 +94,22 @@ class Scope:
             If it cannot be sent to other ranks.
         """
         stays = is_importable(function)
-        if stays and (function, keywords) in self._known:
-            return self._known[function, keywords]
+        if stays and (function, keywords, terms) in self._known:
+            return self._known[function, keywords, terms]
         target = WithKeywords(function) if keywords else function
         packed = _pack_function(function, target) if self._travels else None
-        name = (function, keywords) if stays else _content(function, packed, keywords=keywords)
+        name = (function, keywords, terms) if stays else (*_content(function, packed, keywords=keywords), terms)
+        return self._keep(target, terms, packed, name, stays=stays)
+
+    def on_other_terms(self, key: int, terms: Terms) -> int:
+        """Return the key of a known function on other terms; it is kept until the scope ends."""
+        known = self.functions[key]
+        return self._keep(known.call, terms, known.packed, (known.name, terms), stays=True)
+
+    def _keep(self, target: Callable[..., Any], terms: Terms, packed: Packed | None, name: Any, *, stays: bool) -> int:
         if name not in self._known:
             self._keys += 1
-            self.functions[self._keys] = Function(self._keys, target, packed, name, stays=stays)
+            self.functions[self._keys] = Function(self._keys, target, terms, packed, name, stays=stays)
             self._known[name] = self._keys
         return self._known[name]
 
@@ -147,7 +161,7 @@ class Scope:
         return self.scheduler.is_quiet and self.is_settled
 
 
-def _content(function: Callable[..., Any], packed: Packed | None, *, keywords: bool) -> Any:
+def _content(function: Callable[..., Any], packed: Packed | None, *, keywords: bool) -> tuple[Any, ...]:
     """Return what tells a function that travels by value from others: what it has captured may change between calls."""
     if packed is None or packed.buffers or not isinstance(packed.data, bytes):
         return (id(function), keywords, object() if packed is not None else None)

@@ -7,6 +7,7 @@ from mpidriver.pool._calls import StreamCall
 from mpidriver.pool._context import Context
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._scope import Scope
+from mpidriver.pool._terms import Terms
 
 __all__ = ["Stream"]
 
@@ -24,7 +25,7 @@ class Stream:
         The task that streams, and what it scatters.
     fn, items
         The function, and the tuples of its arguments.
-    cost, buffersize, name
+    cost, buffersize, terms, name
         As for `Pool.stream`.
     """
 
@@ -37,6 +38,7 @@ class Stream:
         *,
         cost: Callable[..., float] | None,
         buffersize: int | None,
+        terms: Terms,
         name: str | None,
     ) -> None:
         self._engine = context.engine
@@ -45,7 +47,8 @@ class Stream:
         self._items = enumerate(items)
         self._cost = cost
         self._buffersize = buffersize
-        self._start: Callable[[], StreamCall] = lambda: self._engine.start(scope, fn, StreamCall, name=name)
+        engine = context.engine
+        self._start: Callable[[], StreamCall] = lambda: engine.start(scope, fn, StreamCall, terms=terms, name=name)
         self._early: dict[int, Outcome] = {}
 
     def as_they_finish(self) -> Iterator[Outcome]:

@@ -16,6 +16,7 @@ from mpidriver.pool._context import Context, MainThread
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._post import Handler, Post
 from mpidriver.pool._serial import InterruptWatch
+from mpidriver.pool._terms import Terms
 from mpidriver.pool._work import Work, WorkSpan, pack_report, run_span
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Worker:
         self._post = post
         self._main = main
         self._inbox: deque[Work] = deque()
-        self._functions: dict[tuple[ScopeId, int], Any] = {}
+        self._functions: dict[tuple[ScopeId, int], tuple[Any, Terms]] = {}
         self.interrupts = InterruptWatch()
         self.handlers: dict[int, Handler] = {kind.TASK: self._on_task, kind.FORGET: self._on_forget}
 
@@ -93,13 +94,13 @@ class Worker:
         reports = []
         with self._watching_interrupts():
             while (span := work.next_span()) is not None:
-                function = self._function(work.scope, span.function)
+                function, terms = self._function(work.scope, span.function)
                 items = self._items(work.scope, span)
                 with self._engine.lock:
                     todo = work.begin_span(items)
                 if todo is None:
                     break
-                reports.append(run_span(context, function, todo))
+                reports.append(run_span(context, function, todo, terms))
         return reports
 
     def send_outcome(self, work: Work, reports: list[Report], busy_seconds: float) -> None:
@@ -115,12 +116,13 @@ class Worker:
     def _watching_interrupts(self) -> AbstractContextManager[Any]:
         return self.interrupts if self._post.size == 1 and not self.interrupts.is_on else nullcontext()
 
-    def _function(self, scope: ScopeId, key: int) -> Callable[..., Any]:
-        function = self._functions[scope, key]
+    def _function(self, scope: ScopeId, key: int) -> tuple[Callable[..., Any], Terms]:
+        function, terms = self._functions[scope, key]
         if isinstance(function, Packed):
             function = unpack_or_fail(function)
-            self._functions[scope, key] = function = Broken(function) if isinstance(function, Failure) else function
-        return function  # type: ignore[no-any-return]
+            function = Broken(function) if isinstance(function, Failure) else function
+            self._functions[scope, key] = (function, terms)
+        return function, terms
 
     def _items(self, scope: ScopeId, span: WorkSpan) -> list[Any]:
         if self._post.size == 1:
