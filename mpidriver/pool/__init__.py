@@ -22,6 +22,7 @@ Layers, each knowing only those below it::
     _scheduler   which rank does what next             _work      a batch, item by item
     _backlog     what nobody runs yet                  _calls     where results go
     _terms       how items are to be run                _retrying  what is tried again
+    _shared      values that all ranks look at          _node_memory  one copy of them a node
     _post        messages out                          _callbacks, _when: futures
     _wire        MPI                                   _serial    nobody to talk to
     _bell        wakes a rank that sleeps              _idle      how a thread waits
@@ -32,6 +33,7 @@ Layers, each knowing only those below it::
 from mpidriver.pool._launch import find_launcher, launch
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool, current_pool
+from mpidriver.pool._shared import Shared
 from mpidriver.pool._terms import Terms
 
-__all__ = ["Outcome", "Pool", "Terms", "current_pool", "find_launcher", "launch"]
+__all__ = ["Outcome", "Pool", "Shared", "Terms", "current_pool", "find_launcher", "launch"]

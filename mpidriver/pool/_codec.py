@@ -80,8 +80,13 @@ class WithKeywords:
         return self.function(*args, **kwargs)
 
 
-def pack(thing: Any) -> Packed:
+def pack(thing: Any, *, out_of_band_bytes: int = OUT_OF_BAND_BYTES) -> Packed:
     """Pickle anything.
+
+    Parameters
+    ----------
+    out_of_band_bytes
+        Buffers from this size on are kept beside the pickle.
 
     Raises
     ------
@@ -89,17 +94,17 @@ def pack(thing: Any) -> Packed:
         Whatever the object's own pickling raises.
     """
     try:
-        packed = _dump(pickle.dumps, thing)
+        packed = _dump(pickle.dumps, thing, out_of_band_bytes)
         if b"__main__" not in packed.data:
             return _detached(packed)
     except Exception:
         pass
     import cloudpickle
 
-    return _detached(_dump(cloudpickle.dumps, thing))
+    return _detached(_dump(cloudpickle.dumps, thing, out_of_band_bytes))
 
 
-def _dump(dumps: Callable[..., bytes], thing: Any) -> Packed:
+def _dump(dumps: Callable[..., bytes], thing: Any, out_of_band_bytes: int) -> Packed:
     buffers: list[Any] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -107,7 +112,7 @@ def _dump(dumps: Callable[..., bytes], thing: Any) -> Packed:
             size = buffer.raw().nbytes
         except BufferError:  # not contiguous: only the pickler can take it
             return True
-        if size < OUT_OF_BAND_BYTES:
+        if size < out_of_band_bytes:
             return True
         buffers.append(buffer)
         return False

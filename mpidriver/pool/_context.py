@@ -51,6 +51,9 @@ class MainThread:
         self.contexts: list[Context] = []
         """Outermost first."""
         self.waits = False
+        """Whether it drives messages."""
+        self.only_drives = False
+        """Whether it waits for a message that the running task needs, and takes no other task meanwhile."""
 
     @property
     def innermost(self) -> Context | None:
@@ -79,4 +82,4 @@ class MainThread:
             return True
         if innermost.scope is None:
             return scope == (innermost.work and innermost.work.scope)
-        return self.waits and not self.is_in_task_of(scope)
+        return self.waits and not self.only_drives and not self.is_in_task_of(scope)

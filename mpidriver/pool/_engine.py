@@ -27,6 +27,7 @@ from mpidriver.pool._post import Handler, Post, Wire
 from mpidriver.pool._progress import Progress
 from mpidriver.pool._scheduler import Scheduler
 from mpidriver.pool._scope import Scope
+from mpidriver.pool._shared import SharedValues
 from mpidriver.pool._terms import PLAIN, Terms
 from mpidriver.pool._work import Work
 from mpidriver.pool._worker import Worker
@@ -57,10 +58,12 @@ class Engine:
         self._post = Post(wire)
         self._leader = Leader(self._post, self.callbacks)
         self._worker = Worker(self, self._post, self.main)
+        self.shared = SharedValues(self, self._post)
         self._handlers: dict[int, Handler] = {
             kind.STOP: self._on_stop,
             **self._leader.handlers,
             **self._worker.handlers,
+            **self.shared.handlers,
         }
         self._over: deque[tuple[Scope, Call]] = deque()
         self._stopped = False
@@ -117,6 +120,7 @@ class Engine:
                 return False
         with self.lock:
             self.main.leaves(context)
+            self.shared.close()
             for rank in range(self.size):
                 if rank != self.rank:
                     self.wire.send(rank, (kind.STOP,))
@@ -244,6 +248,22 @@ class Engine:
             self._leave_wait(scope)
             context.waited_seconds += time.perf_counter() - began
 
+    def drive_until(self, done: Callable[[], bool]) -> None:
+        """Wait for a message without running any task: the running one needs it to go on."""
+        if threading.current_thread() is not threading.main_thread() or self.main.waits:
+            self._wait_elsewhere(done, None)
+            return
+        with self.lock:
+            self.main.waits = self.main.only_drives = True
+            if self.wire.bell is not None:
+                self.wire.bell.listen(listens=False)
+        try:
+            self._work_until(done, None)
+        finally:
+            with self.lock:
+                self.main.waits = self.main.only_drives = False
+            self.listen()
+
     def end_scope(self, context: Context, *, cancel: bool) -> None:
         """End what a task has scattered: nothing of it outlives the task."""
         scope = context.scope
@@ -255,6 +275,7 @@ class Engine:
             self.wait_until(context, lambda: not any(call.left for call in scope.calls.values()))
         with self.lock:
             self._leader.close(scope)
+            self.shared.end(scope.name)
             self._flush()
         context.inner_busy_seconds += scope.busy_seconds
         context.scope = None
@@ -293,7 +314,7 @@ class Engine:
     def has_open_work(self) -> bool:
         """Whether messages may arrive that somebody waits for."""
         with self.lock:
-            return bool(self.callbacks or self._over) or not self._leader.is_quiet
+            return bool(self.callbacks or self._over) or self.shared.are_owned or not self._leader.is_quiet
 
     def rescue(self) -> None:
         """Give back what waits behind a task that has been running since the last call."""
@@ -349,7 +370,7 @@ class Engine:
                 moved = self.drive()
                 if done():
                     break
-                moved = self._run_next() or moved
+                moved = (not self.main.only_drives and self._run_next()) or moved
                 if deadline is not None and time.perf_counter() >= deadline:
                     return done()
                 idle.reset() if moved else idle.wait(in_transit=self.wire.is_moving, until=deadline)
@@ -389,12 +410,14 @@ class Engine:
         self._handlers[message[0]](*message[1:])
 
     def _on_stop(self) -> None:
+        self.shared.close()
         self._stopped = True
 
     def _flush(self) -> None:
         """Let all decide and do what they say, until they are content."""
         while self._over:
             self._leader.drop(*self._over.popleft())
+        self.shared.release_dropped()
         while self._post.to_self or not self._leader.is_content:
             while self._post.to_self:
                 self._handle(self._post.to_self.popleft())

@@ -11,6 +11,10 @@
     GRANT    parent -> leader   this rank is yours until you return it
     RETURN   leader -> parent   I have nothing for this rank
     STOP     root   -> all      the pool closes
+    ATTACH   rank   -> owner    I have looked up your shared values, or want them
+    SHARED   owner  -> rank     they lie there on your host, or: here they are, or: they are released
+    PLACED   rank   -> owner    my host's copy of them lies there
+    RELEASE  owner  -> rank     nobody will look at them again
 
 The life of an item: ``map`` puts it into the backlog of the scope of the running task. The scope's scheduler assigns
 it, alone or with others, to a rank that it holds (TASK). That rank's main thread runs it; if the item maps again,
@@ -25,13 +29,17 @@ arrive in the order in which they were sent; nothing is assumed of messages from
 from typing import Any, TypeAlias
 
 __all__ = [
+    "ATTACH",
     "FORGET",
     "GIVEBACK",
     "GRANT",
     "NAMES",
     "OUTCOME",
+    "PLACED",
+    "RELEASE",
     "RETURN",
     "SETTLED",
+    "SHARED",
     "STOP",
     "TASK",
     "WANT",
@@ -63,5 +71,16 @@ RETURN = 7
 """parent scope, child scope, rank."""
 STOP = 8
 """Nothing."""
+ATTACH = 9
+"""name of the values, rank, its host, what it wants, number of the request."""
+SHARED = 10
+"""number of the request, place or None, data or None."""
+PLACED = 11
+"""name of the values, host, place or None."""
+RELEASE = 12
+"""name of the values."""
 
-NAMES = ("TASK", "OUTCOME", "GIVEBACK", "FORGET", "WANT", "SETTLED", "GRANT", "RETURN", "STOP")
+NAMES = (
+    *("TASK", "OUTCOME", "GIVEBACK", "FORGET", "WANT", "SETTLED", "GRANT", "RETURN", "STOP"),
+    *("ATTACH", "SHARED", "PLACED", "RELEASE"),
+)

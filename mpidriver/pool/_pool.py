@@ -12,6 +12,7 @@ from mpidriver.pool._engine import Engine
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._scope import Scope
 from mpidriver.pool._serial import SerialWire
+from mpidriver.pool._shared import Shared
 from mpidriver.pool._stream import Stream
 from mpidriver.pool._terms import PLAIN, Terms, TermsArguments
 from mpidriver.pool._when import WHEN_OVER, looking_when_changed
@@ -215,6 +216,32 @@ class Pool:
         call = engine.start(scope, fn, make, terms=terms, keywords=bool(kwargs))
         engine.add(scope, call, range(1), [cost] if cost else None)
         return future
+
+    def share(self, **values: Any) -> Shared:
+        """Put values where the tasks of all ranks see them, one copy a node.
+
+        Parameters
+        ----------
+        values
+            Anything that can be pickled, by name.
+
+        Returns
+        -------
+        shared
+            Gives the values by name, here and in every task that it is passed to or captured by. Their arrays are
+            read-only. They last as long as this handle, and no longer than the task that shared them.
+
+        Raises
+        ------
+        PoolError
+            If there are other ranks, and a value cannot be sent to them.
+        """
+        if not values:
+            raise TypeError("pool.share needs at least one value, by name: pool.share(flat=flat)")
+        _, scope = self._open()
+        shared = self._engine.shared.share(scope.name, values)
+        self._engine.listen()
+        return shared
 
     def wait(
         self,

@@ -457,6 +457,78 @@ def check_threads_of_the_program_may_use_the_pool(pool):
     assert results == [[i * i for i in range(10)]]
 
 
+def look_at(shared, i):
+    """Look at shared values, one of which may not be written to."""
+    with pytest.raises(ValueError, match="read-only"):
+        shared.flat[i] = 7.0
+    with pytest.raises(ValueError, match="read-only"):
+        shared["more"]["small"][0] = 7
+    return float(shared.flat[i]), int(shared.more["small"].sum()), shared["name"]
+
+
+def deep_look(shared, depth, i):
+    if depth == 0:
+        return float(shared.flat[i])
+    return sum(current_pool().map(deep_look, [shared] * 2, [depth - 1] * 2, [i, i + 1]))
+
+
+def mapped_inodes(_=None):
+    """Return the files of shared values that this process has mapped."""
+    time.sleep(0.005)
+    with open("/proc/self/maps") as file:
+        return {line.split()[4] for line in file if "memfd:mpidriver" in line}
+
+
+def share_and_leave(i):
+    """Share inside a task; the handle outlives the values."""
+    shared = current_pool().share(flat=np.full(1000, i))
+    assert current_pool().map(lambda j: int(shared.flat[j]), range(10)) == [i] * 10
+    return shared
+
+
+def check_shared_values(pool):
+    """By attribute, by name, as an argument, captured, in nested tasks and on the rank that shared them."""
+    more = {"small": np.arange(3), "list": [1, 2]}
+    shared = pool.share(flat=np.arange(1e5), more=more, name="flat field")
+    expected = [(float(i), 3, "flat field") for i in range(4 * pool.size)]
+    assert pool.map(look_at, [shared] * len(expected), range(len(expected))) == expected
+    assert pool.map(lambda i: look_at(shared, i), range(len(expected))) == expected
+    assert pool.map(deep_look, [shared] * 3, [3] * 3, range(3)) == [12.0, 20.0, 28.0]
+    assert look_at(shared, 5) == (5.0, 3, "flat field")
+    assert list(shared) == ["flat", "more", "name"]
+    assert shared.more["list"] == [1, 2]
+    with pytest.raises(AttributeError, match="flat, more, name"):
+        _ = shared.dark
+    with pytest.raises(TypeError):
+        pool.share()
+
+
+def check_shared_values_lie_once_on_a_node(pool):
+    before = mapped_inodes()
+    shared = pool.share(flat=np.zeros(1000))
+    seen = set().union(*pool.map(lambda i: shared.flat[0] + 0 or mapped_inodes(), range(6 * pool.size)))
+    assert len(seen - before) == (pool.size > 1)
+
+
+def check_shared_values_are_released(pool):
+    """With the handle, and with the task that shared them."""
+    shared = pool.share(flat=np.zeros(1000))
+    assert sum(pool.map(lambda i: shared.flat[i], range(6 * pool.size))) == 0.0
+    del shared
+    for shared in pool.map(share_and_leave, range(2 * pool.size)):
+        with pytest.raises(PoolError, match="as long as the handle"):
+            _ = shared.flat
+        with pytest.raises(PoolError, match="as long as the handle"):
+            pool.map(lambda i, shared=shared: shared.flat[i], range(2))
+    assert set().union(*pool.map(mapped_inodes, range(6 * pool.size))) == set()
+
+
+def check_what_cannot_be_shared_is_refused(pool):
+    if pool.size > 1:
+        with pytest.raises(PoolError, match="the values a, lock cannot be sent"):
+            pool.share(a=1, lock=threading.Lock())
+
+
 def check_efficiency_is_a_share(pool):
     assert 0.0 < pool.efficiency <= 1.0
 
