@@ -21,6 +21,7 @@ Layers, each knowing only those below it::
     _scope       what one task scatters                _context   tasks that are running
     _scheduler   which rank does what next             _work      a batch, item by item
     _backlog     what nobody runs yet                  _calls     where results go
+    _blocks      many short items at once
     _terms       how items are to be run                _retrying  what is tried again
     _shared      values that all ranks look at          _node_memory  one copy of them a node
     _post        messages out                          _callbacks, _when: futures

@@ -94,10 +94,11 @@ class Backlog:
             heapq.heapify(self._heap)
         return indexes
 
-    def learn(self, function: int, seconds: float) -> None:
-        """Note how long an item of a function took."""
+    def learn(self, function: int, seconds: float, count: int = 1) -> None:
+        """Note how long items of a function took on the average."""
         before = self._seconds.get(function, seconds)
-        self._seconds[function] = MEMORY_OF_RATE * before + (1 - MEMORY_OF_RATE) * seconds
+        memory = MEMORY_OF_RATE**count
+        self._seconds[function] = memory * before + (1 - memory) * seconds
 
     def forget(self, function: int) -> None:
         """Drop what was learned of a function."""

@@ -23,16 +23,27 @@ class Report:
     started: float
     """When the first began, seconds since the epoch."""
     marks: Sequence[float]
-    """When each began and the last ended, seconds from an arbitrary zero: one more than there are values."""
+    """When each began and the last ended, seconds from an arbitrary zero: one more than there are values. Only when
+    the first began and the last ended where that is all that matters."""
     peak_rss_bytes: int
     rank: int
     host: str
     has_failures: bool = False
+    total_seconds: float = 0.0
+    """How long the span took with reading its items and writing its results; 0 if that was not measured."""
 
     @property
     def seconds(self) -> float:
         """How long the span took."""
         return self.marks[-1] - self.marks[0]
+
+    def times(self, position: int) -> tuple[float, float]:
+        """Return when an item began, seconds after the first, and how long it took, if need be on the average."""
+        if len(self.marks) > len(self.values):
+            began, ended = self.marks[position : position + 2]
+            return began - self.marks[0], ended - began
+        each = self.seconds / len(self.values)
+        return position * each, each
 
 
 class Call:
@@ -48,6 +59,10 @@ class Call:
     """Number on its rank, set when the call begins."""
     name: str = ""
     """What its outcomes are named, set when the call begins."""
+    bare = False
+    """Whether its items travel as single arguments, not as tuples of them."""
+    timed = True
+    """Whether it matters how long each item takes."""
 
     def __init__(self, function: int) -> None:
         self.function = function
@@ -60,8 +75,8 @@ class Call:
         """Return the arguments of an item."""
         raise NotImplementedError
 
-    def arguments_of(self, indexes: Sequence[int]) -> Sequence[tuple[Any, ...]]:
-        """Return the arguments of several items."""
+    def arguments_of(self, indexes: Sequence[int]) -> Sequence[Any]:
+        """Return the arguments of several items, as they travel."""
         return [self.arguments(index) for index in indexes]
 
     def begins(self, indexes: Sequence[int]) -> None:
@@ -78,8 +93,8 @@ class Call:
         item, value, error = self._item(index), report.values[position], None
         if type(value) is Failure:
             error, value = _task_error(item, report, value), None
-        began, ended = report.marks[position : position + 2]
-        started, seconds = report.started + began - report.marks[0], ended - began
+        began, seconds = report.times(position)
+        started = report.started + began
         peak_rss_bytes, rank, host = report.peak_rss_bytes, report.rank, report.host
         return Outcome(index, item, value, error, started, seconds, peak_rss_bytes, rank, host, self.name)
 
@@ -98,28 +113,37 @@ def _task_error(item: Any, report: Report, failure: Failure) -> TaskError:
 
 
 class _KnownItems(Call):
-    """A call whose items are all there from the start."""
+    """A call whose items are all there from the start.
 
-    def __init__(self, function: int, items: list[tuple[Any, ...]]) -> None:
+    Parameters
+    ----------
+    items
+        Tuples of arguments, or with `bare` single arguments.
+    """
+
+    def __init__(self, function: int, items: Sequence[Any], *, bare: bool = False) -> None:
         super().__init__(function)
         self._items = items
+        self.bare = bare
 
     def arguments(self, index: int) -> tuple[Any, ...]:
         """Return the arguments of an item."""
-        return self._items[index]
+        return (self._items[index],) if self.bare else self._items[index]
 
-    def arguments_of(self, indexes: Sequence[int]) -> Sequence[tuple[Any, ...]]:
-        """Return the arguments of several items."""
+    def arguments_of(self, indexes: Sequence[int]) -> Sequence[Any]:
+        """Return the arguments of several items, as they travel."""
         if isinstance(indexes, range):
             return self._items[indexes.start : indexes.stop]
-        return super().arguments_of(indexes)
+        return [self._items[index] for index in indexes]
 
 
 class MapCall(_KnownItems):
     """A map that wants the values, or one error for all that failed."""
 
-    def __init__(self, function: int, items: list[tuple[Any, ...]]) -> None:
-        super().__init__(function, items)
+    timed = False
+
+    def __init__(self, function: int, items: Sequence[Any], *, bare: bool = False) -> None:
+        super().__init__(function, items, bare=bare)
         self.values: list[Any] = [None] * len(items)
         self._failures: dict[int, TaskError] = {}
 
@@ -156,8 +180,8 @@ def _counted(error: TaskError, failed: int) -> TaskError:
 class OutcomesCall(_KnownItems):
     """A map that wants the outcomes."""
 
-    def __init__(self, function: int, items: list[tuple[Any, ...]]) -> None:
-        super().__init__(function, items)
+    def __init__(self, function: int, items: Sequence[Any], *, bare: bool = False) -> None:
+        super().__init__(function, items, bare=bare)
         self._outcomes: list[Outcome | None] = [None] * len(items)
 
     def _take(self, outcome: Outcome) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "Packed",
     "PackedMany",
     "WithKeywords",
+    "are_plain",
     "describe",
     "is_importable",
     "pack",
@@ -32,6 +33,9 @@ OUT_OF_BAND_BYTES = 32 * 1024
 """Buffers from this size on travel beside the pickle."""
 
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+_HOLDERS = frozenset({tuple, list})
+_DEEPEST = 3
+"""How deep lists and tuples of numbers are looked into."""
 
 
 class Packed(NamedTuple):
@@ -132,15 +136,26 @@ def unpack(packed: Packed) -> Any:
     return pickle.loads(packed.data, buffers=packed.buffers)
 
 
-def pack_each(things: Sequence[Any], *, are_tuples: bool = False) -> PackedMany:
+def pack_each(things: Sequence[Any]) -> PackedMany:
     """Pickle many things so that one that fails does not take the others with it.
 
-    Numbers and strings, which cannot fail, go into one pickle; anything else is pickled alone. A `Failure` stays one.
+    What is plain goes into one pickle; anything else is pickled alone. A `Failure` stays one.
     """
-    elements = chain.from_iterable(things) if are_tuples else things
-    if _PLAIN.issuperset(map(type, elements)):
+    if are_plain(things):
         return _detached(Packed(pickle.dumps(things, protocol=5), []))
     return [_pack_or_fail(thing) for thing in things]
+
+
+def are_plain(things: Sequence[Any], depth: int = _DEEPEST) -> bool:
+    """Whether all are numbers and strings, which cannot fail to travel, or tuples and lists of such."""
+    if isinstance(things, range):
+        return True
+    others = set(map(type, things)) - _PLAIN
+    if not others:
+        return True
+    if not depth or not others <= _HOLDERS:
+        return False
+    return are_plain(list(chain.from_iterable(thing for thing in things if type(thing) in _HOLDERS)), depth - 1)
 
 
 def _pack_or_fail(thing: Any) -> Packed | Failure:
@@ -152,10 +167,11 @@ def _pack_or_fail(thing: Any) -> Packed | Failure:
         return describe(error, prefix="cannot be pickled: ")
 
 
-def unpack_each(packed: PackedMany) -> list[Any]:
+def unpack_each(packed: PackedMany) -> Sequence[Any]:
     """Undo `pack_each`; what could not be pickled or cannot be read is a `Failure`."""
     if isinstance(packed, Packed):
-        return list(unpack(packed))
+        items: Sequence[Any] = unpack(packed)
+        return items
     return [one if isinstance(one, Failure) else unpack_or_fail(one) for one in packed]
 
 

@@ -118,14 +118,15 @@ class Leader:
             del self._scopes[scope.name]
 
     def _assign(self, scope: Scope, batch: Batch) -> None:
-        spans: list[tuple[int, Any, Any]] = []
+        spans: list[tuple[Any, ...]] = []
         is_home = batch.rank == self._post.rank
         for span in batch.spans:
             call = scope.calls[span.call]
             call.begins(span.indexes)
             items = call.arguments_of(span.indexes)
             function = scope.functions[span.function].for_rank(batch.rank, is_home=is_home)
-            spans.append((span.function, function, items if is_home else pack_each(items, are_tuples=True)))
+            packed = items if is_home else pack_each(items)
+            spans.append((span.function, function, packed, call.bare, call.timed))
         self._post.send(batch.rank, kind.TASK, scope.name, batch.number, spans)
 
     def _send_to_parent(self, scope: Scope, message: int, *fields: Any) -> None:
@@ -145,7 +146,7 @@ class Leader:
     def _on_outcome(self, name: ScopeId, number: int, rank: int, reports: list[Any], busy_seconds: float) -> None:
         scope = self._scopes[name]
         read = [report if isinstance(report, Report) else unpack_report(report) for report in reports]
-        batch = scope.scheduler.finished(rank, number, [report.seconds for report in read])
+        batch = scope.scheduler.finished(rank, number, [report.total_seconds for report in read])
         scope.busy_seconds += busy_seconds
         for span, report in zip(batch.spans, read, strict=False):
             call = scope.calls[span.call]

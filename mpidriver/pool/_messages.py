@@ -54,7 +54,7 @@ Message: TypeAlias = tuple[Any, ...]
 """(kind, fields...); the fields are listed at each kind."""
 
 TASK = 0
-"""scope, batch number, [(function key, (packed function, terms) or None, packed items), ...]."""
+"""scope, batch number, [(function key, (packed function, terms) or None, packed items, bare, timed), ...]."""
 OUTCOME = 1
 """scope, batch number, rank, [packed report of each span], busy seconds."""
 GIVEBACK = 2

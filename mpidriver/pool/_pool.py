@@ -123,13 +123,14 @@ class Pool:
         if not iterables:
             raise TypeError("pool.map needs at least one iterable")
         context, scope = self._open()
-        items = list(zip(*iterables, strict=False))
-        costs = _costs(cost, items)
+        how = Terms(**terms) if terms else PLAIN
+        bare = len(iterables) == 1 and how.are_plain
+        items = _items(iterables[0]) if bare else list(zip(*iterables, strict=False))
+        costs = _costs(cost, zip(items) if bare else items, len(items))
         kind = MapCall if on_error == "raise" else OutcomesCall
         if not items:
             return []
-        how = Terms(**terms) if terms else PLAIN
-        call = self._engine.start(scope, fn, lambda function: kind(function, items), terms=how, name=name)
+        call = self._engine.start(scope, fn, lambda function: kind(function, items, bare=bare), terms=how, name=name)
         try:
             self._engine.add(scope, call, _costliest_first(len(items), costs), costs, then_waits=True)
             self._engine.wait_until(context, lambda: not call.left)
@@ -290,12 +291,16 @@ class Pool:
         return context, self._engine.scope_of(context)
 
 
-def _costs(cost: Cost, items: Sequence[tuple[Any, ...]]) -> list[float] | None:
+def _items(iterable: Iterable[Any]) -> Sequence[Any]:
+    return iterable if isinstance(iterable, range) else list(iterable)
+
+
+def _costs(cost: Cost, items: Iterable[tuple[Any, ...]], count: int) -> list[float] | None:
     if cost is None:
         return None
     costs = [float(cost(*item)) for item in items] if callable(cost) else [float(one) for one in cost]
-    if len(costs) != len(items):
-        raise ValueError(f"pool.map: cost has {len(costs)} numbers for {len(items)} items")
+    if len(costs) != count:
+        raise ValueError(f"pool.map: cost has {len(costs)} numbers for {count} items")
     return costs
 
 

@@ -59,5 +59,5 @@ def _only(report: Report, positions: list[int]) -> Report:
     marks = [report.marks[0]]
     values = [report.values[position] for position in positions]
     for position in positions:
-        marks.append(marks[-1] + report.marks[position + 1] - report.marks[position])
+        marks.append(marks[-1] + report.times(position)[1])
     return replace(report, values=values, marks=marks)

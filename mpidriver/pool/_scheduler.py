@@ -27,6 +27,8 @@ __all__ = ["Scheduler"]
 
 BATCH_SECONDS = 2e-3
 """Work that one message should carry."""
+LEAST_SECONDS = 2e-4
+"""Work that is not cut up any further, so that all ranks end at once: a message costs as much."""
 PREFETCH_SECONDS = 50e-3
 """Tasks shorter than this are sent ahead; behind longer ones an item would be held up too long."""
 
@@ -96,7 +98,7 @@ class Scheduler:
         batch = self._in_flight[rank].pop(number)
         for span, spent in zip(batch.spans, seconds, strict=False):  # what was given back has none
             if len(span.indexes):
-                self._backlog.learn(span.function, spent / len(span.indexes))
+                self._backlog.learn(span.function, spent / len(span.indexes), len(span.indexes))
         self._held_up.discard(rank)
         self._reconsider(rank)
         return batch
@@ -217,18 +219,19 @@ class Scheduler:
         self._batches += 1
         batch = Batch(self._batches, rank, [])
         most = max(1, self.ready // (2 * len(self._in_flight)))
-        seconds = BATCH_SECONDS
-        while self.ready and most > 0:
-            each = self._backlog.seconds_of_next(BATCH_SECONDS)
+        seconds, least = BATCH_SECONDS, LEAST_SECONDS
+        while self.ready and seconds > 0:
+            each = max(self._backlog.seconds_of_next(BATCH_SECONDS), 1e-9)
             if batch.spans and each > seconds:
                 break
-            count = min(most, max(1, int(seconds / max(each, 1e-9))))
+            count = min(max(most, int(least / each)), max(1, int(seconds / each)))
+            if count <= 0:
+                break
             span = self._backlog.take(count)
             batch.spans.append(span)
             most -= len(span.indexes)
             seconds -= len(span.indexes) * each
-            if seconds <= 0:
-                break
+            least -= len(span.indexes) * each
         self._in_flight[rank][batch.number] = batch
         if len(self._in_flight[rank]) == 1:
             self._reconsider(rank)

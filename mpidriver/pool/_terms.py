@@ -57,6 +57,11 @@ class Terms:
             object.__setattr__(self, "memory", _bytes(self.memory))
 
     @property
+    def are_plain(self) -> bool:
+        """Whether an item is no more than a call on one rank, which returns the value."""
+        return not (self.isolate or self.holds or self.ranks > 1)
+
+    @property
     def memory_bytes(self) -> int | None:
         """The memory limit in bytes."""
         assert not isinstance(self.memory, str)

@@ -5,7 +5,7 @@ import sys
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpidriver.pool._calls import Report
@@ -24,7 +24,7 @@ from mpidriver.pool._terms import Terms
 if TYPE_CHECKING:
     from mpidriver.pool._context import Context
 
-__all__ = ["PackedReport", "Work", "WorkSpan", "pack_report", "run_span", "unpack_report"]
+__all__ = ["PackedReport", "Work", "WorkSpan", "failure_of", "pack_report", "report_of", "run_span", "unpack_report"]
 
 
 class WorkSpan(NamedTuple):
@@ -33,6 +33,10 @@ class WorkSpan(NamedTuple):
     function: int
     items: Any
     """Packed by `pack_each`, or just a list of arguments when they come from this very rank."""
+    bare: bool = False
+    """Whether items are single arguments instead of tuples of them."""
+    timed: bool = True
+    """Whether it matters how long each took."""
 
 
 class Work:
@@ -48,6 +52,8 @@ class Work:
         self.spans = spans
         self.todo: deque[Any] = deque()
         """Items of the current span that are not begun."""
+        self.is_gone = False
+        """Whether all of it was given back."""
         self._totals: list[int] = []
         self._limit = len(spans)
 
@@ -56,13 +62,18 @@ class Work:
         begun = len(self._totals)
         return self.spans[begun] if begun < self._limit else None
 
-    def begin_span(self, items: list[Any]) -> deque[Any] | None:
+    def begin_span(self, items: Sequence[Any]) -> deque[Any] | None:
         """Begin the next span, unless it was taken away meanwhile."""
         if len(self._totals) == self._limit:
             return None
         self._totals.append(len(items))
         self.todo = deque(items)
         return self.todo
+
+    @property
+    def kept(self) -> int:
+        """Items of the current span that are not given back."""
+        return self._totals[-1]
 
     def trim(self) -> list[int] | None:
         """Take away what is not begun; return how many items of each span stay, None if nothing was taken."""
@@ -79,6 +90,7 @@ class Work:
         if taken:
             self._totals[-1] -= taken
         self._limit = begun
+        self.is_gone = not any(self._totals)
         return self._totals + [0] * (len(self.spans) - begun)
 
 
@@ -95,16 +107,24 @@ def run_span(context: "Context", function: Callable[..., Any], todo: deque[Any],
         try:
             value = function(*args)
         except BaseException as error:
-            value, has_failures = _failure(context, function, args, error), True
+            value, has_failures = failure_of(context, function, args, error), True
         if context.scope is not None:
             context.engine.end_scope(context, cancel=type(value) is Failure)
         values.append(value)
         marks.append(clock())
+    return report_of(context, values, started, marks, has_failures=has_failures)
+
+
+def report_of(
+    context: "Context", values: list[Any], started: float, marks: list[float], *, has_failures: bool
+) -> Report:
+    """Return the report of what this rank has run."""
     engine = context.engine
     return Report(values, started, marks, _peak_rss_bytes(), engine.rank, engine.host, has_failures)
 
 
-def _failure(context: "Context", function: Any, args: Any, error: BaseException) -> Failure:
+def failure_of(context: "Context", function: Any, args: Any, error: BaseException) -> Failure:
+    """Return what became of an item that has raised something, unless that was meant for the program."""
     for broken in (function, args):
         if isinstance(broken, Broken):
             return broken.failure
@@ -127,19 +147,22 @@ class PackedReport(NamedTuple):
     peak_rss_bytes: int
     rank: int
     host: str
+    total_seconds: float
 
 
 def pack_report(report: Report) -> PackedReport:
     """Pack a report; results that cannot be pickled become failures."""
+    began = time.perf_counter()
     values = pack_each(report.values)
-    return PackedReport(
-        values, report.started, array("d", report.marks).tobytes(), report.peak_rss_bytes, report.rank, report.host
-    )
+    marks = array("d", report.marks).tobytes()
+    total_seconds = report.total_seconds + time.perf_counter() - began
+    return PackedReport(values, report.started, marks, report.peak_rss_bytes, report.rank, report.host, total_seconds)
 
 
 def unpack_report(packed: PackedReport) -> Report:
     """Undo `pack_report`; results that cannot be read become failures."""
-    values = unpack_each(packed.values)
+    values = list(unpack_each(packed.values))
     has_failures = not isinstance(packed.values, Packed) and any(type(value) is Failure for value in values)
     marks = memoryview(packed.marks).cast("d")
-    return Report(values, packed.started, marks, packed.peak_rss_bytes, packed.rank, packed.host, has_failures)
+    cost = packed.peak_rss_bytes, packed.rank, packed.host
+    return Report(values, packed.started, marks, *cost, has_failures, packed.total_seconds)

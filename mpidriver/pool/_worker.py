@@ -4,14 +4,16 @@ Batches from further out than what this rank is in the middle of are given back 
 batches that wait behind a task that turns out long.
 """
 
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.pool import _messages as kind
+from mpidriver.pool._blocks import run_blocks
 from mpidriver.pool._calls import Report
-from mpidriver.pool._codec import Broken, Failure, Packed, pack_each, unpack_each, unpack_or_fail
+from mpidriver.pool._codec import Broken, Failure, Packed, are_plain, pack_each, unpack_each, unpack_or_fail
 from mpidriver.pool._context import Context, MainThread
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._post import Handler, Post
@@ -49,11 +51,11 @@ class Worker:
 
     # Messages
 
-    def _on_task(self, scope: ScopeId, number: int, spans: list[tuple[int, Any, Any]]) -> None:
-        for key, function, _ in spans:
+    def _on_task(self, scope: ScopeId, number: int, spans: list[tuple[Any, ...]]) -> None:
+        for key, function, *_ in spans:
             if function is not None:
                 self._functions[scope, key] = function
-        work = Work(scope, number, [WorkSpan(key, items) for key, _, items in spans])
+        work = Work(scope, number, [WorkSpan(key, *items) for key, _, *items in spans])
         if self._main.may_take(scope):
             self._inbox.append(work)
         else:
@@ -91,16 +93,21 @@ class Worker:
 
     def run(self, context: Context, work: Work) -> list[Report]:
         """Run a batch."""
-        reports = []
+        reports: list[Report] = []
         with self._watching_interrupts():
             while (span := work.next_span()) is not None:
+                began = time.perf_counter()
                 function, terms = self._function(work.scope, span.function)
-                items = self._items(work.scope, span)
+                items, in_blocks = self._items(work.scope, span, terms)
                 with self._engine.lock:
                     todo = work.begin_span(items)
                 if todo is None:
                     break
-                reports.append(run_span(context, function, todo, terms))
+                if in_blocks:
+                    reports.append(run_blocks(context, function, work, bare=span.bare))
+                else:
+                    reports.append(run_span(context, function, todo, terms))
+                reports[-1].total_seconds = time.perf_counter() - began
         return reports
 
     def send_outcome(self, work: Work, reports: list[Report], busy_seconds: float) -> None:
@@ -111,6 +118,8 @@ class Worker:
         elif self._post.size > 1:
             sent = [_checked(report) for report in reports]
         with self._engine.lock:
+            if work.is_gone:
+                return
             self._post.send(leader, kind.OUTCOME, work.scope, work.number, self._post.rank, sent, busy_seconds)
 
     def _watching_interrupts(self) -> AbstractContextManager[Any]:
@@ -124,29 +133,40 @@ class Worker:
             self._functions[scope, key] = (function, terms)
         return function, terms
 
-    def _items(self, scope: ScopeId, span: WorkSpan) -> list[Any]:
+    def _items(self, scope: ScopeId, span: WorkSpan, terms: Terms) -> tuple[Sequence[Any], bool]:
+        """Return the items of a span, and whether they are run in blocks: if not, they are tuples of arguments."""
+        items, is_plain = self._read(scope, span.items)
+        if is_plain and not span.timed and terms.are_plain:
+            return items, True
+        if span.bare:
+            items = [item if isinstance(item, Failure) else (item,) for item in items]
+        return [Broken(item) if isinstance(item, Failure) else item for item in items], False
+
+    def _read(self, scope: ScopeId, items: Any) -> tuple[Sequence[Any], bool]:
+        """Return items as they were sent, failures for what cannot be read, and whether all is sure to be plain."""
+        if scope[0] != self._post.rank:
+            return unpack_each(items), isinstance(items, Packed)
         if self._post.size == 1:
-            return list(span.items)
-        items = _local_arguments(span.items) if scope[0] == self._post.rank else unpack_each(span.items)
-        return [Broken(item) if isinstance(item, Failure) else item for item in items]
+            return items, False
+        return (items, True) if are_plain(items) else (_local_items(items), False)
 
 
-def _local_arguments(items: list[tuple[Any, ...]]) -> list[Any]:
-    """Return arguments for this very rank, those that could not travel as failures.
+def _local_items(items: Sequence[Any]) -> Sequence[Any]:
+    """Return items for this very rank, those that could not travel as failures.
 
     Their pickles are dropped: whether an item can be sent must not depend on who happens to run it.
     """
-    packed = pack_each(items, are_tuples=True)
-    if isinstance(packed, Packed):
-        return items
+    packed = pack_each(items)
+    assert not isinstance(packed, Packed)
     return [one if isinstance(one, Failure) else item for item, one in zip(items, packed, strict=True)]
 
 
 def _checked(report: Report) -> Report:
     """Let results of this very rank that could not travel fail as they would elsewhere."""
-    packed = pack_each(report.values)
-    if isinstance(packed, Packed):
+    if are_plain(report.values):
         return report
+    packed = pack_each(report.values)
+    assert not isinstance(packed, Packed)
     for position, one in enumerate(packed):
         if isinstance(one, Failure):
             report.values[position] = one

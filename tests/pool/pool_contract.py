@@ -160,6 +160,26 @@ def fail_in_the_middle(x):
     return pool.map(square, range(x))[-1:]
 
 
+LEFT_BEHIND = []
+
+
+def leave_behind_rarely(x):
+    """Be short, but submit something now and then; whoever comes next must find it done."""
+    assert all(future.done() for future in LEFT_BEHIND)
+    LEFT_BEHIND.clear()
+    if x % 500 == 7:
+        LEFT_BEHIND.append(current_pool().submit(square, x))
+    return x
+
+
+def fail_rarely(x):
+    if x % 1000 == 8:
+        raise IndexError(x)
+    if x % 1000 == 9:
+        raise StopIteration
+    return x
+
+
 def check_map_is_the_builtin_map(pool):
     """Also for none, one and several iterables of unequal length, fewer items than ranks and one more."""
     for count in (0, 1, pool.size - 1, pool.size, pool.size + 1, 100):
@@ -168,6 +188,20 @@ def check_map_is_the_builtin_map(pool):
     assert pool.map(square, iter([3])) == [9]
     with pytest.raises(TypeError):
         pool.map(square)
+
+
+def check_many_short_items(pool):
+    """Also such that scatter or fail now and then, in whichever way ends a loop."""
+    for items in (range(5, 30_005), [0.5 * i for i in range(20_000)], [(i, (str(i), [i])) for i in range(2000)]):
+        assert pool.map(repr, items) == list(map(repr, items))
+    assert pool.map(operator.mul, range(9000), range(9000)) == [i * i for i in range(9000)]
+    assert pool.map(leave_behind_rarely, range(3000)) == list(range(3000))
+    with pytest.raises(TaskError) as caught:
+        pool.map(fail_rarely, range(5010))
+    assert (caught.value.item, caught.value.failed) == (8, 12)
+    assert "IndexError" in caught.value.cause
+    with pytest.raises(TaskError, match="StopIteration"):
+        pool.map(fail_rarely, range(9, 1008))
 
 
 def check_order_is_kept_under_uneven_times(pool):

@@ -110,8 +110,8 @@ def test_home_takes_the_last_task():
     assert [one.batch.rank for one in scheduler.decide()] == [1, 0]
 
 
-def test_short_tasks_travel_in_batches_and_the_tail_alone():
-    """About two milliseconds a message, and never more than a fair share of the rest."""
+def test_short_tasks_travel_in_batches_smaller_towards_the_end():
+    """About two milliseconds a message, never more than a fair share of the rest, but what a message is worth."""
     scheduler = Scheduler(0, [1], is_root=True, home_works=False)
     scheduler.add(1, 1, range(10_001))
     (first,) = scheduler.decide()
@@ -126,7 +126,8 @@ def test_short_tasks_travel_in_batches_and_the_tail_alone():
         pending += scheduler.decide()
     assert sum(sizes) == 10_000
     assert max(sizes) in (199, 200)
-    assert sizes[-1] == 1
+    assert sizes == sorted(sizes, reverse=True)
+    assert min(sizes[:-1]) in (19, 20)
 
 
 def test_long_tasks_are_not_sent_ahead():
