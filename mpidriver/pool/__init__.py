@@ -27,7 +27,7 @@ Layers, each knowing only those below it::
     _post        messages out                          _callbacks, _when: futures
     _wire        MPI                                   _serial    nobody to talk to
     _bell        wakes a rank that sleeps              _idle      how a thread waits
-    _buffers     memory for arrays that arrive
+    _buffers     memory for arrays that arrive         _groups    communicators of some ranks
     _codec, _instructions, _messages, _outcome
 """
 
