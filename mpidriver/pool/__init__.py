@@ -29,12 +29,29 @@ Layers, each knowing only those below it::
     _bell        wakes a rank that sleeps              _idle      how a thread waits
     _buffers     memory for arrays that arrive         _groups    communicators of some ranks
     _codec, _instructions, _messages, _outcome
+
+Beside it, the same schedulers on virtual ranks: _simulator, _virtual_ranks, _workload, _prediction.
 """
 
 from mpidriver.pool._launch import find_launcher, launch
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool, current_pool
+from mpidriver.pool._prediction import Prediction, StagePrediction
 from mpidriver.pool._shared import Shared
+from mpidriver.pool._simulator import simulate
 from mpidriver.pool._terms import Terms
+from mpidriver.pool._workload import Job
 
-__all__ = ["Outcome", "Pool", "Shared", "Terms", "current_pool", "find_launcher", "launch"]
+__all__ = [
+    "Job",
+    "Outcome",
+    "Pool",
+    "Prediction",
+    "Shared",
+    "StagePrediction",
+    "Terms",
+    "current_pool",
+    "find_launcher",
+    "launch",
+    "simulate",
+]

@@ -5,16 +5,41 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from virtual_ranks import World, count_tasks, critical_path, total_work
 
 from mpidriver.pool._instructions import Assign, Grant, Return, Want
 from mpidriver.pool._scheduler import Scheduler
+from mpidriver.pool._virtual_ranks import Observer, World
 
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0, 20.0])
 LEAVES = st.lists(SECONDS, max_size=2)
 TASKS = st.recursive(
     LEAVES, lambda inner: st.lists(st.one_of(SECONDS, st.lists(inner, max_size=5)), max_size=4), max_leaves=40
 )
+
+
+def total_work(task):
+    """Return the seconds of a task and all below it."""
+    return sum(sum(map(total_work, stage)) if isinstance(stage, list) else stage for stage in task)
+
+
+def critical_path(task):
+    """Return the seconds of a task on infinitely many ranks."""
+    return sum(max(map(critical_path, stage), default=0) if isinstance(stage, list) else stage for stage in task)
+
+
+def count_tasks(task):
+    """Return the number of tasks below a task, itself not counted."""
+    return sum(1 + count_tasks(inner) for stage in task if isinstance(stage, list) for inner in stage)
+
+
+class Finished(Observer):
+    """Keeps the names of finished items."""
+
+    def __init__(self):
+        self.items = []
+
+    def finished(self, scope, call, index):
+        self.items.append((scope, call, index))
 
 
 def make_world(ranks, seed, longest_latency):
@@ -32,11 +57,13 @@ def make_world(ranks, seed, longest_latency):
 def test_every_task_runs_once_and_every_rank_comes_back(tasks, ranks, seed, latency):
     """Whatever the tree, the number of ranks and the delays of messages: no deadlock, nothing lost or done twice."""
     world = make_world(ranks, seed, latency)
+    world.observer = Finished()
     world.run(tasks)
     assert world.root.left == 0
     assert world.root.scheduler.has_all_ranks
     assert set(world.scopes) <= {world.root.name}
-    assert world.handed_out_once == count_tasks([tasks])
+    done = world.observer.items
+    assert len(done) == len(set(done)) == count_tasks([tasks])
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
