@@ -38,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     for verb, summary in DRIVER_VERBS.items():
         _add_driver(verbs, verb, summary)
     _add_status(verbs)
+    _add_advise(verbs)
     _add_debug(verbs)
     _add_config(verbs)
     return parser
@@ -133,6 +134,21 @@ def _add_talk(parser: argparse.ArgumentParser) -> None:
 
 def _add_status(verbs) -> None:
     _add_verb(verbs, "status", "show how many quanta of each stage are done, failed, blocked or left")
+
+
+def _add_advise(verbs) -> None:
+    summary = "predict wall time, efficiency and memory against the number of ranks, and recommend one"
+    parser = verbs.add_parser("advise", help=summary, description=summary[0].upper() + summary[1:] + ".")
+    parser.allow_abbrev = False
+    parser.add_argument("repo", metavar="REPO", nargs="?", help="repository: what is left to run of it")
+    parser.add_argument("--table", metavar="FILE", help="CSV of task, seconds, count, spread, memory, needs")
+    parser.add_argument("--trace", metavar="FILE", help="Chrome trace of an earlier run")
+    parser.add_argument("--ranks", dest="rank_counts", metavar="12,112,448", help="numbers of ranks to try")
+    parser.add_argument("--ranks-per-node", type=_positive, metavar="N", help="ranks that share a node")
+    parser.add_argument("--memory-per-node", metavar="SIZE", help="memory of a node, as 192GiB")
+    parser.add_argument("--margin", type=float, metavar="SHARE", help="added to the time limit (default: 0.25)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the times that are drawn")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def _add_debug(verbs) -> None:

@@ -1,4 +1,4 @@
-"""The verbs that need no ranks: init, status, debug, config."""
+"""The verbs that need no ranks: init, status, advise, debug, config."""
 
 import argparse
 import dataclasses
@@ -65,6 +65,13 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
+def advise(options: argparse.Namespace) -> int:
+    """Say how many ranks and how much time to ask for."""
+    from mpidriver.cli import _advise
+
+    return _advise.advise(options)
+
+
 def debug(options: argparse.Namespace) -> int:
     """Run one quantum under pdb."""
     from mpidriver.drivers._quantum import parse_quantum
@@ -86,6 +93,7 @@ def config(options: argparse.Namespace) -> int:
 VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
     "init": init,
     "status": status,
+    "advise": advise,
     "debug": debug,
     "config": config,
 }

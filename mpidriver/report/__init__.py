@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mpidriver.report._advice import advice_table
     from mpidriver.report._astrometry import draw_astrometry
     from mpidriver.report._catalogue import draw_catalogue
     from mpidriver.report._colour import draw_colour_coadd, lupton_rgb
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mpidriver.report._timeline import TimedQuantum, draw_timeline
 
 _HOMES = {
+    "_advice": ("advice_table",),
     "_astrometry": ("draw_astrometry",),
     "_catalogue": ("draw_catalogue",),
     "_colour": (
@@ -87,6 +89,7 @@ __all__ = [
     "RunSummary",
     "StageSummary",
     "TimedQuantum",
+    "advice_table",
     "closing_table",
     "draw_all",
     "draw_astrometry",

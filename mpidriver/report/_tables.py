@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mpidriver.store import QuantumRecord
 
-__all__ = ["Page", "closing_table", "print_summary", "status_table"]
+__all__ = ["Page", "bulleted", "closing_table", "empty_table", "print_summary", "status_table"]
 
 #: More failures than this are grouped by what they say.
 MANY_FAILURES = 10
@@ -94,9 +94,9 @@ def closing_table(summary: RunSummary) -> Page:
 
     parts: list[RenderableType] = [_stage_table(summary), _verdict(summary)]
     if summary.products:
-        parts.append(_bulleted("Products", [str(product) for product in summary.products]))
+        parts.append(bulleted("Products", [str(product) for product in summary.products]))
     if summary.notes:
-        parts.append(_bulleted("Notes", summary.notes))
+        parts.append(bulleted("Notes", summary.notes))
     if summary.failures:
         parts += [Text(), _failure_list(summary.failures)]
     return Page(*parts)
@@ -104,7 +104,7 @@ def closing_table(summary: RunSummary) -> Page:
 
 def _stage_table(summary: RunSummary) -> Table:
     states = [state for state in ("done", "skipped", "failed", "blocked") if summary.total(state) or state == "done"]
-    table = _table(["stage", *states, "work"], names=[stage.stage for stage in summary.stages])
+    table = empty_table(["stage", *states, "work"], names=[stage.stage for stage in summary.stages])
     for stage in summary.stages:
         table.add_row(stage.stage, *_cells(stage, states), duration(stage.seconds))
     if len(summary.stages) > 1:
@@ -115,7 +115,7 @@ def _stage_table(summary: RunSummary) -> Table:
     return table
 
 
-def _table(headings: Sequence[str], *, names: Iterable[str]) -> Table:
+def empty_table(headings: Sequence[str], *, names: Iterable[str]) -> Table:
     """Return an empty table whose first column never cuts one of `names`."""
     from rich import box
     from rich.table import Table
@@ -156,7 +156,8 @@ def _verdict(summary: RunSummary) -> Text:
     return text
 
 
-def _bulleted(heading: str, lines: Iterable[str]) -> Text:
+def bulleted(heading: str, lines: Iterable[str]) -> Text:
+    """Return a heading with a line below it for each thing to say."""
     from rich.text import Text
 
     text = Text(f"{heading}:", style="bold")
@@ -226,14 +227,14 @@ def status_table(
     if not counts:
         return Page(Text("no quanta are planned yet"))
     states = _states_of(counts)
-    table = _table(["stage", *states, "all"], names=counts)
+    table = empty_table(["stage", *states, "all"], names=counts)
     for stage, by_state in counts.items():
         cells = [_count(by_state.get(state, 0), state) for state in states]
         table.add_row(stage, *cells, f"{sum(by_state.values()):,}")
     parts: list[RenderableType] = [table]
     running = list(running)
     if running:
-        parts.append(_bulleted("Running", running))
+        parts.append(bulleted("Running", running))
     failed = [_failed_quantum(failure) for failure in failures]
     if failed:
         parts.append(_failure_list(failed))

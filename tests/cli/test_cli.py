@@ -1,5 +1,6 @@
 """The command line: its verbs without ranks, its errors and exit codes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -53,9 +54,31 @@ def test_status_shows_stages_and_states(survey):
     assert "done" in ended.text
 
 
+def test_advise_predicts_what_a_survey_takes_from_its_records(survey):
+    """All is done: the whole survey again, on one rank as long as its quanta took."""
+    ended = run("advise", survey, "--ranks", "1,2,4", "--json")
+    assert ended.code == 0, ended.text
+    advice = json.loads(ended.text)
+    with open_state(Repository.open(survey), readonly=True) as state:
+        timed = [record for record in state.quanta(status="done") if record.seconds is not None]
+    alone = advice["predictions"][0]
+    assert alone["wall_seconds"] >= sum(record.seconds for record in timed)
+    assert alone["wall_seconds"] < 1.5 * sum(record.seconds for record in timed) + 1
+    assert alone["node_memory_bytes"] > 1 << 20
+    assert "nothing is left to run" in advice["notes"][0]
+    shown = run("advise", survey, "--ranks", "1,2", "--ranks-per-node", "2", "--memory-per-node", "1TiB")
+    assert "Recommended" in shown.text
+    assert "1 node" in shown.text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (["advise"], 2, ["REPO, --table FILE and --trace FILE"]),
+        (["advise", "{absent}"], 3, ["absent"]),
+        (["advise", "--table", "{absent}"], 2, ["absent"]),
+        (["advise", "{survey}", "--ranks", "some"], 2, ["--ranks", "some"]),
+        (["advise", "{survey}", "--memory-per-node", "much"], 2, ["--memory-per-node", "much"]),
         (["pipeline", "{absent}"], 3, ["absent", "mpidriver init"]),
         (["init", "{survey}"], 3, ["{survey}"]),
         (["pipeline", "{survey}", "--exposure", "x"], 2, ["--exposure", "'x'", "1..9^12"]),
