@@ -24,6 +24,9 @@ Layers, each knowing only those below it::
     _blocks      many short items at once
     _terms       how items are to be run                _retrying  what is tried again
     _shared      values that all ranks look at          _node_memory  one copy of them a node
+    _isolation   items in child processes              _deputy    and what those ask the pool for
+    _children    child processes, from outside         _child, _standin   from inside
+    _zygote      where they come from                  _link, _segments   how to talk to them
     _post        messages out                          _callbacks, _when: futures
     _wire        MPI                                   _serial    nobody to talk to
     _bell        wakes a rank that sleeps              _idle      how a thread waits

@@ -24,6 +24,7 @@ __all__ = [
     "is_importable",
     "pack",
     "pack_each",
+    "pack_or_fail",
     "unpack",
     "unpack_each",
     "unpack_or_fail",
@@ -143,7 +144,7 @@ def pack_each(things: Sequence[Any]) -> PackedMany:
     """
     if are_plain(things):
         return _detached(Packed(pickle.dumps(things, protocol=5), []))
-    return [_pack_or_fail(thing) for thing in things]
+    return [pack_or_fail(thing) for thing in things]
 
 
 def are_plain(things: Sequence[Any], depth: int = _DEEPEST) -> bool:
@@ -158,7 +159,10 @@ def are_plain(things: Sequence[Any], depth: int = _DEEPEST) -> bool:
     return are_plain(list(chain.from_iterable(thing for thing in things if type(thing) in _HOLDERS)), depth - 1)
 
 
-def _pack_or_fail(thing: Any) -> Packed | Failure:
+def pack_or_fail(thing: Any) -> Packed | Failure:
+    """Pickle one thing, unless it is a `Failure` or pickled already; what cannot be pickled is a `Failure`."""
+    if isinstance(thing, Packed):
+        return thing
     if isinstance(thing, Failure):
         return thing._replace(exception=None)
     try:

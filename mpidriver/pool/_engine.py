@@ -21,6 +21,7 @@ from mpidriver.pool._callbacks import Callbacks
 from mpidriver.pool._calls import Call, SubmitCall
 from mpidriver.pool._context import Context, MainThread
 from mpidriver.pool._idle import Idle
+from mpidriver.pool._isolation import Isolation
 from mpidriver.pool._leader import Leader
 from mpidriver.pool._messages import Message
 from mpidriver.pool._post import Handler, Post, Wire
@@ -46,14 +47,17 @@ class Engine:
         The way to the other ranks.
     root_works
         Whether rank 0 runs tasks while its main program waits.
+    isolation
+        Runs what is to be run in child processes.
     """
 
-    def __init__(self, wire: Wire, *, root_works: bool = True) -> None:
+    def __init__(self, wire: Wire, *, root_works: bool = True, isolation: Isolation | None = None) -> None:
         self.wire = wire
         self.rank, self.size, self.host = wire.rank, wire.size, wire.host
         self.lock = threading.RLock()
         self.main = MainThread()
         self.callbacks = Callbacks()
+        self.isolation = isolation or Isolation()
         self._root_works = root_works or wire.size == 1
         self._post = Post(wire)
         self._leader = Leader(self._post, self.callbacks)

@@ -4,12 +4,13 @@ import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpidriver.errors import LaunchError
 from mpidriver.pool._engine import Engine
 from mpidriver.pool._idle import sharpen_sleep
+from mpidriver.pool._isolation import Isolation
 from mpidriver.pool._pool import Pool
 from mpidriver.pool._serial import SerialWire
 
@@ -52,7 +53,14 @@ def find_launcher(environment: Mapping[str, str]) -> Launcher | None:
     return None
 
 
-def launch(main: Callable[..., Any], /, *args: Any, ranks: int | None = None, root_works: bool | None = None) -> Any:
+def launch(
+    main: Callable[..., Any],
+    /,
+    *args: Any,
+    ranks: int | None = None,
+    root_works: bool | None = None,
+    preload: Sequence[str] = (),
+) -> Any:
     """Run a main program on a pool of all ranks.
 
     Under ``mpirun`` or ``srun`` every rank calls this; rank 0 then runs ``main(pool, *args)`` and the others work
@@ -68,6 +76,8 @@ def launch(main: Callable[..., Any], /, *args: Any, ranks: int | None = None, ro
         How many ranks to use, None for all that were started. The others return at once.
     root_works
         Whether rank 0 runs tasks too while its main program waits; None means in a world of at most eight ranks.
+    preload
+        Modules that are imported for isolated tasks before the first of them, in the background.
 
     Returns
     -------
@@ -86,16 +96,20 @@ def launch(main: Callable[..., Any], /, *args: Any, ranks: int | None = None, ro
         if ranks is not None and ranks > 1:
             script = sys.argv[0] or "script.py"
             raise LaunchError(f"launch(ranks={ranks}): one rank was started; `mpirun -n {ranks} python {script}` would")
-        return _run_main(Engine(SerialWire()), main, args)
-    from mpidriver.pool._wire import connect
+        with contextlib.closing(Isolation(preload)) as isolation:
+            return _run_main(Engine(SerialWire(), isolation=isolation), main, args)
+    with contextlib.closing(Isolation(preload)) as isolation:
+        isolation.prepare()
+        from mpidriver.pool._wire import connect
 
-    wire = connect(launcher.ranks, ranks)
-    return None if wire is None else _run_rank(wire, main, args, root_works)
+        wire = connect(launcher.ranks, ranks)
+        if wire is None:
+            return None
+        works = wire.size <= ROOT_WORKS_UP_TO if root_works is None else root_works
+        return _run_rank(wire, Engine(wire, root_works=works, isolation=isolation), main, args)
 
 
-def _run_rank(wire: "MpiWire", main: Callable[..., Any], args: tuple[Any, ...], root_works: bool | None) -> Any:
-    works = wire.size <= ROOT_WORKS_UP_TO if root_works is None else root_works
-    engine = Engine(wire, root_works=works)
+def _run_rank(wire: "MpiWire", engine: Engine, main: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     sharpen_sleep()
     with _switching_fast():
         if wire.allows_threads:

@@ -25,7 +25,7 @@ class Outcome:
     seconds: float
     """How long it took, nested maps included."""
     peak_rss_bytes: int
-    """Largest resident memory that the process of its rank ever had until then."""
+    """Largest resident memory that the process that ran it ever had until then."""
     rank: int
     """Rank that ran it."""
     host: str

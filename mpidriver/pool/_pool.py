@@ -282,6 +282,7 @@ class Pool:
     def _close(self, *, cancel: bool) -> None:
         if not self._context.closed:
             self._engine.close_root(self._context, cancel=cancel)
+            self._engine.isolation.close()
 
     def _open(self) -> tuple[Context, Scope]:
         """Return on whose behalf this pool is used just now."""
@@ -310,7 +311,13 @@ def _costliest_first(count: int, costs: list[float] | None) -> Sequence[int]:
     return sorted(range(count), key=lambda index: (-costs[index], index))
 
 
+stand_ins: list[Pool] = []
+"""In a child process of a rank: the pool of whatever task it runs."""
+
+
 def _pool_of_whoever_runs() -> Pool:
+    if stand_ins:
+        return stand_ins[0]
     pool = Pool.__new__(Pool)
     pool._own = None
     return pool
@@ -318,4 +325,6 @@ def _pool_of_whoever_runs() -> Pool:
 
 def current_pool() -> Pool:
     """Return the pool of the running task, or of the main program; elsewhere a pool of this process alone."""
+    if stand_ins:
+        return stand_ins[0]
     return Pool(active_contexts[-1]) if active_contexts else Pool()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from mpidriver.pool._backlog import Span
 from mpidriver.pool._calls import Call, Report
@@ -32,12 +33,19 @@ def retry(scope: Scope, call: Call, span: Span, report: Report) -> tuple[Sequenc
         for position, (index, value) in enumerate(zip(span.indexes, report.values, strict=True))
         if type(value) is Failure and _may_try_again(scope, call, span, index, value)
     }
+    for position, index in enumerate(span.indexes):
+        if index in call.retried and position not in again:
+            report.values[position] = _with_tries(report.values[position], 1 + call.retried[index])
     if not again:
         return span.indexes, report
     for position in again:
         _add_again(scope, call, span, span.indexes[position], report.values[position])
     kept = [position for position in range(len(report.values)) if position not in again]
     return [span.indexes[position] for position in kept], _only(report, kept)
+
+
+def _with_tries(value: Any, tries: int) -> Any:
+    return value._replace(cause=f"{value.cause} (tried {tries} times)") if type(value) is Failure else value
 
 
 def _may_try_again(scope: Scope, call: Call, span: Span, index: int, failure: Failure) -> bool:

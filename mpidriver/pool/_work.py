@@ -19,7 +19,6 @@ from mpidriver.pool._codec import (
     unpack_each,
 )
 from mpidriver.pool._messages import ScopeId
-from mpidriver.pool._terms import Terms
 
 if TYPE_CHECKING:
     from mpidriver.pool._context import Context
@@ -94,8 +93,8 @@ class Work:
         return self._totals + [0] * (len(self.spans) - begun)
 
 
-def run_span(context: "Context", function: Callable[..., Any], todo: deque[Any], terms: Terms) -> Report:
-    """Run items on their terms until none is left; whatever a task raises becomes a `Failure`."""
+def run_span(context: "Context", function: Callable[..., Any], todo: deque[Any]) -> Report:
+    """Run items until none is left; whatever a task raises becomes a `Failure`."""
     clock = time.perf_counter
     values: list[Any] = []
     started, marks, has_failures = time.time(), [clock()], False

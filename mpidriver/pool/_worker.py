@@ -15,6 +15,7 @@ from mpidriver.pool._blocks import run_blocks
 from mpidriver.pool._calls import Report
 from mpidriver.pool._codec import Broken, Failure, Packed, are_plain, pack_each, unpack_each, unpack_or_fail
 from mpidriver.pool._context import Context, MainThread
+from mpidriver.pool._isolation import packed_arguments
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._post import Handler, Post
 from mpidriver.pool._serial import InterruptWatch
@@ -64,6 +65,7 @@ class Worker:
     def _on_forget(self, scope: ScopeId, keys: list[int]) -> None:
         for key in keys:
             self._functions.pop((scope, key), None)
+        self._engine.isolation.forget([(scope, key) for key in keys])
 
     # Giving back
 
@@ -97,18 +99,37 @@ class Worker:
         with self._watching_interrupts():
             while (span := work.next_span()) is not None:
                 began = time.perf_counter()
-                function, terms = self._function(work.scope, span.function)
-                items, in_blocks = self._items(work.scope, span, terms)
-                with self._engine.lock:
-                    todo = work.begin_span(items)
-                if todo is None:
+                report = self._run_span(context, work, span)
+                if report is None:
                     break
-                if in_blocks:
-                    reports.append(run_blocks(context, function, work, bare=span.bare))
-                else:
-                    reports.append(run_span(context, function, todo, terms))
-                reports[-1].total_seconds = time.perf_counter() - began
+                report.total_seconds = time.perf_counter() - began
+                reports.append(report)
         return reports
+
+    def _run_span(self, context: Context, work: Work, span: WorkSpan) -> Report | None:
+        """Run the next span of a batch, None if it was taken away meanwhile."""
+        key = (work.scope, span.function)
+        _, terms = self._functions[key]
+        if terms.isolate:
+            return self._run_isolated(context, work, span)
+        function = self._function(*key)
+        items, in_blocks = self._items(work.scope, span, terms)
+        with self._engine.lock:
+            todo = work.begin_span(items)
+        if todo is None:
+            return None
+        return run_blocks(context, function, work, bare=span.bare) if in_blocks else run_span(context, function, todo)
+
+    def _run_isolated(self, context: Context, work: Work, span: WorkSpan) -> Report | None:
+        """Run the next span in a child process; nothing of it is unpacked here that travels on."""
+        key = (work.scope, span.function)
+        function, terms = self._functions[key]
+        with self._engine.lock:
+            todo = work.begin_span(packed_arguments(span.items))
+        if todo is None:
+            return None
+        is_home = work.scope[0] == self._post.rank
+        return self._engine.isolation.run_span(context, key, function, todo, terms, unpacks=is_home)
 
     def send_outcome(self, work: Work, reports: list[Report], busy_seconds: float) -> None:
         """Send the results of a batch to its leader."""
@@ -125,13 +146,13 @@ class Worker:
     def _watching_interrupts(self) -> AbstractContextManager[Any]:
         return self.interrupts if self._post.size == 1 and not self.interrupts.is_on else nullcontext()
 
-    def _function(self, scope: ScopeId, key: int) -> tuple[Callable[..., Any], Terms]:
+    def _function(self, scope: ScopeId, key: int) -> Callable[..., Any]:
         function, terms = self._functions[scope, key]
         if isinstance(function, Packed):
             function = unpack_or_fail(function)
             function = Broken(function) if isinstance(function, Failure) else function
             self._functions[scope, key] = (function, terms)
-        return function, terms
+        return function  # type: ignore[no-any-return]
 
     def _items(self, scope: ScopeId, span: WorkSpan, terms: Terms) -> tuple[Sequence[Any], bool]:
         """Return the items of a span, and whether they are run in blocks: if not, they are tuples of arguments."""

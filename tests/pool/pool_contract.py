@@ -3,12 +3,16 @@
 pytest runs them on the pool of one process, and `run` under mpirun on ranks.
 """
 
+import ctypes
 import faulthandler
 import operator
 import os
 import random
+import signal
 import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import weakref
@@ -17,7 +21,7 @@ import numpy as np
 import pytest
 
 from mpidriver.errors import PoolClosedError, PoolError, TaskError
-from mpidriver.pool import Outcome, Pool, current_pool, launch
+from mpidriver.pool import Outcome, Pool, Terms, current_pool, launch
 
 SIZE_OF_BIG = 8 << 20
 """Elements of 64 MB."""
@@ -578,6 +582,171 @@ def check_focal_plane_equals_the_serial_result(pool):
         for i, ccd in enumerate(ccds)
     ]
     assert scales == expected
+
+
+def pid_of(_):
+    return os.getpid()
+
+
+def die(how):
+    """Take the process down, or fail as no ``try`` can catch."""
+    match how:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            ctypes.string_at(0)
+        case "exit now":
+            os._exit(3)
+        case "hang":
+            signal.pause()
+        case "grow":
+            return len(np.ones(25_000_000))
+        case "abort with children":
+            subprocess.Popen(["sleep", "1000"])
+            os.abort()
+    return how
+
+
+def nest(how, count):
+    pool = current_pool()
+    match how:
+        case "map":
+            return sum(pool.map(square, range(count)))
+        case "isolated map":
+            return sum(pool.map(square, range(count), isolate=True))
+        case "map over two":
+            return sum(pool.map(operator.mul, range(count), iter(range(count)))) + len(pool.map(square, []))
+        case "tree":
+            return sum(pool.map(nest, ["map", "map"], [count, 0], isolate=True))
+        case "stream":
+            return sum(outcome.value for outcome in pool.stream(square, (i for i in range(count)), buffersize=2))
+        case "stream over two":
+            return sum(outcome.result() for outcome in pool.stream(operator.mul, range(count), iter(range(count))))
+        case "broken stream":
+            return next(pool.stream(square, range(1, 1000))).value + len(pool.map(square, range(count)))
+        case "submit":
+            futures = [pool.submit(keywords, i, b=i) for i in range(count)]
+            done, rest = pool.wait(futures[:1], "FIRST_COMPLETED")
+            assert (done, rest) == ({futures[0]}, set())
+            return sum(sum(future.result()) for future in futures)
+
+
+def check_isolated_tasks_are_as_others(pool):
+    assert pool.map(square, range(20), isolate=True) == [i * i for i in range(20)]
+    offset = 5
+    assert pool.map(lambda x: x + offset, range(5), isolate=True) == [5, 6, 7, 8, 9]
+    assert pool.submit(keywords, 1, b=3, terms=Terms(isolate=True)).result() == (1, 3)
+    assert sorted(outcome.value for outcome in pool.stream(square, range(9), isolate=True)) == [i * i for i in range(9)]
+    hows = ["fine", "raise", "exit", "interrupt", "stubborn", "unpicklable", "unreadable", "good"]
+    outcomes = pool.map(misbehave, hows, isolate=True, on_error="return")
+    assert [outcomes[0].value, outcomes[-1].value] == ["fine", "good"]
+    for text, outcome in zip(("ValueError: on purpose", "SystemExit", "KeyboardInterrupt"), outcomes[1:4], strict=True):
+        assert text in outcome.error.cause
+    assert "misbehave" in outcomes[1].error.remote_traceback
+    assert "1 and 2" in outcomes[4].error.cause
+    assert "cannot be pickled" in outcomes[5].error.cause
+    assert "I do not unpickle" in outcomes[6].error.cause
+    assert {outcome.error.kind for outcome in outcomes[1:-1]} == {"raised"}
+    outcomes = pool.map(type, [1, threading.Lock(), Unreadable(), 1], isolate=True, on_error="return")
+    assert [outcome.error is None for outcome in outcomes] == [True, False, False, True]
+
+
+def check_isolated_tasks_have_processes_of_their_own(pool):
+    ranks = set(pool.map(pid_of, range(4 * pool.size)))
+    outcomes = pool.map(pid_of, range(4 * pool.size), isolate=True, on_error="return")
+    assert not ranks & {outcome.value for outcome in outcomes}
+    assert len({outcome.value for outcome in outcomes}) == len({outcome.rank for outcome in outcomes})
+    assert min(outcome.peak_rss_bytes for outcome in outcomes) > 1e6
+
+
+def check_large_arrays_of_isolated_tasks(pool):
+    arrays = [np.full(SIZE_OF_BIG // 8, float(i)) for i in range(3)]
+    for _ in range(3):  # memory is used again
+        for i, array in enumerate(pool.map(plus_one, arrays, isolate=True)):
+            assert (array == i + 1).all()
+            array[0] = 7.0
+    held = pool.map(plus_one, [np.full(5000, float(i)) for i in range(100)], isolate=True)
+    assert [float(array.sum()) for array in held] == [5000.0 * (i + 1) for i in range(100)]
+
+
+def check_processes_that_die_take_nothing_along(pool):
+    hows = ["a", "kill", "b", "segfault", "exit now", "c", "hang", "grow", "abort with children", "d"]
+    terms = {"isolate": True, "memory": "60 MB", "timeout": 0.3, "retries": 0}
+    outcomes = {outcome.item: outcome for outcome in pool.map(die, hows, on_error="return", **terms)}
+    assert [outcomes[how].value for how in "abcd"] == list("abcd")
+    errors = {how: outcome.error for how, outcome in outcomes.items() if outcome.error}
+    assert {how: error.kind for how, error in errors.items()} == {
+        "kill": "killed",
+        "segfault": "killed",
+        "exit now": "killed",
+        "hang": "timeout",
+        "grow": "memory",
+        "abort with children": "killed",
+    }
+    assert "SIGKILL" in errors["kill"].cause
+    assert "SIGSEGV" in errors["segfault"].cause
+    assert "in die" in errors["segfault"].remote_traceback
+    assert "in die" in errors["hang"].remote_traceback
+    assert "0.3 s" in errors["hang"].cause
+    assert "MemoryError" in errors["grow"].cause
+    assert pool.map(square, range(3), isolate=True) == [0, 1, 4]
+
+
+def check_isolated_items_are_tried_again(pool):
+    """The one that always dies so often as asked for, the others once."""
+    with tempfile.TemporaryDirectory() as directory:
+
+        def note_and_die(number):
+            with open(f"{directory}/{number}", "a") as file:
+                file.write("x")
+            if number == 3:
+                os._exit(1)
+            return number
+
+        outcomes = pool.map(note_and_die, range(6), isolate=True, retries=2, on_error="return")
+        tries = [os.path.getsize(f"{directory}/{number}") for number in range(6)]
+    assert tries == [1, 1, 1, 3, 1, 1]
+    assert [outcome.value for outcome in outcomes] == [0, 1, 2, None, 4, 5]
+    assert outcomes[3].error.cause == "its process ended with exit code 1 (tried 3 times)"
+    with pytest.raises(TaskError, match=r"exit code 1 \(tried 2 times\)"):
+        pool.submit(os._exit, 1, terms=Terms(isolate=True)).result()
+
+
+def check_what_ran_out_of_memory_gets_more(pool):
+    assert pool.map(die, ["grow", "x"], isolate=True, memory="150 MB") == [25_000_000, "x"]
+    with pytest.raises(TaskError, match=r"MemoryError.*tried 2 times") as caught:
+        pool.map(die, ["grow"], isolate=True, memory="60 MB")
+    assert caught.value.kind == "memory"
+
+
+def check_isolated_tasks_may_scatter(pool):
+    hows = ["map", "isolated map", "map over two", "tree", "stream", "stream over two"]
+    squares = sum(i * i for i in range(30))
+    assert pool.map(nest, hows, [30] * len(hows), isolate=True) == [squares] * len(hows)
+    assert pool.submit(nest, "submit", 10, terms=Terms(isolate=True)).result() == 90
+    assert pool.map(nest, ["broken stream"], [10], isolate=True)[0] - 10 in {i * i for i in range(1, 1000)}
+    assert pool.map(lambda _: current_pool().size, [1], isolate=True) == [pool.size]
+    assert pool.map(lambda x: sum(pool.map(square, range(x))), range(5), isolate=True) == [0, 0, 1, 5, 14]
+
+
+def check_errors_within_isolated_tasks(pool):
+    def fail_inside(number):
+        with pytest.raises(TaskError, match="on purpose"):
+            current_pool().map(misbehave, ["fine", "raise"])
+        with pytest.raises(ValueError, match="buffersize"):
+            current_pool().stream(square, [1], buffersize=0)
+
+        def items():
+            yield 1
+            raise LookupError("of the generator")
+
+        with pytest.raises(LookupError, match="of the generator"):
+            list(current_pool().stream(square, items()))
+        with pytest.raises(PoolError, match="the pool of an isolated task has map, stream, submit and wait only"):
+            current_pool()._context  # noqa: B018
+        return number
+
+    assert pool.map(fail_inside, range(2), isolate=True) == [0, 1]
 
 
 CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
