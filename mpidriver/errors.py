@@ -9,6 +9,7 @@
     └── PoolError (RuntimeError)
         ├── LaunchError                     the ranks could not be started as asked
         ├── PoolClosedError                 a pool was used after it was closed
+        ├── PoolStopped                     a signal or the time limit ended the run; what ran was finished
         └── TaskError                       a task raised; carries item, rank, host and remote traceback
 
 Errors cross ranks by pickle, so each keeps its raw arguments in ``args`` and makes its text in ``__str__``.
@@ -22,6 +23,7 @@ __all__ = [
     "MpidriverError",
     "PoolClosedError",
     "PoolError",
+    "PoolStopped",
     "RepositoryError",
     "TaskError",
 ]
@@ -56,6 +58,23 @@ class LaunchError(PoolError):
 
 class PoolClosedError(PoolError):
     """A pool was used after it was closed."""
+
+
+class PoolStopped(PoolError):
+    """The run was ended early: what ran was finished, what was not begun stays undone.
+
+    Parameters
+    ----------
+    reason
+        What ended it, as ``SIGUSR1`` or ``the walltime of 3600 s``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"stopped by {self.reason}"
 
 
 class TaskError(PoolError):

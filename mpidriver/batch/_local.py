@@ -17,14 +17,21 @@ __all__ = ["rank_environment", "run_ranks"]
 _OF_A_RANK = ("PMIX", "PMI_", "OMPI_COMM_WORLD", "PRTE_LAUNCHED", "HYDRA", "MPI_LOCAL")
 """What a launcher leaves in the environment of its ranks: a launcher started from there must not see it."""
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that ask a process to end; launchers then return whatever they like."""
 
 _FORWARDED = (*_ENDING, signal.SIGUSR1)
 
+_STOPPED = 75
+"""Exit code of ranks that have stopped in good order, to be started again."""
+
 
 def run_ranks(ranks: int, argv: list[str]) -> int:
     """Run a command as ranks on this machine, and wait for it.
+
+    Launchers kill their ranks on SIGINT and SIGTERM, but pass SIGUSR1 on to them. So the first SIGINT, SIGTERM or
+    SIGHUP becomes SIGUSR1, at which a pool finishes what runs; a second one goes to the launcher as it is. The
+    launcher has a session of its own, or the terminal would send it every Ctrl-C too.
 
     Parameters
     ----------
@@ -36,7 +43,8 @@ def run_ranks(ranks: int, argv: list[str]) -> int:
     Returns
     -------
     code
-        Exit code of the launcher; 128 + number if a signal ended it, or was passed on to it and it then failed.
+        Exit code of the launcher; 128 + number if a signal ended it, or was passed on to it and it then failed other
+        than with 75.
 
     Raises
     ------
@@ -47,9 +55,15 @@ def run_ranks(ranks: int, argv: list[str]) -> int:
         raise LaunchError(f"at least 1 rank is needed, got {ranks}")
     launcher = _launcher()
     command = [str(launcher), "-n", str(ranks), *argv]
-    with subprocess.Popen(command, env=rank_environment(os.environ)) as process, _forwarding_to(process) as asked:
+    environment = rank_environment(os.environ)
+    with (
+        subprocess.Popen(command, env=environment, start_new_session=True) as process,
+        _forwarding_to(process) as asked,
+    ):
         code = process.wait()
-    ended_by = -code if code < 0 else next((number for number in asked if code and number in _ENDING), 0)
+    if code in (0, _STOPPED):
+        return code
+    ended_by = -code if code < 0 else next((number for number in asked if number in _ENDING), 0)
     return 128 + ended_by if ended_by else code
 
 
@@ -95,9 +109,10 @@ def _forwarding_to(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
     came: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
+        is_first = number in _ENDING and not any(one in _ENDING for one in came)
         came.append(number)
         if process.poll() is None:
-            process.send_signal(number)
+            process.send_signal(signal.SIGUSR1 if is_first else number)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:

@@ -1,14 +1,15 @@
 """What was asked for: one map, stream or submit, its items, and where its results go."""
 
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Any
 
-from mpidriver.errors import TaskError
-from mpidriver.pool._codec import Failure
+from mpidriver.errors import PoolStopped, TaskError
+from mpidriver.pool._codec import UNDONE, Failure
 from mpidriver.pool._outcome import Outcome
 
 __all__ = ["Call", "MapCall", "OutcomesCall", "Report", "StreamCall", "SubmitCall", "TaskFuture"]
@@ -70,6 +71,9 @@ class Call:
         """Items without a result."""
         self.retried: dict[int, int] = {}
         """How often items were tried again, by index."""
+        self.undone = 0
+        """Items that will have no result because the pool stops."""
+        self.undone_because = ""
 
     def arguments(self, index: int) -> tuple[Any, ...]:
         """Return the arguments of an item."""
@@ -84,9 +88,19 @@ class Call:
 
     def deliver(self, indexes: Sequence[int], report: Report) -> Callable[[], None] | None:
         """Take results; return what must be done about them without holding any lock."""
-        for position, index in enumerate(indexes):
-            self._take(self._outcome(index, report, position))
         self.left -= len(indexes)
+        for position, index in enumerate(indexes):
+            value = report.values[position]
+            if type(value) is Failure and value.kind == UNDONE:
+                self.leave([index], value.cause)
+            else:
+                self._take(self._outcome(index, report, position))
+        return None
+
+    def leave(self, indexes: Sequence[int], reason: str) -> Callable[[], None] | None:
+        """Note that items stay undone; return what must be done about them without holding any lock."""
+        self.undone += len(indexes)
+        self.undone_because = reason
         return None
 
     def _outcome(self, index: int, report: Report, position: int) -> Outcome:
@@ -210,6 +224,12 @@ class StreamCall(Call):
         """Return the arguments of an item."""
         return self._items[index]
 
+    def leave(self, indexes: Sequence[int], reason: str) -> None:
+        """Drop items that stay undone."""
+        super().leave(indexes, reason)
+        for index in indexes:
+            del self._items[index], self.costs[index]
+
     def _take(self, outcome: Outcome) -> None:
         del self._items[outcome.index], self.costs[outcome.index]
         self.finished.append(outcome)
@@ -233,6 +253,8 @@ class TaskFuture(Future[Any]):
         self._help = wait
         self._withdraw = withdraw
         self._outcome: Outcome | None = None
+        self.undone_because: str | None = None
+        """Why its task stays undone, None unless the pool stops."""
 
     @property
     def outcome(self) -> Outcome:
@@ -243,11 +265,15 @@ class TaskFuture(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the value, or raise the task's error; wait for it if need be."""
-        return super().result(self._wait(timeout))
+        rest = self._wait(timeout)
+        with self._telling_why():
+            return super().result(rest)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the task's error, None if it has none; wait for it if need be."""
-        return super().exception(self._wait(timeout))
+        rest = self._wait(timeout)
+        with self._telling_why():
+            return super().exception(rest)
 
     def cancel(self) -> bool:
         """Cancel the task unless it was handed out."""
@@ -257,6 +283,23 @@ class TaskFuture(Future[Any]):
         """Be cancelled, and tell those who wait."""
         super().cancel()
         self.set_running_or_notify_cancel()
+
+    def leave(self, reason: str) -> None:
+        """Be cancelled because the pool stops; a task that was begun in vain ends with `PoolStopped`."""
+        self.undone_because = reason
+        if super().cancel():
+            self.set_running_or_notify_cancel()
+        else:
+            self.set_exception(PoolStopped(reason))
+
+    @contextlib.contextmanager
+    def _telling_why(self) -> Iterator[None]:
+        try:
+            yield
+        except CancelledError:
+            if self.undone_because is None:
+                raise
+            raise PoolStopped(self.undone_because) from None
 
     def resolve(self, outcome: Outcome) -> None:
         """Make the future done."""
@@ -295,8 +338,16 @@ class SubmitCall(Call):
     def deliver(self, indexes: Sequence[int], report: Report) -> Callable[[], None]:
         """Return what resolves the future."""
         self.left -= 1
+        value = report.values[0]
+        if type(value) is Failure and value.kind == UNDONE:
+            return self.leave(indexes, value.cause)
         outcome = self._outcome(0, report, 0)
         return lambda: self.future.resolve(outcome)
+
+    def leave(self, indexes: Sequence[int], reason: str) -> Callable[[], None]:
+        """Return what cancels the future."""
+        super().leave(indexes, reason)
+        return lambda: self.future.leave(reason)
 
     def _item(self, index: int) -> Any:
         return self._args[0] if len(self._args) == 1 else self._args

@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
+from mpidriver.errors import PoolStopped
+
 __all__ = [
+    "UNDONE",
     "Broken",
     "Failure",
     "Packed",
@@ -32,6 +35,10 @@ __all__ = [
 
 OUT_OF_BAND_BYTES = 32 * 1024
 """Buffers from this size on travel beside the pickle."""
+
+UNDONE = "undone"
+"""Kind of failure of an item that met the end of the run: it was begun, but what it scattered was not; the cause is the
+reason of the stop."""
 
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 _HOLDERS = frozenset({tuple, list})
@@ -54,7 +61,7 @@ class Failure(NamedTuple):
     exception: BaseException | None = None
     """The exception itself, only where it was raised in this very process."""
     kind: str = "raised"
-    """What `TaskError.kind` says."""
+    """What `TaskError.kind` says, or `UNDONE`."""
 
 
 PackedMany: TypeAlias = Packed | list[Packed | Failure]
@@ -199,6 +206,8 @@ def describe(error: BaseException, *, prefix: str = "", skip: int = 0, keep: boo
     keep
         Whether to keep the exception itself too.
     """
+    if isinstance(error, PoolStopped):
+        return Failure(error.reason, "", kind=UNDONE)
     frames = error.__traceback__
     for _ in range(skip):
         frames = frames.tb_next if frames is not None else None

@@ -37,6 +37,8 @@ class Deputy:
             "size": lambda: pool.size,
             "rank": lambda: pool.rank,
             "efficiency": lambda: pool.efficiency,
+            "stopping": lambda: pool.stopping,
+            "stop": pool.stop,
             "map": lambda fn, columns, options: pool.map(fn, *columns, **options),
             "stream": self._stream,
             "next": lambda number: next(_of_this_task(self._streams, number), None),

@@ -29,6 +29,7 @@ from mpidriver.pool._progress import Progress
 from mpidriver.pool._scheduler import Scheduler
 from mpidriver.pool._scope import Scope
 from mpidriver.pool._shared import SharedValues
+from mpidriver.pool._stopping import Stopping
 from mpidriver.pool._terms import PLAIN, Terms
 from mpidriver.pool._work import Work
 from mpidriver.pool._worker import Worker
@@ -63,8 +64,10 @@ class Engine:
         self._leader = Leader(self._post, self.callbacks)
         self._worker = Worker(self, self._post, self.main)
         self.shared = SharedValues(self, self._post)
+        self._stopping = Stopping(self._post, self._leader, self._worker)
         self._handlers: dict[int, Handler] = {
             kind.STOP: self._on_stop,
+            **self._stopping.handlers,
             **self._leader.handlers,
             **self._worker.handlers,
             **self.shared.handlers,
@@ -97,6 +100,33 @@ class Engine:
             context.scope = self._leader.open(None, scheduler)
             self.main.enters(context)
         return context
+
+    @property
+    def stopping(self) -> str | None:
+        """Why the pool stops early, None as long as it goes on."""
+        return self._stopping.reason
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long the longest item took that this rank had scattered."""
+        return self._leader.longest_seconds
+
+    def stop(self, reason: str, *, in_handler: bool = False) -> None:
+        """Begin nothing more, on any rank; what runs is finished.
+
+        Parameters
+        ----------
+        reason
+            What `PoolStopped` says.
+        in_handler
+            Whether this is a signal handler, in the middle of anything: the main thread then sees to the rest when it
+            drives next.
+        """
+        with self.lock:
+            self._stopping.begin(reason)
+            if not in_handler:
+                self._flush()
+        self._wake_main()
 
     def close_root(self, context: Context, *, cancel: bool, patience_seconds: float | None = None) -> bool:
         """End the root's main program and stop the other ranks.
@@ -174,6 +204,7 @@ class Engine:
         name
             What its outcomes are named; None means after the function.
         """
+        self._stopping.check()
         with self.lock:
             call = make(scope.function(function, terms, keywords=keywords))
             call.name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
@@ -207,6 +238,14 @@ class Engine:
         with self.lock:
             self._leader.drop(scope, call)
             self._flush()
+
+    def check_result(self, call: Call) -> None:
+        """Raise `PoolStopped` if items of a call stayed undone."""
+        self._stopping.check_result(call)
+
+    def has_drained(self, scope: Scope) -> bool:
+        """Whether the pool stops early and nothing of a scope runs any more."""
+        return self._stopping.has_drained(scope)
 
     def abandon(self, scope: Scope, call: Call) -> None:
         """Drop a call soon: the end of a generator may come from the garbage collector, in the middle of anything."""
@@ -333,6 +372,10 @@ class Engine:
                 self._worker.release_inbox()
                 self._worker.trim(work)
                 self._flush()
+
+    def interrupt(self) -> None:
+        """Note that the KeyboardInterrupt raised next is meant for the program."""
+        self._worker.interrupts.seen = True
 
     def must_stop_for(self, error: BaseException) -> bool:
         """Whether an exception out of a task is meant for the program: Ctrl-C, or the debugger's quit."""

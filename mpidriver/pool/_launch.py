@@ -7,12 +7,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mpidriver.errors import LaunchError
+from mpidriver.errors import LaunchError, PoolStopped
 from mpidriver.pool._engine import Engine
 from mpidriver.pool._idle import sharpen_sleep
 from mpidriver.pool._isolation import Isolation
 from mpidriver.pool._pool import Pool
 from mpidriver.pool._serial import SerialWire
+from mpidriver.pool._signals import EXIT_STOPPED, heeding_signals, read_walltime
 
 if TYPE_CHECKING:
     from mpidriver.pool._wire import MpiWire
@@ -60,6 +61,8 @@ def launch(
     ranks: int | None = None,
     root_works: bool | None = None,
     preload: Sequence[str] = (),
+    walltime: float | str | None = None,
+    drains_on_ctrl_c: bool | None = None,
 ) -> Any:
     """Run a main program on a pool of all ranks.
 
@@ -78,6 +81,13 @@ def launch(
         Whether rank 0 runs tasks too while its main program waits; None means in a world of at most eight ranks.
     preload
         Modules that are imported for isolated tasks before the first of them, in the background.
+    walltime
+        Time after which the batch system will end the job, in seconds or as Slurm's ``--time`` ("1:30:00"). The pool
+        stops so long before that what runs can still end: as long as the longest item took, at least a minute, at
+        most half of the time.
+    drains_on_ctrl_c
+        Whether Ctrl-C too stops the pool in good order, instead of raising KeyboardInterrupt in whatever runs; None
+        means on several ranks.
 
     Returns
     -------
@@ -86,18 +96,24 @@ def launch(
 
     Raises
     ------
+    SystemExit
+        With code 75 if SIGUSR1, SIGTERM, Ctrl-C or the walltime stopped the pool, and the main program let
+        `PoolStopped` pass. A second SIGTERM or Ctrl-C ends all ranks at once.
     LaunchError
         If fewer ranks were started than asked for, or they do not see each other.
     """
     if ranks is not None and ranks < 1:
         raise LaunchError(f"launch(ranks={ranks}): at least 1 rank is needed")
+    limit_seconds = None if walltime is None else read_walltime(walltime)
     launcher = find_launcher(os.environ)
     if launcher is None or launcher.ranks == 1:
         if ranks is not None and ranks > 1:
             script = sys.argv[0] or "script.py"
             raise LaunchError(f"launch(ranks={ranks}): one rank was started; `mpirun -n {ranks} python {script}` would")
         with contextlib.closing(Isolation(preload)) as isolation:
-            return _run_main(Engine(SerialWire(), isolation=isolation), main, args)
+            engine = Engine(SerialWire(), isolation=isolation)
+            with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
+                return _run_main(engine, main, args)
     with contextlib.closing(Isolation(preload)) as isolation:
         isolation.prepare()
         from mpidriver.pool._wire import connect
@@ -106,7 +122,9 @@ def launch(
         if wire is None:
             return None
         works = wire.size <= ROOT_WORKS_UP_TO if root_works is None else root_works
-        return _run_rank(wire, Engine(wire, root_works=works, isolation=isolation), main, args)
+        engine = Engine(wire, root_works=works, isolation=isolation)
+        with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
+            return _run_rank(wire, engine, main, args)
 
 
 def _run_rank(wire: "MpiWire", engine: Engine, main: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -130,6 +148,9 @@ def _run_main(
     context = engine.open_root()
     try:
         value = main(Pool(context), *args)
+    except PoolStopped as stopped:
+        engine.close_root(context, cancel=True)
+        raise SystemExit(EXIT_STOPPED) from stopped
     except BaseException:
         if not engine.close_root(context, cancel=True, patience_seconds=PATIENCE_SECONDS) and give_up is not None:
             give_up()

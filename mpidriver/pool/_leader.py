@@ -1,6 +1,6 @@
 """What a rank leads: the scopes of its running tasks, their messages, and carrying out what their schedulers decide."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mpidriver.pool import _messages as kind
@@ -36,6 +36,9 @@ class Leader:
         self._dirty: dict[ScopeId, None] = {}
         self._scopes_made = 0
         self._calls_made = 0
+        self._stopped: str | None = None
+        self.longest_seconds = 0.0
+        """Of all items, or batches of short ones, that came back here."""
         self.handlers: dict[int, Handler] = {
             kind.OUTCOME: self._on_outcome,
             kind.GIVEBACK: self._on_giveback,
@@ -104,6 +107,8 @@ class Leader:
         scope = self._scopes.get(self._dirty.popitem()[0])
         if scope is None:
             return
+        if self._stopped is not None:
+            self._leave_undone_in(scope, self._stopped)
         for instruction in scope.scheduler.decide():
             match instruction:
                 case Assign(batch):
@@ -116,6 +121,25 @@ class Leader:
                     self._send_to_parent(scope, kind.WANT, scope.name, scope.wants(), tasks, work)
         if scope.closed and scope.is_quiet:
             del self._scopes[scope.name]
+
+    def leave_undone(self, reason: str) -> None:
+        """Hand out nothing more: what is in the backlog, or comes back into it, stays undone."""
+        self._stopped = reason
+        for scope in self._scopes.values():
+            self.touch(scope)
+
+    def _leave_undone_in(self, scope: Scope, reason: str) -> None:
+        for call in list(scope.calls.values()):
+            indexes = scope.cancel_ready(call)
+            if indexes:
+                self._conclude(scope, call, call.leave(indexes, reason))
+
+    def _conclude(self, scope: Scope, call: Call, due: Callable[[], None] | None) -> None:
+        """Let be done what is due about a call, and end it if nobody waits for it."""
+        if due is not None:
+            self._callbacks.add(due)
+        if not call.left and (due is not None or call.serial in scope.abandoned):
+            self.end(scope, call)
 
     def _assign(self, scope: Scope, batch: Batch) -> None:
         spans: list[tuple[Any, ...]] = []
@@ -155,11 +179,8 @@ class Leader:
                 indexes, report = retry(scope, call, span, report)
                 if not indexes:
                     continue
-            due = call.deliver(indexes, report)
-            if due is not None:
-                self._callbacks.add(due)
-            if not call.left and (due is not None or call.serial in scope.abandoned):
-                self.end(scope, call)
+            self.longest_seconds = max(self.longest_seconds, report.seconds)
+            self._conclude(scope, call, call.deliver(indexes, report))
         self.touch(scope)
 
     def _on_giveback(self, name: ScopeId, number: int, rank: int, kept: list[int], leaves: bool) -> None:

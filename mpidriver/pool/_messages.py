@@ -10,6 +10,7 @@
     SETTLED  parent -> leader   your WANT 0 is noted: no grant is under way to you
     GRANT    parent -> leader   this rank is yours until you return it
     RETURN   leader -> parent   I have nothing for this rank
+    STOPPING any    -> root     begin nothing more; the root tells all
     STOP     root   -> all      the pool closes
     ATTACH   rank   -> owner    I have looked up your shared values, or want them
     SHARED   owner  -> rank     they lie there on your host, or: here they are, or: they are released
@@ -41,6 +42,7 @@ __all__ = [
     "SETTLED",
     "SHARED",
     "STOP",
+    "STOPPING",
     "TASK",
     "WANT",
     "Message",
@@ -79,8 +81,11 @@ PLACED = 11
 """name of the values, host, place or None."""
 RELEASE = 12
 """name of the values."""
+STOPPING = 13
+"""reason."""
 
 NAMES = (
     *("TASK", "OUTCOME", "GIVEBACK", "FORGET", "WANT", "SETTLED", "GRANT", "RETURN", "STOP"),
     *("ATTACH", "SHARED", "PLACED", "RELEASE"),
+    "STOPPING",
 )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, Unpack
 
-from mpidriver.errors import PoolClosedError
+from mpidriver.errors import PoolClosedError, PoolStopped
 from mpidriver.pool._calls import MapCall, OutcomesCall, SubmitCall, TaskFuture
 from mpidriver.pool._context import Context, active_contexts
 from mpidriver.pool._engine import Engine
@@ -15,7 +15,7 @@ from mpidriver.pool._serial import SerialWire
 from mpidriver.pool._shared import Shared
 from mpidriver.pool._stream import Stream
 from mpidriver.pool._terms import PLAIN, Terms, TermsArguments
-from mpidriver.pool._when import WHEN_OVER, looking_when_changed
+from mpidriver.pool._when import WHEN_OVER, looking_when_changed, stay_undone
 
 __all__ = ["Cost", "Pool", "current_pool"]
 
@@ -80,6 +80,24 @@ class Pool:
         busy_seconds = self._context.busy_seconds
         return busy_seconds / (self.size * (time.perf_counter() - self._context.began))
 
+    @property
+    def stopping(self) -> str | None:
+        """Why the pool stops early, as ``SIGUSR1``; None as long as it goes on.
+
+        A task may look at it to end sooner: nothing that it scatters from then on is run.
+        """
+        return self._engine.stopping
+
+    def stop(self, reason: str) -> None:
+        """Begin no more tasks, on any rank: what runs is finished, and whoever waits for the rest gets `PoolStopped`.
+
+        Parameters
+        ----------
+        reason
+            What `PoolStopped` says.
+        """
+        self._engine.stop(reason)
+
     def map(
         self,
         fn: Callable[..., Any],
@@ -117,6 +135,8 @@ class Pool:
         ------
         TaskError
             If an item failed; its ``failed`` says how many did.
+        PoolStopped
+            If items stayed undone because the pool stops.
         """
         if on_error not in ("raise", "return"):
             raise ValueError(f"pool.map: on_error must be 'raise' or 'return', got {on_error!r}")
@@ -136,6 +156,7 @@ class Pool:
             self._engine.wait_until(context, lambda: not call.left)
         finally:
             self._engine.finish(scope, call)
+        self._engine.check_result(call)
         return call.result()
 
     def stream(
@@ -170,6 +191,11 @@ class Pool:
         ------
         outcome
             Of a failed item too: look at its ``error``, or call its ``result()``.
+
+        Raises
+        ------
+        PoolStopped
+            After the outcomes of all that was done, if the pool stops before the last item.
         """
         if not iterables:
             raise TypeError("pool.stream needs at least one iterable")
@@ -265,14 +291,22 @@ class Pool:
         -------
         done, not_done
             The futures, in two sets.
+
+        Raises
+        ------
+        PoolStopped
+            If some of them will have no result because the pool stops.
         """
         if return_when not in WHEN_OVER:
             raise ValueError(f"pool.wait: return_when must be one of {', '.join(WHEN_OVER)}, got {return_when!r}")
-        context, _ = self._open()
+        context, scope = self._open()
+        engine = self._engine
         everything = list(dict.fromkeys(futures))
         is_over = looking_when_changed(WHEN_OVER[return_when](everything), self._engine.callbacks)
-        self._engine.wait_until(context, is_over, timeout)
+        engine.wait_until(context, lambda: is_over() or engine.has_drained(scope), timeout)
         done = {future for future in everything if future.done()}
+        if engine.stopping is not None and stay_undone(everything, will_end=not engine.has_drained(scope)):
+            raise PoolStopped(engine.stopping)
         return done, set(everything) - done
 
     def close(self) -> None:

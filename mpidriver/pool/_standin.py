@@ -72,6 +72,16 @@ class StandIn(Pool):
         """Share of the ranks' time that went into work since this pool's task began."""
         return float(self._ask("efficiency"))
 
+    @property
+    def stopping(self) -> str | None:
+        """Why the pool stops early, None as long as it goes on; see `Pool.stopping`."""
+        reason = self._ask("stopping")
+        return None if reason is None else str(reason)
+
+    def stop(self, reason: str) -> None:
+        """Begin no more tasks, on any rank; see `Pool.stop`."""
+        self._ask("stop", reason)
+
     def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> list[Any]:
         """Apply a function to every item; see `Pool.map`."""
         columns = list(map(list, zip(*zip(*iterables, strict=False), strict=True))) or [[] for _ in iterables]

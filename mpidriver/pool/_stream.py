@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from mpidriver.errors import PoolStopped
 from mpidriver.pool._calls import StreamCall
 from mpidriver.pool._context import Context
 from mpidriver.pool._outcome import Outcome
@@ -57,26 +58,35 @@ class Stream:
         try:
             while True:
                 self._read_ahead(call)
-                if not call.left and not call.finished:
-                    return
-                self._engine.wait_until(self._context, lambda: bool(call.finished))
+                self._engine.wait_until(self._context, lambda: bool(call.finished) or not call.left)
+                if not call.finished:
+                    break
                 yield call.finished.popleft()
+            self._engine.check_result(call)
+            self._check_end()
         finally:
             self._engine.abandon(self._scope, call)
 
     def in_order(self) -> Iterator[Outcome]:
         """Yield the outcomes in the order of the items."""
         next_index = 0
-        for outcome in self.as_they_finish():
-            self._early[outcome.index] = outcome
-            while next_index in self._early:
-                yield self._early.pop(next_index)
-                next_index += 1
+        try:
+            for outcome in self.as_they_finish():
+                self._early[outcome.index] = outcome
+                while next_index in self._early:
+                    yield self._early.pop(next_index)
+                    next_index += 1
+        except PoolStopped:
+            for index in sorted(self._early):
+                yield self._early.pop(index)
+            raise
 
     def _read_ahead(self, call: StreamCall) -> None:
         """Hand out more items, if it is worth a message."""
         room = (self._buffersize or self._look_ahead(call)) - call.left - len(call.finished) - len(self._early)
         if room <= 0 or (call.finished and room < call.left):
+            return
+        if self._engine.stopping is not None:
             return
         read = []
         for index, args in self._items:
@@ -89,6 +99,11 @@ class Stream:
             self._engine.add(self._scope, call, read, call.costs)
         elif read:
             self._engine.add(self._scope, call, range(read[0], read[-1] + 1))
+
+    def _check_end(self) -> None:
+        """Raise `PoolStopped` if the pool stops and there are items that were never read."""
+        if self._engine.stopping is not None and next(self._items, None) is not None:
+            raise PoolStopped(self._engine.stopping)
 
     def _look_ahead(self, call: StreamCall) -> int:
         seconds = self._scope.scheduler.seconds_of(call.function)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mpidriver.pool._callbacks import Callbacks
 
-__all__ = ["WHEN_OVER", "looking_when_changed"]
+__all__ = ["WHEN_OVER", "looking_when_changed", "stay_undone"]
 
 _Futures = list[Future[Any]]
 
@@ -55,3 +55,10 @@ def looking_when_changed(check: Callable[[], bool], callbacks: Callbacks) -> Cal
         return check()
 
     return checked
+
+
+def stay_undone(futures: _Futures, *, will_end: bool) -> bool:
+    """Tell whether some futures of a pool that stops have no result, or will have none unless something still runs."""
+    return any(
+        getattr(future, "undone_because", None) is not None if future.done() else not will_end for future in futures
+    )

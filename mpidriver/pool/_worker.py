@@ -57,7 +57,7 @@ class Worker:
             if function is not None:
                 self._functions[scope, key] = function
         work = Work(scope, number, [WorkSpan(key, *items) for key, _, *items in spans])
-        if self._main.may_take(scope):
+        if self._main.may_take(scope) and self._engine.stopping is None:
             self._inbox.append(work)
         else:
             self._refuse(work)
@@ -76,12 +76,20 @@ class Worker:
 
     def trim(self, work: Work) -> None:
         """Give back what is not begun of the running batch."""
-        kept = work.trim() if self._post.size > 1 else None
+        kept = work.trim() if self._post.size > 1 or self._engine.stopping is not None else None
         if kept is not None:
             self._give_back(work, kept, leaves=False)
 
+    def stop(self) -> None:
+        """Give back all that is not begun."""
+        self.release_inbox()
+        running = self._main.innermost
+        if running is not None and running.work is not None:
+            self.trim(running.work)
+
     def _refuse(self, work: Work) -> None:
-        leaves = work.scope[0] != self._post.rank and not self._main.is_in_task_of(work.scope)
+        stays = self._engine.stopping is not None and self._main.may_take(work.scope)
+        leaves = work.scope[0] != self._post.rank and not self._main.is_in_task_of(work.scope) and not stays
         self._give_back(work, [0] * len(work.spans), leaves=leaves)
 
     def _give_back(self, work: Work, kept: list[int], *, leaves: bool) -> None:

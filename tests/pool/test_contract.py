@@ -15,9 +15,14 @@ ROOT = HERE.parents[1]
 START_RANKS = "import sys; from mpidriver.batch import run_ranks; sys.exit(run_ranks(int(sys.argv[1]), sys.argv[2:]))"
 
 
+def environment_of_programs():
+    """Return an environment in which programs find what lies beside these tests."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])}
+
+
 def run_on_ranks(ranks, *arguments, seconds=120):
     """Run a Python script on ranks of this machine; return the finished process."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])}
+    environment = environment_of_programs()
     command = [sys.executable, "-c", START_RANKS, str(ranks), sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
 
