@@ -304,6 +304,8 @@ class Pool:
         everything = list(dict.fromkeys(futures))
         is_over = looking_when_changed(WHEN_OVER[return_when](everything), self._engine.callbacks)
         engine.wait_until(context, lambda: is_over() or engine.has_drained(scope), timeout)
+        if not engine.callbacks.are_running_here:
+            engine.callbacks.finish()  # a future is done a moment before its callbacks are
         done = {future for future in everything if future.done()}
         if engine.stopping is not None and stay_undone(everything, will_end=not engine.has_drained(scope)):
             raise PoolStopped(engine.stopping)
