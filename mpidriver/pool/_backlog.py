@@ -44,7 +44,7 @@ class _Ready:
     def key(self) -> tuple[float, int, int]:
         """Order among calls: costliest head first, then oldest call, then first item."""
         first = self.indexes[self.taken]
-        return (-self.costs[first] if self.costs is not None else 0.0, self.call, first)
+        return (0.0 if self.costs is None else -self.costs[first], self.call, first)
 
 
 class Backlog:
@@ -56,12 +56,13 @@ class Backlog:
     def __init__(self) -> None:
         self._heap: list[tuple[tuple[float, int, int], _Ready]] = []
         self._calls: dict[int, int] = {}
-        self._count = 0
+        self.count = 0
+        """Number of items, the same as the length."""
         self._cost = 0.0
         self._seconds: dict[int, float] = {}
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def add(self, call: int, function: int, indexes: Sequence[int], costs: Any = None) -> None:
         """Take more items, costliest first; for the parameters see `Scheduler.add`."""
@@ -116,14 +117,14 @@ class Backlog:
     def work(self) -> float:
         """Sum of the costs, or of the seconds to expect where no costs are known."""
         each = sum(self._seconds.values()) / len(self._seconds) if self._seconds else 1.0
-        return self._cost or self._count * each
+        return self._cost or self.count * each
 
     def _note(self, call: int, indexes: Sequence[int], costs: Any, sign: int) -> None:
-        self._count += sign * len(indexes)
+        self.count += sign * len(indexes)
         self._calls[call] = self._calls.get(call, 0) + sign * len(indexes)
         if not self._calls[call]:
             del self._calls[call]
         if costs is not None:
             self._cost += sign * sum(costs[index] for index in indexes)
-        if not self._count:
+        if not self.count:
             self._cost = 0.0

@@ -15,7 +15,7 @@ class Callbacks:
         """Grows whenever a future may have become done."""
         self._due: deque[Callable[[], None]] = deque()
         self._running = threading.Lock()
-        self._local = threading.local()
+        self._runner: int | None = None
 
     def __bool__(self) -> bool:
         return bool(self._due)
@@ -23,7 +23,7 @@ class Callbacks:
     @property
     def are_running_here(self) -> bool:
         """Whether this thread runs one."""
-        return getattr(self._local, "runs", False)
+        return self._runner == threading.get_ident()
 
     def add(self, callback: Callable[[], None]) -> None:
         """Let a callback be run soon."""
@@ -33,19 +33,20 @@ class Callbacks:
         """Run what is due, unless another thread does; return whether there was any."""
         ran = False
         while self._due and self._running.acquire(blocking=False):
-            self._local.runs = True
+            self._runner = threading.get_ident()
             try:
                 while self._due:
                     self._due.popleft()()
                     self.resolved += 1
                     ran = True
             finally:
-                self._local.runs = False
+                self._runner = None
                 self._running.release()
         return ran
 
     def finish(self) -> None:
         """Let the callbacks of what is done be over, those that another thread runs right now too."""
-        with self._running:
-            pass
-        self.run()
+        if self._due or self._running.locked():
+            with self._running:
+                pass
+            self.run()

@@ -1,10 +1,9 @@
 """What was asked for: one map, stream or submit, its items, and where its results go."""
 
-import contextlib
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING, RUNNING
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,8 @@ from mpidriver.pool._codec import UNDONE, Failure
 from mpidriver.pool._outcome import Outcome
 
 __all__ = ["Call", "MapCall", "OutcomesCall", "Report", "StreamCall", "SubmitCall", "TaskFuture"]
+
+_DONE = (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
 
 
 @dataclass(slots=True)
@@ -243,16 +244,20 @@ class TaskFuture(Future[Any]):
     Parameters
     ----------
     wait
-        Called with the future and a timeout to wait on the main thread; false when the time is over.
+        Called with the future and a timeout to wait on the main thread; returns the time that a plain wait may
+        still take.
     withdraw
         Called to cancel the task while it is in the backlog; false if it was handed out already.
     """
 
-    def __init__(self, wait: Callable[[Any, float | None], bool], withdraw: Callable[[], bool]) -> None:
+    _outcome: Outcome | None = None
+
+    def __init__(
+        self, wait: Callable[["TaskFuture", float | None], float | None], withdraw: Callable[[], bool]
+    ) -> None:
         super().__init__()
-        self._help = wait
+        self._wait = wait
         self._withdraw = withdraw
-        self._outcome: Outcome | None = None
         self.undone_because: str | None = None
         """Why its task stays undone, None unless the pool stops."""
 
@@ -265,19 +270,32 @@ class TaskFuture(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the value, or raise the task's error; wait for it if need be."""
-        rest = self._wait(timeout)
-        with self._telling_why():
+        rest = timeout if self._state in _DONE else self._wait(self, timeout)
+        try:
             return super().result(rest)
+        except CancelledError:
+            raise self._why_undone() from None
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the task's error, None if it has none; wait for it if need be."""
-        rest = self._wait(timeout)
-        with self._telling_why():
+        rest = timeout if self._state in _DONE else self._wait(self, timeout)
+        try:
             return super().exception(rest)
+        except CancelledError:
+            raise self._why_undone() from None
+
+    def done(self) -> bool:
+        """Whether the task is finished or cancelled: asked often, and one look needs no lock."""
+        return self._state in _DONE
 
     def cancel(self) -> bool:
         """Cancel the task unless it was handed out."""
         return self.cancelled() or self._withdraw()
+
+    def begin(self) -> None:
+        """Let nobody cancel it any more. Those who wait need not know, and who cancels holds the engine's lock."""
+        if self._state == PENDING:
+            self._state = RUNNING
 
     def cancel_now(self) -> None:
         """Be cancelled, and tell those who wait."""
@@ -292,14 +310,8 @@ class TaskFuture(Future[Any]):
         else:
             self.set_exception(PoolStopped(reason))
 
-    @contextlib.contextmanager
-    def _telling_why(self) -> Iterator[None]:
-        try:
-            yield
-        except CancelledError:
-            if self.undone_because is None:
-                raise
-            raise PoolStopped(self.undone_because) from None
+    def _why_undone(self) -> Exception:
+        return CancelledError() if self.undone_because is None else PoolStopped(self.undone_because)
 
     def resolve(self, outcome: Outcome) -> None:
         """Make the future done."""
@@ -308,13 +320,6 @@ class TaskFuture(Future[Any]):
             self.set_exception(outcome.error)
         else:
             self.set_result(outcome.value)
-
-    def _wait(self, timeout: float | None) -> float | None:
-        """Help, if this is the thread that can; return the time that the plain wait may still take."""
-        if self.done() or threading.current_thread() is not threading.main_thread():
-            return timeout
-        self._help(self, timeout)
-        return 0.0
 
 
 class SubmitCall(Call):
@@ -332,8 +337,7 @@ class SubmitCall(Call):
 
     def begins(self, indexes: Sequence[int]) -> None:
         """Let nobody cancel it any more."""
-        if not self.future.running():
-            self.future.set_running_or_notify_cancel()
+        self.future.begin()
 
     def deliver(self, indexes: Sequence[int], report: Report) -> Callable[[], None]:
         """Return what resolves the future."""

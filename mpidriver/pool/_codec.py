@@ -64,7 +64,8 @@ class Failure(NamedTuple):
     """What `TaskError.kind` says, or `UNDONE`."""
 
 
-PackedMany: TypeAlias = Packed | list[Packed | Failure]
+PackedMany: TypeAlias = bytes | Packed | list[Packed | Failure]
+"""One pickle of what is plain, or each by itself."""
 
 
 class Broken:
@@ -150,7 +151,8 @@ def pack_each(things: Sequence[Any]) -> PackedMany:
     What is plain goes into one pickle; anything else is pickled alone. A `Failure` stays one.
     """
     if are_plain(things):
-        return _detached(Packed(pickle.dumps(things, protocol=5), []))
+        data = pickle.dumps(things, protocol=5)
+        return data if len(data) < OUT_OF_BAND_BYTES else _detached(Packed(data, []))
     return [pack_or_fail(thing) for thing in things]
 
 
@@ -158,12 +160,13 @@ def are_plain(things: Sequence[Any], depth: int = _DEEPEST) -> bool:
     """Whether all are numbers and strings, which cannot fail to travel, or tuples and lists of such."""
     if isinstance(things, range):
         return True
-    others = set(map(type, things)) - _PLAIN
-    if not others:
+    kinds = set(map(type, things))
+    if kinds <= _PLAIN:
         return True
-    if not depth or not others <= _HOLDERS:
+    if not depth or not kinds <= _PLAIN | _HOLDERS:
         return False
-    return are_plain(list(chain.from_iterable(thing for thing in things if type(thing) in _HOLDERS)), depth - 1)
+    holders = things if kinds <= _HOLDERS else [thing for thing in things if type(thing) in _HOLDERS]
+    return are_plain(list(chain.from_iterable(holders)), depth - 1)
 
 
 def pack_or_fail(thing: Any) -> Packed | Failure:
@@ -180,9 +183,9 @@ def pack_or_fail(thing: Any) -> Packed | Failure:
 
 def unpack_each(packed: PackedMany) -> Sequence[Any]:
     """Undo `pack_each`; what could not be pickled or cannot be read is a `Failure`."""
-    if isinstance(packed, Packed):
-        items: Sequence[Any] = unpack(packed)
-        return items
+    if not isinstance(packed, list):
+        plain: Sequence[Any] = pickle.loads(packed) if isinstance(packed, bytes) else unpack(packed)
+        return plain
     return [one if isinstance(one, Failure) else unpack_or_fail(one) for one in packed]
 
 

@@ -74,6 +74,9 @@ class Engine:
         }
         self._over: deque[tuple[Scope, Call]] = deque()
         self._stopped = False
+        self._idle = Idle(wire.bell)
+        self._was_called = False
+        self._main_ident = threading.main_thread().ident
         self._long_work: Work | None = None
         self._progress: Progress | None = None
 
@@ -165,6 +168,10 @@ class Engine:
         self._main_waits()
         self._work_until(lambda: self._stopped, None)
 
+    def is_main_thread(self) -> bool:
+        """Whether the caller is the thread that runs tasks."""
+        return threading.get_ident() == self._main_ident
+
     # What tasks ask for
 
     def scope_of(self, context: Context) -> Scope:
@@ -180,8 +187,9 @@ class Engine:
 
     def acting_context(self, context: Context) -> Context:
         """Return the task on whose behalf a pool is used: the running one, except in callbacks and other threads."""
-        elsewhere = self.callbacks.are_running_here or threading.current_thread() is not threading.main_thread()
-        return context if elsewhere else self.main.innermost or context
+        if threading.get_ident() != self._main_ident or self.callbacks.are_running_here or not self.main.contexts:
+            return context
+        return self.main.contexts[-1]
 
     def start(
         self,
@@ -231,7 +239,7 @@ class Engine:
                 return
             self._flush()
         self._wake_main()
-        self.listen()
+        self.listen(has_work=True)
 
     def finish(self, scope: Scope, call: Call) -> None:
         """Drop a call whose results were taken, or are not wanted any more."""
@@ -280,10 +288,10 @@ class Engine:
         if self.callbacks.are_running_here:
             raise PoolError("a done callback waits for tasks: that would hold up everybody; submit and return instead")
         deadline = None if timeout is None else time.perf_counter() + timeout
-        if threading.current_thread() is not threading.main_thread():
+        if not self.is_main_thread():
             return self._wait_elsewhere(done, deadline)
         began = time.perf_counter()
-        scope = self.scope_of(context)
+        scope = context.scope or self.scope_of(context)
         self._enter_wait(scope)
         try:
             return self._work_until(done, deadline)
@@ -293,7 +301,7 @@ class Engine:
 
     def drive_until(self, done: Callable[[], bool]) -> None:
         """Wait for a message without running any task: the running one needs it to go on."""
-        if threading.current_thread() is not threading.main_thread() or self.main.waits:
+        if not self.is_main_thread() or self.main.waits:
             self._wait_elsewhere(done, None)
             return
         with self.lock:
@@ -332,26 +340,29 @@ class Engine:
             for message in messages:
                 self._handle(message)
             self._flush()
-        moved = self.callbacks.run() or bool(messages)
-        if moved:
-            self._wake_main()
-        return moved
+        if not (self.callbacks.run() or messages):
+            return False
+        self._wake_main()
+        return True
 
-    def listen(self, *, again: bool = False) -> None:
+    def listen(self, *, again: bool = False, has_work: bool = False) -> None:
         """Let messages wake the progress thread if this rank leads something and its main thread computes.
 
         Parameters
         ----------
         again
             The progress thread was woken since, and does not listen any more.
+        has_work
+            It is known already that messages may arrive.
         """
         bell = self.wire.bell
         if self._progress is None or bell is None or (bell.helper_listens and not again):
             return
         with self.lock:
-            listens = not self.main.waits and self.has_open_work()
+            listens = not self.main.waits and (has_work or self.has_open_work())
             bell.listen(listens=listens)
-        if listens:
+            is_late = listens and self.wire.has_message()
+        if is_late:
             self.drive()  # what has come meanwhile has rung nobody
 
     def has_open_work(self) -> bool:
@@ -412,16 +423,22 @@ class Engine:
         self.callbacks.finish()
 
     def _work_until(self, done: Callable[[], bool], deadline: float | None) -> bool:
-        with Idle(self.wire.bell) as idle:
+        with self._idle as idle:
             while not done():
+                self._was_called = False
                 moved = self.drive()
                 if done():
                     break
                 moved = (not self.main.only_drives and self._run_next()) or moved
                 if deadline is not None and time.perf_counter() >= deadline:
                     return done()
-                idle.reset() if moved else idle.wait(in_transit=self.wire.is_moving, until=deadline)
+                idle.reset() if moved else idle.wait(self._look, in_transit=self.wire.is_moving, until=deadline)
         return True
+
+    def _look(self) -> bool:
+        """Whether there is something to do for the main thread, which may have been told so by another one."""
+        with self.lock:
+            return self._was_called or self.wire.has_message()
 
     def _wait_elsewhere(self, done: Callable[[], bool], deadline: float | None) -> bool:
         """Wait on a thread that cannot run tasks."""
@@ -434,6 +451,8 @@ class Engine:
 
     def _run_next(self) -> bool:
         """Run one received batch, if there is one and the last results are on their way."""
+        if not self._worker.has_batches:
+            return False
         with self.lock:
             work = self._worker.take()
             if work is None:
@@ -441,6 +460,7 @@ class Engine:
             context = Context(self, work)
             self.main.enters(context)
             self.main.waits = False
+        self._idle.get_up()
         self.listen()
         try:
             reports = self._worker.run(context, work)
@@ -465,10 +485,11 @@ class Engine:
         while self._over:
             self._leader.drop(*self._over.popleft())
         self.shared.release_dropped()
-        while self._post.to_self or not self._leader.is_content:
-            while self._post.to_self:
-                self._handle(self._post.to_self.popleft())
-            if not self._leader.is_content:
+        touched, to_self = self._leader.touched, self._post.to_self
+        while to_self or touched:
+            while to_self:
+                self._handle(to_self.popleft())
+            if touched:
                 self._leader.decide()
 
     def _cancel_all(self, scope: Scope) -> None:
@@ -479,5 +500,6 @@ class Engine:
 
     def _wake_main(self) -> None:
         """Let the main thread look if it sleeps: another thread may have changed what it waits for."""
-        if self.wire.bell is not None and threading.current_thread() is not threading.main_thread():
+        if threading.get_ident() != self._main_ident and self.wire.bell is not None:
+            self._was_called = True
             self.wire.bell.wake()

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Idle:
         self._overslept = False
 
     def __enter__(self) -> "Idle":
+        self._since, self._lies, self._overslept = None, False, False
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -61,11 +63,15 @@ class Idle:
             self._bell.missed()
         self.get_up()
 
-    def wait(self, *, in_transit: bool = False, until: float | None = None) -> None:
+    def wait(
+        self, look: Callable[[], bool] | None = None, *, in_transit: bool = False, until: float | None = None
+    ) -> None:
         """Let a little time pass.
 
         Parameters
         ----------
+        look
+            Whether something has happened; called over and over by a thread that stays awake.
         in_transit
             Whether something is being sent or received, which moves on only when looked at.
         until
@@ -76,12 +82,22 @@ class Idle:
             self._since = now
         waited_seconds = now - self._since
         if waited_seconds < self._spin_seconds:
+            if look is not None and not in_transit:
+                self._stay_awake(look, now, until)
             return
         if self._bell is None or in_transit or not self._bell.is_trusted or waited_seconds < self._bell.settle_seconds:
             self._sleep_shortly(waited_seconds)
         else:
             seconds = max(SHORTEST_NAP_SECONDS, waited_seconds)
             self._sleep_beside(self._bell, seconds if until is None else min(seconds, max(0.0, until - now)))
+
+    def _stay_awake(self, look: Callable[[], bool], now: float, until: float | None) -> None:
+        assert self._since is not None
+        end = self._since + self._spin_seconds
+        if until is not None:
+            end = min(end, until)
+        while now < end and not look():
+            now = time.perf_counter()
 
     def _sleep_shortly(self, waited_seconds: float) -> None:
         self._overslept = False

@@ -128,4 +128,4 @@ def _deputies(context: "Context") -> Callable[["Link"], "Server"]:
 
 def packed_arguments(items: Any) -> list[Packed | Failure]:
     """Return the arguments of each item packed by itself, from what came packed together."""
-    return [pack(args) for args in unpack_each(items)] if isinstance(items, Packed) else list(items)
+    return list(items) if type(items) is list else [pack(args) for args in unpack_each(items)]

@@ -33,7 +33,8 @@ class Leader:
         self._post = post
         self._callbacks = callbacks
         self._scopes: dict[ScopeId, Scope] = {}
-        self._dirty: dict[ScopeId, None] = {}
+        self.touched: dict[ScopeId, None] = {}
+        """Scopes in which something has happened since their schedulers decided."""
         self._scopes_made = 0
         self._calls_made = 0
         self._stopped: str | None = None
@@ -93,18 +94,13 @@ class Leader:
 
     # Deciding
 
-    @property
-    def is_content(self) -> bool:
-        """Whether nothing has happened since its schedulers decided."""
-        return not self._dirty
-
     def touch(self, scope: Scope) -> None:
         """Let a scope's scheduler decide soon: something has happened."""
-        self._dirty[scope.name] = None
+        self.touched[scope.name] = None
 
     def decide(self) -> None:
         """Let the scheduler of one touched scope decide, and do what it says."""
-        scope = self._scopes.get(self._dirty.popitem()[0])
+        scope = self._scopes.get(self.touched.popitem()[0])
         if scope is None:
             return
         if self._stopped is not None:

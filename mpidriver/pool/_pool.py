@@ -230,10 +230,13 @@ class Pool:
             is here, on whichever thread receives it; they may submit, but not wait.
         """
         context, scope = self._open()
-        engine = self._engine
+        engine = context.engine
 
-        def wait(future: TaskFuture, timeout: float | None) -> bool:
-            return engine.wait_until(engine.acting_context(context), future.done, timeout)
+        def wait(future: TaskFuture, timeout: float | None) -> float | None:
+            if not engine.is_main_thread():
+                return timeout
+            engine.wait_until(engine.acting_context(context), future.done, timeout)
+            return 0.0
 
         future = TaskFuture(wait, lambda: engine.withdraw(scope, call))
 
@@ -322,10 +325,12 @@ class Pool:
 
     def _open(self) -> tuple[Context, Scope]:
         """Return on whose behalf this pool is used just now."""
-        if self._context.closed:
+        context = self._context
+        if context.closed:
             raise PoolClosedError("this pool is closed: its task or main program has ended; current_pool() is the pool")
-        context = self._engine.acting_context(self._context)
-        return context, self._engine.scope_of(context)
+        engine = context.engine
+        context = engine.acting_context(context)
+        return context, context.scope or engine.scope_of(context)
 
 
 def _items(iterable: Iterable[Any]) -> Sequence[Any]:

@@ -36,6 +36,9 @@ class Wire(Protocol):
     def send(self, rank: int, message: Message, *, holds_up: bool = False) -> None:
         """Send without blocking."""
 
+    def has_message(self) -> bool:
+        """Whether something has arrived that was not received."""
+
     def receive(self) -> list[Message]:
         """Return what has arrived."""
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mpidriver.pool._backlog import Backlog
+from mpidriver.pool._backlog import Backlog, Span
 from mpidriver.pool._instructions import Assign, Batch, Grant, Instruction, Return, Want
 from mpidriver.pool._messages import ScopeId
 
@@ -159,7 +159,7 @@ class Scheduler:
     @property
     def ready(self) -> int:
         """Tasks that nobody runs."""
-        return len(self._backlog)
+        return self._backlog.count
 
     @property
     def has_work(self) -> bool:
@@ -191,21 +191,25 @@ class Scheduler:
     def decide(self) -> list[Instruction]:
         """Return what to do now; it counts as done."""
         instructions: list[Instruction] = []
-        self._assign(instructions)
-        self._grant(instructions)
-        self._give_back(instructions)
-        self._announce(instructions)
+        if self._backlog.count:
+            self._assign(instructions)
+        if self._children:
+            self._grant(instructions)
+        if self._leaving or not self._is_root:
+            self._give_back(instructions)
+            self._announce(instructions)
         return instructions
 
     def _assign(self, instructions: list[Instruction]) -> None:
-        while self.ready and (rank := self._next_idle()) is not None:
+        backlog = self._backlog
+        while backlog.count and (rank := self._next_idle()) is not None:
             instructions.append(Assign(self._batch_for(rank)))
-        while self._hungry and self.ready > len(self._in_flight) and self._next_is_short():
+        while self._hungry and backlog.count > len(self._in_flight) and self._next_is_short():
             rank, _ = self._hungry.popitem()
             instructions.append(Assign(self._batch_for(rank)))
 
     def _next_idle(self) -> int | None:
-        if self._home_is_idle() and (self.ready == 1 or not self._idle):
+        if self._home_here and (self._backlog.count == 1 or not self._idle) and self._home_is_idle():
             return self.home
         return self._idle.pop() if self._idle else None
 
@@ -217,25 +221,28 @@ class Scheduler:
 
     def _batch_for(self, rank: int) -> Batch:
         self._batches += 1
-        batch = Batch(self._batches, rank, [])
-        most = max(1, self.ready // (2 * len(self._in_flight)))
-        seconds, least = BATCH_SECONDS, LEAST_SECONDS
-        while self.ready and seconds > 0:
-            each = max(self._backlog.seconds_of_next(BATCH_SECONDS), 1e-9)
-            if batch.spans and each > seconds:
-                break
-            count = min(max(most, int(least / each)), max(1, int(seconds / each)))
-            if count <= 0:
-                break
-            span = self._backlog.take(count)
-            batch.spans.append(span)
-            most -= len(span.indexes)
-            seconds -= len(span.indexes) * each
-            least -= len(span.indexes) * each
+        batch = Batch(self._batches, rank, self._spans() if self.ready > 1 else [self._backlog.take(1)])
         self._in_flight[rank][batch.number] = batch
         if len(self._in_flight[rank]) == 1:
             self._reconsider(rank)
         return batch
+
+    def _spans(self) -> list[Span]:
+        """Take what is worth a message, but not more than a fair share."""
+        backlog, spans = self._backlog, list[Span]()
+        most = max(1, backlog.count // (2 * len(self._in_flight)))
+        seconds, least = BATCH_SECONDS, LEAST_SECONDS
+        while backlog.count and seconds > 0:
+            each = max(backlog.seconds_of_next(BATCH_SECONDS), 1e-9)
+            if spans and each > seconds:
+                break
+            count = min(max(most, int(least / each)), max(1, int(seconds / each)))
+            if count <= 0:
+                break
+            spans.append(backlog.take(count))
+            taken = len(spans[-1].indexes)
+            most, seconds, least = most - taken, seconds - taken * each, least - taken * each
+        return spans
 
     def _grant(self, instructions: list[Instruction]) -> None:
         while (child := self._neediest()) is not None and (rank := self._next_idle()) is not None:

@@ -93,9 +93,10 @@ class Scope:
         PoolError
             If it cannot be sent to other ranks.
         """
-        stays = is_importable(function)
-        if stays and (function, keywords, terms) in self._known:
-            return self._known[function, keywords, terms]
+        try:
+            return self._known[function, keywords, terms]  # an importable one that was called before
+        except (KeyError, TypeError):
+            stays = is_importable(function)
         target = WithKeywords(function) if keywords else function
         packed = _pack_function(function, target) if self._travels else None
         name = (function, keywords, terms) if stays else (*_content(function, packed, keywords=keywords), terms)

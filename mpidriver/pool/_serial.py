@@ -26,6 +26,10 @@ class SerialWire:
         """There is nobody to send to."""
         raise AssertionError(f"a world of one rank sends to rank {rank}")
 
+    def has_message(self) -> bool:
+        """Nobody has sent anything."""
+        return False
+
     def receive(self) -> list[Message]:
         """Nobody has sent anything."""
         return []

@@ -29,6 +29,7 @@ __all__ = ["MpiWire", "connect"]
 _HEAD, _BUFFER = 1, 2
 _PIECE_BYTES = 1 << 30
 _COUNT = struct.Struct("<q")
+_NO_BUFFERS = _COUNT.pack(0)
 
 
 def connect(expected: int | None, ranks: int | None) -> "MpiWire | None":
@@ -127,6 +128,12 @@ class MpiWire:
         """
         buffers: list[pickle.PickleBuffer] = []
         data = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
+        if not buffers:
+            request = self._comm.Isend([_NO_BUFFERS + data, self._mpi.BYTE], rank, _HEAD)
+            if not request.Test():
+                self._sending.append(_Outgoing(rank, [request], False))
+            self.bell.ring(rank)
+            return
         raws = [buffer.raw() for buffer in buffers]
         sizes = b"".join(_COUNT.pack(raw.nbytes) for raw in raws)
         head = _COUNT.pack(len(raws)) + sizes + data
@@ -134,7 +141,7 @@ class MpiWire:
         for raw in raws:
             requests += [self._comm.Isend([piece, self._mpi.BYTE], rank, _BUFFER) for piece in _pieces(raw)]
         if not self._mpi.Request.Testall(requests):
-            self._sending.append(_Outgoing(rank, requests, holds_up and bool(raws)))
+            self._sending.append(_Outgoing(rank, requests, holds_up))
         self.bell.ring(rank)
 
     @property
@@ -161,10 +168,13 @@ class MpiWire:
         self.bell.hush()
         if self._sending:
             self._sending = deque(outgoing for outgoing in self._sending if not self._has_left(outgoing))
-        while self._probe():
-            self._begin()
+        messages: list[Message] = []
+        while self.has_message():
+            self._begin(messages)
         self._buffers.trim_if_unused()
-        return self._complete() if self._incoming else []
+        if self._incoming:
+            self._complete(messages)
+        return messages
 
     def _has_left(self, outgoing: _Outgoing) -> bool:
         if not self._mpi.Request.Testall(outgoing.requests):
@@ -172,17 +182,23 @@ class MpiWire:
         self.bell.ring(outgoing.rank)  # the first ring may have come before it could be seen
         return True
 
-    def _probe(self) -> bool:
+    def has_message(self) -> bool:
         """Look for a head. Of two probes the first may only move MPI along, and the second then sees the message."""
         probe, anyone, status = self._comm.Iprobe, self._mpi.ANY_SOURCE, self._status
         return bool(probe(anyone, _HEAD, status) or probe(anyone, _HEAD, status))
 
-    def _begin(self) -> None:
-        """Receive the head just seen; nobody else receives on this communicator, so it is still the first."""
+    def _begin(self, messages: list[Message]) -> None:
+        """Receive the head just seen; nobody else receives on this communicator, so it is still the first.
+
+        Most messages are complete with it, and are appended.
+        """
         source, size = self._status.Get_source(), self._status.Get_count(self._mpi.BYTE)
         room = self._room[:size] if size <= len(self._room) else np.empty(size, np.uint8)
         self._comm.Recv([room, self._mpi.BYTE], source, _HEAD)
-        (count,) = _COUNT.unpack_from(room.data, 0)
+        (count,) = _COUNT.unpack_from(room.data)
+        if not count and source not in self._incoming:
+            messages.append(pickle.loads(room.data[_COUNT.size :]))
+            return
         start = _COUNT.size * (1 + count)
         if count:
             sizes = (_COUNT.unpack_from(room.data, _COUNT.size * (1 + i))[0] for i in range(count))
@@ -195,8 +211,7 @@ class MpiWire:
             incoming = _Incoming(room[start:].tobytes(), [], [])
         self._incoming.setdefault(source, deque()).append(incoming)
 
-    def _complete(self) -> list[Message]:
-        messages: list[Message] = []
+    def _complete(self, messages: list[Message]) -> None:
         for source in list(self._incoming):
             queue = self._incoming[source]
             while queue and (not queue[0].requests or self._mpi.Request.Testall(queue[0].requests)):
@@ -204,7 +219,6 @@ class MpiWire:
                 messages.append(pickle.loads(incoming.data, buffers=incoming.buffers))
             if not queue:
                 del self._incoming[source]
-        return messages
 
     # Ending
 

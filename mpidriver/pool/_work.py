@@ -6,13 +6,12 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from mpidriver.pool._calls import Report
 from mpidriver.pool._codec import (
     Broken,
     Failure,
-    Packed,
     PackedMany,
     describe,
     pack_each,
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
     from mpidriver.pool._context import Context
 
 __all__ = ["PackedReport", "Work", "WorkSpan", "failure_of", "pack_report", "report_of", "run_span", "unpack_report"]
+
+
+PackedReport: TypeAlias = tuple[PackedMany, float, bytes, int, int, str, float]
+"""The fields of a `Report` as they travel: a plain tuple, which is read twice as fast as a named one."""
 
 
 class WorkSpan(NamedTuple):
@@ -137,31 +140,19 @@ def _peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-class PackedReport(NamedTuple):
-    """A `Report` as it travels."""
-
-    values: PackedMany
-    started: float
-    marks: bytes
-    peak_rss_bytes: int
-    rank: int
-    host: str
-    total_seconds: float
-
-
 def pack_report(report: Report) -> PackedReport:
     """Pack a report; results that cannot be pickled become failures."""
     began = time.perf_counter()
     values = pack_each(report.values)
     marks = array("d", report.marks).tobytes()
     total_seconds = report.total_seconds + time.perf_counter() - began
-    return PackedReport(values, report.started, marks, report.peak_rss_bytes, report.rank, report.host, total_seconds)
+    return values, report.started, marks, report.peak_rss_bytes, report.rank, report.host, total_seconds
 
 
 def unpack_report(packed: PackedReport) -> Report:
     """Undo `pack_report`; results that cannot be read become failures."""
-    values = list(unpack_each(packed.values))
-    has_failures = not isinstance(packed.values, Packed) and any(type(value) is Failure for value in values)
-    marks = memoryview(packed.marks).cast("d")
-    cost = packed.peak_rss_bytes, packed.rank, packed.host
-    return Report(values, packed.started, marks, *cost, has_failures, packed.total_seconds)
+    packed_values, started, packed_marks, peak_rss_bytes, rank, host, total_seconds = packed
+    values: Any = unpack_each(packed_values)
+    has_failures = type(packed_values) is list and any(type(value) is Failure for value in values)
+    marks = memoryview(packed_marks).cast("d")
+    return Report(values, started, marks, peak_rss_bytes, rank, host, has_failures, total_seconds)

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mpidriver.pool import _messages as kind
 from mpidriver.pool._blocks import run_blocks
@@ -97,6 +97,11 @@ class Worker:
 
     # Running
 
+    @property
+    def has_batches(self) -> bool:
+        """Whether there is a batch to run."""
+        return bool(self._inbox)
+
     def take(self) -> Work | None:
         """Return the batch to run next, None if there is none or the last results are not yet on their way."""
         return self._inbox.popleft() if self._inbox and not self._post.wire.holds_large_sends else None
@@ -141,7 +146,7 @@ class Worker:
 
     def send_outcome(self, work: Work, reports: list[Report], busy_seconds: float) -> None:
         """Send the results of a batch to its leader."""
-        leader, sent = work.scope[0], list[Any](reports)
+        leader, sent = work.scope[0], cast("list[Any]", reports)
         if leader != self._post.rank:
             sent = [pack_report(report) for report in reports]
         elif self._post.size > 1:
@@ -174,7 +179,7 @@ class Worker:
     def _read(self, scope: ScopeId, items: Any) -> tuple[Sequence[Any], bool]:
         """Return items as they were sent, failures for what cannot be read, and whether all is sure to be plain."""
         if scope[0] != self._post.rank:
-            return unpack_each(items), isinstance(items, Packed)
+            return unpack_each(items), type(items) is not list
         if self._post.size == 1:
             return items, False
         return (items, True) if are_plain(items) else (_local_items(items), False)
@@ -186,7 +191,7 @@ def _local_items(items: Sequence[Any]) -> Sequence[Any]:
     Their pickles are dropped: whether an item can be sent must not depend on who happens to run it.
     """
     packed = pack_each(items)
-    assert not isinstance(packed, Packed)
+    assert type(packed) is list
     return [one if isinstance(one, Failure) else item for item, one in zip(items, packed, strict=True)]
 
 
@@ -195,7 +200,7 @@ def _checked(report: Report) -> Report:
     if are_plain(report.values):
         return report
     packed = pack_each(report.values)
-    assert not isinstance(packed, Packed)
+    assert type(packed) is list
     for position, one in enumerate(packed):
         if isinstance(one, Failure):
             report.values[position] = one
