@@ -177,7 +177,7 @@ def pack_or_fail(thing: Any) -> Packed | Failure:
         return thing._replace(exception=None)
     try:
         return pack(thing)
-    except Exception as error:
+    except BaseException as error:
         return describe(error, prefix="cannot be pickled: ")
 
 
@@ -193,7 +193,7 @@ def unpack_or_fail(packed: Packed) -> Any:
     """Undo `pack`; what cannot be read is a `Failure`."""
     try:
         return unpack(packed)
-    except Exception as error:
+    except BaseException as error:
         return describe(error, prefix="cannot be unpickled: ")
 
 

@@ -66,6 +66,13 @@ class Unreadable:
         return (fail_to_read, ())
 
 
+class LeavesWhenRead:
+    """An object that ends the process that unpickles it, if that lets it."""
+
+    def __reduce__(self):
+        return (sys.exit, (3,))
+
+
 def fail_to_read():
     raise RuntimeError("I do not unpickle")
 
@@ -280,6 +287,12 @@ def check_what_cannot_be_read_fails_alone(pool):
         assert outcome.error is None or "I do not unpickle" in outcome.error.cause
     for outcome in pool.map(type, [Unreadable(), 1] * 4, on_error="return"):
         assert outcome.error is None or "I do not unpickle" in outcome.error.cause
+
+
+def check_what_exits_when_it_is_read_fails_alone(pool):
+    outcomes = pool.map(type, [LeavesWhenRead(), 1] * 4, on_error="return")
+    assert [outcome.value for outcome in outcomes[1::2]] == [int] * 4
+    assert all(outcome.error is None or "SystemExit: 3" in outcome.error.cause for outcome in outcomes)
 
 
 def check_outcomes_say_what_they_cost(pool):
