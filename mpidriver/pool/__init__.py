@@ -17,6 +17,8 @@ Layers, each knowing only those below it::
     _launch      is there a launcher; root or worker
     _pool        what users call                       _stream    items read while others run
     _signals     what stops it from outside           _stopping  nothing more is begun
+    _executor    the same as an executor              _results   of an executor's map
+    _runner      an executor's thread                 _errand    an executor's task as it travels
     _engine      a rank                                _progress  its thread while the main thread computes
     _leader      scopes, and doing what they decide    _worker    batches received: run, or given back
     _scope       what one task scatters                _context   tasks that are running

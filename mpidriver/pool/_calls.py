@@ -11,7 +11,7 @@ from mpidriver.errors import PoolStopped, TaskError
 from mpidriver.pool._codec import UNDONE, Failure
 from mpidriver.pool._outcome import Outcome
 
-__all__ = ["Call", "MapCall", "OutcomesCall", "Report", "StreamCall", "SubmitCall", "TaskFuture"]
+__all__ = ["Call", "MapCall", "OutcomesCall", "PoolFuture", "Report", "StreamCall", "SubmitCall", "TaskFuture"]
 
 _DONE = (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
 
@@ -236,49 +236,25 @@ class StreamCall(Call):
         self.finished.append(outcome)
 
 
-class TaskFuture(Future[Any]):
-    """The future of a submitted task.
+class PoolFuture(Future[Any]):
+    """The future of a task of a pool."""
 
-    Waiting for it on the rank's main thread helps: that thread runs tasks meanwhile.
-
-    Parameters
-    ----------
-    wait
-        Called with the future and a timeout to wait on the main thread; returns the time that a plain wait may
-        still take.
-    withdraw
-        Called to cancel the task while it is in the backlog; false if it was handed out already.
-    """
-
-    _outcome: Outcome | None = None
-
-    def __init__(
-        self, wait: Callable[["TaskFuture", float | None], float | None], withdraw: Callable[[], bool]
-    ) -> None:
-        super().__init__()
-        self._wait = wait
-        self._withdraw = withdraw
-        self.undone_because: str | None = None
-        """Why its task stays undone, None unless the pool stops."""
-
-    @property
-    def outcome(self) -> Outcome:
-        """What is known of the finished task, also if it failed."""
-        if self._outcome is None:
-            raise RuntimeError("the future has no outcome: its task is not done or was cancelled")
-        return self._outcome
+    undone_because: str | None = None
+    """Why its task stays undone, None unless the pool stops."""
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the value, or raise the task's error; wait for it if need be."""
-        rest = timeout if self._state in _DONE else self._wait(self, timeout)
+        rest = timeout if self._state in _DONE else self._wait(timeout)
         try:
             return super().result(rest)
         except CancelledError:
             raise self._why_undone() from None
+        finally:
+            del self  # the error's traceback would keep the future, which keeps the error
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the task's error, None if it has none; wait for it if need be."""
-        rest = timeout if self._state in _DONE else self._wait(self, timeout)
+        rest = timeout if self._state in _DONE else self._wait(timeout)
         try:
             return super().exception(rest)
         except CancelledError:
@@ -287,10 +263,6 @@ class TaskFuture(Future[Any]):
     def done(self) -> bool:
         """Whether the task is finished or cancelled: asked often, and one look needs no lock."""
         return self._state in _DONE
-
-    def cancel(self) -> bool:
-        """Cancel the task unless it was handed out."""
-        return self.cancelled() or self._withdraw()
 
     def begin(self) -> None:
         """Let nobody cancel it any more. Those who wait need not know, and who cancels holds the engine's lock."""
@@ -315,17 +287,61 @@ class TaskFuture(Future[Any]):
 
     def resolve(self, outcome: Outcome) -> None:
         """Make the future done."""
+        raise NotImplementedError
+
+    def _wait(self, timeout: float | None) -> float | None:
+        """Help, if this is a thread that can; return the time that a wait without help may still take."""
+        raise NotImplementedError
+
+
+class TaskFuture(PoolFuture):
+    """The future of a submitted task.
+
+    Waiting for it on the rank's main thread helps: that thread runs tasks meanwhile.
+
+    Parameters
+    ----------
+    wait
+        Called with the future and a timeout; helps if the calling thread can, and returns the time that a wait without
+        help may still take.
+    cancel
+        Called to cancel the task while it is in the backlog; false if it was handed out already.
+    """
+
+    _outcome: Outcome | None = None
+
+    def __init__(self, wait: Callable[["TaskFuture", float | None], float | None], cancel: Callable[[], bool]) -> None:
+        super().__init__()
+        self._help = wait
+        self._cancel = cancel
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is known of the finished task, also if it failed."""
+        if self._outcome is None:
+            raise RuntimeError("the future has no outcome: its task is not done or was cancelled")
+        return self._outcome
+
+    def cancel(self) -> bool:
+        """Cancel the task unless it was handed out."""
+        return self.cancelled() or self._cancel()
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Make the future done."""
         self._outcome = outcome
         if outcome.error is not None:
             self.set_exception(outcome.error)
         else:
             self.set_result(outcome.value)
 
+    def _wait(self, timeout: float | None) -> float | None:
+        return self._help(self, timeout)
+
 
 class SubmitCall(Call):
     """One submitted task."""
 
-    def __init__(self, function: int, args: tuple[Any, ...], kwargs: dict[str, Any], future: TaskFuture) -> None:
+    def __init__(self, function: int, args: tuple[Any, ...], kwargs: dict[str, Any], future: PoolFuture) -> None:
         super().__init__(function)
         self._args = args
         self._kwargs = kwargs

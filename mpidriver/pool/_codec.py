@@ -21,7 +21,9 @@ __all__ = [
     "Failure",
     "Packed",
     "PackedMany",
+    "Parcel",
     "WithKeywords",
+    "Wrapped",
     "are_plain",
     "describe",
     "is_importable",
@@ -53,6 +55,12 @@ class Packed(NamedTuple):
     buffers: list[Any]
 
 
+class Parcel(NamedTuple):
+    """A pickle that nobody unpacks but who expects it, not even where what it travels in is unpacked."""
+
+    content: Packed
+
+
 class Failure(NamedTuple):
     """An exception as text: exceptions themselves need not survive the journey."""
 
@@ -82,11 +90,22 @@ class Broken:
         raise TypeError(self.failure.cause)
 
 
-class WithKeywords:
-    """A function called with one tuple and one dictionary."""
+class Wrapped:
+    """A function called in some other way; it can be imported where the function can."""
+
+    is_frozen = False
+    """Whether it will not notice what happens to the function, because it is packed already."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+        self.function: Any = function
+
+    def pack(self) -> Packed:
+        """Pickle it."""
+        return pack(self)
+
+
+class WithKeywords(Wrapped):
+    """A function called with one tuple and one dictionary."""
 
     def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the function."""
@@ -108,13 +127,20 @@ def pack(thing: Any, *, out_of_band_bytes: int = OUT_OF_BAND_BYTES) -> Packed:
     """
     try:
         packed = _dump(pickle.dumps, thing, out_of_band_bytes)
-        if b"__main__" not in packed.data:
+        if b"__main__" not in packed.data or _is_packed(thing):
             return _detached(packed)
     except Exception:
         pass
     import cloudpickle
 
     return _detached(_dump(cloudpickle.dumps, thing, out_of_band_bytes))
+
+
+def _is_packed(thing: Any) -> bool:
+    """Whether nothing is left to pickle, alone or as the only argument of a task."""
+    if type(thing) is tuple and len(thing) == 1:
+        thing = thing[0]
+    return type(thing) is Parcel or (isinstance(thing, Wrapped) and thing.is_frozen)
 
 
 def _dump(dumps: Callable[..., bytes], thing: Any, out_of_band_bytes: int) -> Packed:
@@ -224,7 +250,7 @@ def describe(error: BaseException, *, prefix: str = "", skip: int = 0, keep: boo
 
 def is_importable(function: Any) -> bool:
     """Whether another process finds the very same function by its module and name."""
-    if isinstance(function, WithKeywords):
+    if isinstance(function, Wrapped):
         return is_importable(function.function)
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
     if not module or not name or module == "__main__" or module not in sys.modules:

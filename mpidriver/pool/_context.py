@@ -1,6 +1,8 @@
 """Running tasks: what this process is in the middle of."""
 
+import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 from mpidriver.pool._messages import ScopeId
@@ -9,11 +11,28 @@ from mpidriver.pool._work import Work
 
 if TYPE_CHECKING:
     from mpidriver.pool._engine import Engine
+    from mpidriver.pool._executor import PoolExecutor
 
-__all__ = ["Context", "MainThread", "active_contexts"]
+__all__ = ["Context", "MainThread", "active_contexts", "contexts_of_thread"]
 
 active_contexts: "list[Context]" = []
-"""The tasks that this process is in the middle of, outermost first, with the root's main program below them."""
+"""The tasks that the main thread is in the middle of, outermost first, with the root's main program below them."""
+
+_elsewhere = threading.local()
+
+
+def contexts_of_thread() -> "list[Context]":
+    """Return the tasks that this thread is in the middle of; of a thread without any, those of the main thread."""
+    return getattr(_elsewhere, "contexts", None) or active_contexts
+
+
+def _contexts_begun_here() -> "list[Context]":
+    if threading.current_thread() is threading.main_thread():
+        return active_contexts
+    if not hasattr(_elsewhere, "contexts"):
+        _elsewhere.contexts = []
+    contexts: list[Context] = _elsewhere.contexts
+    return contexts
 
 
 class Context:
@@ -36,6 +55,13 @@ class Context:
         self.waited_seconds = 0.0
         self.inner_busy_seconds = 0.0
         self.began = time.perf_counter()
+        self.executors: weakref.WeakSet[PoolExecutor] = weakref.WeakSet()
+        """Executors of this task that are not shut down."""
+
+    def end_executors(self, *, cancel: bool) -> None:
+        """Shut down its executors: nothing outlives its task."""
+        for executor in tuple(self.executors):
+            executor.end(cancel=cancel)
 
     @property
     def busy_seconds(self) -> float:
@@ -45,9 +71,13 @@ class Context:
 
 
 class MainThread:
-    """What the main thread of a rank is doing: the tasks that it is in the middle of, and whether it waits."""
+    """What the main thread of a rank is doing: the tasks that it is in the middle of, and whether it waits.
+
+    The main thread of a pool of one rank is the one that has opened it.
+    """
 
     def __init__(self) -> None:
+        self._active = _contexts_begun_here()
         self.contexts: list[Context] = []
         """Outermost first."""
         self.waits = False
@@ -63,13 +93,13 @@ class MainThread:
     def enters(self, context: Context) -> None:
         """Note that it begins a task, or the main program."""
         self.contexts.append(context)
-        active_contexts.append(context)
+        self._active.append(context)
 
     def leaves(self, context: Context) -> None:
         """Note that a task is over."""
         context.closed = True
         self.contexts.remove(context)
-        active_contexts.remove(context)
+        self._active.remove(context)
 
     def is_in_task_of(self, scope: ScopeId) -> bool:
         """Whether it is in the middle of a task of that scope."""

@@ -76,7 +76,7 @@ class Engine:
         self._stopped = False
         self._idle = Idle(wire.bell)
         self._was_called = False
-        self._main_ident = threading.main_thread().ident
+        self._main_ident = threading.get_ident()
         self._long_work: Work | None = None
         self._progress: Progress | None = None
 
@@ -147,6 +147,7 @@ class Engine:
             False if some rank still runs a task; then nobody was stopped.
         """
         assert context.scope is not None
+        context.end_executors(cancel=cancel)
         scheduler = context.scope.scheduler
         if cancel:
             scheduler.home_works = False
@@ -260,17 +261,27 @@ class Engine:
         self._over.append((scope, call))
 
     def withdraw(self, scope: Scope, call: SubmitCall) -> bool:
-        """Take a submitted task out of the backlog and cancel its future; false if it was handed out."""
+        """Take a submitted task out of the backlog; false if it was handed out."""
         with self.lock:
             if call.future.running() or not scope.cancel_ready(call):
                 return False
             self._leader.end(scope, call)
             self._leader.touch(scope)
             self._flush()
+        return True
+
+    def cancel(self, scope: Scope, call: SubmitCall) -> bool:
+        """Cancel a submitted task and its future; false if it was handed out."""
+        if not self.withdraw(scope, call):
+            return False
         call.future.cancel_now()
+        self.future_has_changed()
+        return True
+
+    def future_has_changed(self) -> None:
+        """Let those who wait look again: a future became done by other means than a message."""
         self.callbacks.resolved += 1
         self._wake_main()
-        return True
 
     def wait_until(self, context: Context, done: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait, and work meanwhile; return false if the time is over first.
@@ -315,10 +326,18 @@ class Engine:
                 self.main.waits = self.main.only_drives = False
             self.listen()
 
+    def help_until(self, context: Context, done: Callable[[], bool], timeout: float | None = None) -> float | None:
+        """Wait and work if this is the main thread; return the time that a wait without work may still take."""
+        if not self.is_main_thread():
+            return timeout
+        self.wait_until(self.acting_context(context), done, timeout)
+        return 0.0
+
     def end_scope(self, context: Context, *, cancel: bool) -> None:
         """End what a task has scattered: nothing of it outlives the task."""
         scope = context.scope
         assert scope is not None
+        context.end_executors(cancel=cancel)
         if cancel:
             self._cancel_all(scope)
         self.callbacks.finish()

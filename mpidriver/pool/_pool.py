@@ -3,11 +3,11 @@
 import concurrent.futures
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from mpidriver.errors import PoolClosedError, PoolStopped
 from mpidriver.pool._calls import MapCall, OutcomesCall, SubmitCall, TaskFuture
-from mpidriver.pool._context import Context, active_contexts
+from mpidriver.pool._context import Context, contexts_of_thread
 from mpidriver.pool._engine import Engine
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._scope import Scope
@@ -16,6 +16,9 @@ from mpidriver.pool._shared import Shared
 from mpidriver.pool._stream import Stream
 from mpidriver.pool._terms import PLAIN, Terms, TermsArguments
 from mpidriver.pool._when import WHEN_OVER, looking_when_changed, stay_undone
+
+if TYPE_CHECKING:
+    from mpidriver.pool._executor import PoolExecutor
 
 __all__ = ["Cost", "Pool", "current_pool"]
 
@@ -42,9 +45,10 @@ class Pool:
         """The task that this pool belongs to; a pool that came by pickle belongs to whichever runs."""
         if self._own is not None:
             return self._own
-        if not active_contexts:
+        contexts = contexts_of_thread()
+        if not contexts:
             raise PoolClosedError("this pool came from another process and is used outside of a task")
-        return active_contexts[-1]
+        return contexts[-1]
 
     @property
     def _engine(self) -> Engine:
@@ -233,12 +237,9 @@ class Pool:
         engine = context.engine
 
         def wait(future: TaskFuture, timeout: float | None) -> float | None:
-            if not engine.is_main_thread():
-                return timeout
-            engine.wait_until(engine.acting_context(context), future.done, timeout)
-            return 0.0
+            return engine.help_until(context, future.done, timeout)
 
-        future = TaskFuture(wait, lambda: engine.withdraw(scope, call))
+        future = TaskFuture(wait, lambda: engine.cancel(scope, call))
 
         def make(function: int) -> SubmitCall:
             return SubmitCall(function, args, kwargs, future)
@@ -314,6 +315,40 @@ class Pool:
             raise PoolStopped(engine.stopping)
         return done, set(everything) - done
 
+    def executor(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., Any] | None = None,
+        initargs: tuple[Any, ...] = (),
+        isolate: bool = False,
+        memory: int | str | None = None,
+        timeout: float | None = None,
+        retries: int = 1,
+    ) -> "PoolExecutor":
+        """Return this pool as a `concurrent.futures.Executor`, for libraries that want one.
+
+        Parameters
+        ----------
+        max_workers
+            How many of its tasks may be in progress at once; None for one a rank.
+        initializer, initargs
+            Called once in every process before the first task that it runs for this executor. If it fails, so do all
+            tasks, and the executor takes no more.
+        isolate, memory, timeout, retries
+            How tasks are run, as in `Terms`.
+
+        Returns
+        -------
+        executor
+            Closed by ``with`` or its ``shutdown``, at the latest when this pool's task ends.
+        """
+        from mpidriver.pool._executor import PoolExecutor
+
+        context, scope = self._open()
+        terms = Terms(isolate=isolate, memory=memory, timeout=timeout, retries=retries)
+        return PoolExecutor(context, scope, max_workers, initializer=initializer, initargs=initargs, terms=terms)
+
     def close(self) -> None:
         """Finish what was submitted and end the pool; only for a pool that was made by ``Pool()``."""
         self._close(cancel=False)
@@ -368,4 +403,5 @@ def current_pool() -> Pool:
     """Return the pool of the running task, or of the main program; elsewhere a pool of this process alone."""
     if stand_ins:
         return stand_ins[0]
-    return Pool(active_contexts[-1]) if active_contexts else Pool()
+    contexts = contexts_of_thread()
+    return Pool(contexts[-1]) if contexts else Pool()

@@ -5,7 +5,7 @@ from typing import Any
 
 from mpidriver.errors import PoolError
 from mpidriver.pool._calls import Call
-from mpidriver.pool._codec import Packed, WithKeywords, is_importable, pack
+from mpidriver.pool._codec import Packed, WithKeywords, Wrapped, is_importable, pack
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._scheduler import Scheduler
 from mpidriver.pool._terms import Terms
@@ -164,6 +164,8 @@ class Scope:
 
 def _content(function: Callable[..., Any], packed: Packed | None, *, keywords: bool) -> tuple[Any, ...]:
     """Return what tells a function that travels by value from others: what it has captured may change between calls."""
+    if isinstance(function, Wrapped) and function.is_frozen:
+        return (function, keywords)
     if packed is None or packed.buffers or not isinstance(packed.data, bytes):
         return (id(function), keywords, object() if packed is not None else None)
     return (packed.data, keywords)
@@ -171,6 +173,6 @@ def _content(function: Callable[..., Any], packed: Packed | None, *, keywords: b
 
 def _pack_function(function: Callable[..., Any], target: Callable[..., Any]) -> Packed:
     try:
-        return pack(target)
+        return target.pack() if isinstance(target, Wrapped) else pack(target)
     except Exception as error:
         raise PoolError(f"{function!r} cannot be sent to other ranks: {type(error).__name__}: {error}") from error

@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 
+import executor_contract
 import numpy as np
 import pytest
 
@@ -762,7 +763,7 @@ def check_errors_within_isolated_tasks(pool):
     assert pool.map(fail_inside, range(2), isolate=True) == [0, 1]
 
 
-CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
+CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")] + executor_contract.CHECKS
 
 
 def main(pool):
