@@ -15,7 +15,7 @@ from mpidriver.cli._logging import is_talkative, through_progress
 from mpidriver.cli._parser import DRIVER_VERBS
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers.pipeline import DriverRun, open_context, plan_driver, run_driver
-from mpidriver.errors import ConfigError, RepositoryError
+from mpidriver.errors import ConfigError, PoolStopped, RepositoryError
 from mpidriver.report import FailedQuantum, Progress, RunSummary, StageSummary, print_summary
 from mpidriver.store import open_state
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from mpidriver.pool import Pool
     from mpidriver.store import StateDatabase
 
-__all__ = ["VERBS"]
+__all__ = ["run_verb"]
+
+#: The exit code that the pool's `launch` uses too: run the same command again.
+EXIT_STOPPED = 75
 
 
 def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
@@ -52,16 +55,19 @@ def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
                     clobber=options.clobber,
                     fail_fast=options.fail_fast,
                 )
-            ended = "done"
+            ended = "stopped" if driven.result.stopped else "done"
         finally:
             state.end_run(run, ended)
-        pictures = [] if getattr(options, "no_pictures", True) else _draw(context, state, pool)
+        skips_pictures = getattr(options, "no_pictures", True) or pool.stopping is not None
+        pictures = [] if skips_pictures else _draw(context, state, pool)
     if not options.quiet:
         print_summary(_summary(verb, driven, pool, time.monotonic() - started, pictures))
     elif driven.result.failures:
         print(f"mpidriver: {_quiet_failures(driven, options.repo)}", file=sys.stderr)
     if driven.result.refusal:
         raise RepositoryError(f"{driven.result.refusal}, then run the same command to go on")
+    if driven.result.stopped:
+        raise PoolStopped(driven.result.stopped)
     return 0 if driven.result.complete else 1
 
 
@@ -148,6 +154,15 @@ def simulate(pool: "Pool", options: argparse.Namespace) -> int:
     if report.rejected:
         raise ConfigError(f"the simulated frame {report.rejected[0][0]} was rejected: {report.rejected[0][1]}")
     return 0
+
+
+def run_verb(pool: "Pool", options: argparse.Namespace) -> int:
+    """Run a verb and return its exit code, also when a signal or the time limit stops the pool."""
+    try:
+        return VERBS[options.verb](pool, options)
+    except PoolStopped as stopped:
+        print(f"mpidriver: {stopped}; what is done is recorded, run the same command to go on", file=sys.stderr)
+        return EXIT_STOPPED
 
 
 VERBS: dict[str, Callable[["Pool", argparse.Namespace], int]] = {

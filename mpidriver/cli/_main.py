@@ -11,7 +11,8 @@ Exit codes
 3    the repository cannot be used: missing, damaged, full or held by another run
 4    the ranks could not be started, or the pool failed
 70   an error in mpidriver itself
-130  interrupted
+75   stopped by a signal or the time limit; what ran was finished, the same command goes on
+130  interrupted by a second Ctrl-C
 ===  =======================================================================
 """
 
@@ -85,7 +86,8 @@ def _dispatch(options, arguments: list[str]) -> int:
     from mpidriver.cli._logging import set_up_logging
 
     set_up_logging(options)
-    code = launch(_drive.VERBS[options.verb], options, ranks=ranks)
+    walltime = getattr(options, "walltime", None)
+    code = launch(_drive.run_verb, options, ranks=ranks, walltime=walltime, drains_on_ctrl_c=True)
     return 0 if code is None else code
 
 

@@ -16,7 +16,9 @@ DRIVER_VERBS = {
 
 EPILOG = """\
 exit codes: 0 all done; 1 some quanta or files failed, everything else was finished; 2 usage or configuration;
-3 repository missing, damaged, full or in use; 4 ranks or pool failed; 70 an error in mpidriver itself; 130 interrupted
+3 repository missing, damaged, full or in use; 4 ranks or pool failed; 70 an error in mpidriver itself;
+75 stopped by SIGUSR1, SIGTERM, Ctrl-C or --walltime: what ran was finished, the same command goes on;
+130 interrupted by a second Ctrl-C
 """
 
 
@@ -119,6 +121,12 @@ def _add_driver(verbs, verb: str, summary: str) -> None:
     parser.add_argument("--dry-run", action="store_true", help="list the quanta that would run, and leave")
     parser.add_argument("--clobber", action="store_true", help="run also what is done and unchanged")
     parser.add_argument("--fail-fast", action="store_true", help="hand out nothing more after the first failure")
+    parser.add_argument(
+        "--walltime",
+        type=_walltime,
+        metavar="TIME",
+        help="time limit of the job as Slurm's --time, 90 (minutes) or 1:30:00: stop early enough for what runs to end",
+    )
     if verb in {"pipeline", "multiband", "faraday"}:
         parser.add_argument("--no-pictures", action="store_true", help="draw no pictures at the end")
     _add_ranks(parser, default=argparse.SUPPRESS)
@@ -160,6 +168,15 @@ def _add_config(verbs) -> None:
     summary = "print every option with its value, help and unit as TOML"
     parser = verbs.add_parser("config", help=summary, description=summary)
     parser.add_argument("repo", metavar="REPO", nargs="?", help="repository whose values to print (default: defaults)")
+
+
+def _walltime(text: str) -> float:
+    from mpidriver.pool import read_walltime
+
+    try:
+        return read_walltime(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _positive(text: str) -> int:

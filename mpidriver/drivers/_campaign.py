@@ -17,7 +17,7 @@ from mpidriver.drivers._ledger import Ledger
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Record
 from mpidriver.drivers._stages import STAGES, code_digest
-from mpidriver.errors import MpidriverError, RepositoryError
+from mpidriver.errors import MpidriverError, PoolStopped, RepositoryError
 from mpidriver.options import digest
 from mpidriver.store import all_or_none
 
@@ -55,6 +55,8 @@ class CampaignResult:
     """Stage to seconds of work, over all ranks."""
     failures: list[tuple[str, str]] = field(default_factory=list)
     """Key and one-line cause of each failed quantum, by key."""
+    stopped: str = ""
+    """What has stopped the pool before all was done, as ``SIGUSR1``; empty if nothing has."""
     refusal: str = ""
     """Why the repository took no more products, as when the disk is full; empty if it took them all."""
 
@@ -177,6 +179,8 @@ class Campaign:
 
     def _hand_out(self, quantum: Quantum) -> bool | None:
         """Give a quantum to the pool; return whether it succeeded if that is known at once, else None."""
+        if self._pool.stopping is not None:
+            self._stop()
         if self._stopped:
             self._count(quantum, "left")
             return False
@@ -193,7 +197,12 @@ class Campaign:
         if self._ledger.is_unchanged(quantum, inputs_digest) and not self._clobber:
             self._count(quantum, "unchanged")
             return True
-        future = self._pool.submit(self._run, quantum, prepared.arguments, cost=self._priority[quantum])
+        try:
+            future = self._pool.submit(self._run, quantum, prepared.arguments, cost=self._priority[quantum])
+        except PoolStopped:
+            self._stop()
+            self._count(quantum, "left")
+            return False
         self._in_flight[quantum] = future
         future.add_done_callback(functools.partial(self._done, quantum))
         return None
@@ -221,7 +230,9 @@ class Campaign:
         self._finish_if_over()
 
     def _conclude(self, quantum: Quantum, future: "Future[Record]") -> bool:
-        if future.cancelled():
+        if future.cancelled() or isinstance(future.exception(), PoolStopped):
+            if self._pool.stopping is not None:
+                self._stop()
             self._count(quantum, "left")
             return False
         outcome = future.outcome  # type: ignore[attr-defined]
@@ -261,6 +272,8 @@ class Campaign:
 
     def _count(self, quantum: Quantum, status: str) -> None:
         log.debug("%s is %s", quantum, status)
+        if status == "left":
+            self.result.stopped = self._pool.stopping or ""
         self.result.counts[quantum.task][status] += 1
         self._left -= 1
         if self._observer is not None:

@@ -44,6 +44,7 @@ from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool, current_pool
 from mpidriver.pool._prediction import Prediction, StagePrediction
 from mpidriver.pool._shared import Shared
+from mpidriver.pool._signals import read_walltime
 from mpidriver.pool._simulator import simulate
 from mpidriver.pool._terms import Terms
 from mpidriver.pool._workload import Job
@@ -59,5 +60,6 @@ __all__ = [
     "current_pool",
     "find_launcher",
     "launch",
+    "read_walltime",
     "simulate",
 ]
