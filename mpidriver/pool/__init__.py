@@ -30,6 +30,7 @@ Layers, each knowing only those below it::
     _isolation   items in child processes              _deputy    and what those ask the pool for
     _children    child processes, from outside         _child, _standin   from inside
     _zygote      where they come from                  _link, _segments   how to talk to them
+    _neighbours  which of them run at once
     _post        messages out                          _callbacks, _when: futures
     _wire        MPI                                   _serial    nobody to talk to
     _bell        wakes a rank that sleeps              _idle      how a thread waits

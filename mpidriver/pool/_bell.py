@@ -73,7 +73,7 @@ class Bell:
             self._remote, remote = _udp_socket()
         self._entrances = [_Entrance(*one) for one in exchange((host, main, helper, remote))]
         self._is_near = [one.host == host for one in self._entrances]
-        self._asleep = _shared_bytes(rank, [one.host for one in self._entrances], exchange)
+        self._asleep, self.host_file = _shared_bytes(rank, [one.host for one in self._entrances], exchange)
         self._says = [
             sees and near and self._asleep is not None
             for sees, near in zip(exchange(self._asleep is not None), self._is_near, strict=True)
@@ -188,6 +188,8 @@ class Bell:
         for one in (self._main, self._helper, self._remote, self._asleep):
             if one is not None:
                 one.close()
+        if self.host_file is not None:
+            os.close(self.host_file)
 
 
 def _is_rung(bells: tuple[socket.socket | None, ...], seconds: float) -> bool:
@@ -238,8 +240,10 @@ def _own_address() -> str | None:
     return next((one for one in candidates if not one.startswith("127.")), None)
 
 
-def _shared_bytes(rank: int, hosts: list[str], exchange: Callable[[Any], list[Any]]) -> mmap.mmap | None:
-    """Return one byte a rank, shared by the ranks of each host, None where that does not work."""
+def _shared_bytes(
+    rank: int, hosts: list[str], exchange: Callable[[Any], list[Any]]
+) -> tuple[mmap.mmap | None, int | None]:
+    """Return one byte a rank, shared by the ranks of each host, and their file; None where that does not work."""
     first = hosts.index(hosts[rank])
     path = None
     if first == rank:
@@ -249,11 +253,12 @@ def _shared_bytes(rank: int, hosts: list[str], exchange: Callable[[Any], list[An
             os.ftruncate(descriptor, len(hosts))
             os.close(descriptor)
     path_of_host = exchange(path)[first]
-    shared = None
+    shared = opened = None
     if path_of_host is not None:
-        with contextlib.suppress(OSError, ValueError), open(path_of_host, "r+b") as file:
-            shared = mmap.mmap(file.fileno(), len(hosts))
+        with contextlib.suppress(OSError, ValueError):
+            opened = os.open(path_of_host, os.O_RDWR | os.O_CLOEXEC)
+            shared = mmap.mmap(opened, len(hosts))
     exchange(None)  # all have opened it
     if path is not None:
         os.unlink(path)
-    return shared
+    return shared, opened

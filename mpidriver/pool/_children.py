@@ -16,6 +16,7 @@ from mpidriver.pool import _child
 from mpidriver.pool._child import DONE, LAST_WORDS_SIGNAL, RUN
 from mpidriver.pool._codec import Failure, Packed
 from mpidriver.pool._link import Link, LinkLostError
+from mpidriver.pool._neighbours import Neighbours
 from mpidriver.pool._terms import Terms
 from mpidriver.pool._zygote import Ending, Zygote, ZygoteLostError
 
@@ -26,6 +27,7 @@ NEAR_LIMIT = 0.8
 LAST_WORDS_SECONDS = 0.05
 """How long a child that hangs may take to write down where."""
 MOST_LAST_WORDS_BYTES = 20_000
+LONGEST_POLL_MILLISECONDS = 2**31 - 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -62,10 +64,13 @@ class Children:
         What they come from; None means that one is started when it is needed.
     preload
         Modules that one started later imports at once.
+    neighbours
+        Tells when tasks may run.
     """
 
-    def __init__(self, zygote: Zygote | None = None, preload: Sequence[str] = ()) -> None:
+    def __init__(self, zygote: Zygote | None, preload: Sequence[str], neighbours: Neighbours) -> None:
         self._zygote = zygote
+        self._neighbours = neighbours
         self._preload = preload
         self._all: list[_Child] = []
         self._idle: list[_Child] = []
@@ -77,7 +82,7 @@ class Children:
         except (OSError, ZygoteLostError) as error:
             return Answer(Failure(f"no child process could be started: {error}", "", kind="killed"), 0)
         try:
-            answer = child.run(request, make_server(child.link))
+            answer = child.run(request, make_server(child.link), self._neighbours)
         except LinkLostError:
             return child.post_mortem(self._end(child), request.terms)
         except TimeoutError:
@@ -158,8 +163,8 @@ class _Child:
         self._poll.register(self.link.socket, select.POLLIN)
         self._poll.register(self._process, select.POLLIN)
 
-    def run(self, request: Request, server: Server) -> Answer:
-        """Run one task.
+    def run(self, request: Request, server: Server, neighbours: Neighbours) -> Answer:
+        """Run one task when the neighbours let it.
 
         Raises
         ------
@@ -173,18 +178,23 @@ class _Child:
         function = None if request.key in self._known else request.function
         self._known.add(request.key)
         timeout = request.terms.timeout
-        self.link.send(RUN, forgotten, request.key, function, request.args, request.terms.memory_bytes)
+        message: tuple[Any, ...] | None
+        message = (RUN, forgotten, request.key, function, request.args, request.terms.memory_bytes)
         while True:
-            began = time.perf_counter()
-            what, *fields = self._receive(timeout)
+            with neighbours.among(alone=request.terms.alone):
+                began = time.perf_counter()
+                if message is not None:
+                    self.link.send(*message)
+                    message = None
+                what, *fields = self._receive(timeout)
             if what == DONE:
                 return Answer(*fields)
             if timeout is not None:
                 timeout = max(0.0, timeout - (time.perf_counter() - began))
-            server.serve(*fields)
+            server.serve(*fields)  # what is scattered may want to be alone on this host, so the task waits outside
 
     def _receive(self, timeout: float | None) -> list[Any]:
-        ready = self._poll.poll(None if timeout is None else 1e3 * timeout)
+        ready = self._poll.poll(None if timeout is None else min(1e3 * timeout, LONGEST_POLL_MILLISECONDS))
         if not ready:
             raise TimeoutError
         if all(descriptor == self._process for descriptor, _ in ready):

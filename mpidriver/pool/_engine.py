@@ -59,6 +59,7 @@ class Engine:
         self.main = MainThread()
         self.callbacks = Callbacks()
         self.isolation = isolation or Isolation()
+        self.isolation.meet_neighbours(wire.bell.host_file if wire.bell is not None else None)
         self._root_works = root_works or wire.size == 1
         self._post = Post(wire)
         self._leader = Leader(self._post, self.callbacks)

@@ -35,6 +35,11 @@ class Isolation:
         self._preload = preload
         self._zygote: Zygote | None = None
         self._children: Children | None = None
+        self._host_file: int | None = None
+
+    def meet_neighbours(self, host_file: int | None) -> None:
+        """Learn of a file that all ranks of the host have opened, each for itself; None if there is none."""
+        self._host_file = host_file
 
     def prepare(self) -> None:
         """Let the process that children will come from part now, before this one loads MPI."""
@@ -111,11 +116,12 @@ class Isolation:
     def _the_children(self) -> "Children":
         if self._children is None:
             from mpidriver.pool._children import Children
+            from mpidriver.pool._neighbours import Neighbours
             from mpidriver.pool._zygote import is_possible
 
             if not is_possible():
                 raise PoolError("isolate=True needs Linux 5.3 or newer: only there can child processes be watched")
-            self._children = Children(self._zygote, self._preload)
+            self._children = Children(self._zygote, self._preload, Neighbours(self._host_file))
         return self._children
 
 

@@ -57,7 +57,7 @@ def _add_again(scope: Scope, call: Call, span: Span, index: int, failure: Failur
     call.retried[index] = call.retried.get(index, 0) + 1
     function = span.function
     if failure.kind == "memory":
-        terms = scope.functions[function].terms.with_twice_the_memory()
+        terms = scope.functions[function].terms.with_more_memory()
         function = scope.on_other_terms(function, terms)
     scope.scheduler.add(call.serial, function, [index], span.costs)
 

@@ -41,6 +41,8 @@ class Terms:
     """How often an item is tried again whose process or rank died, or that ran out of memory or time."""
     holds: bool = False
     """Whether results stay on the rank that computed them."""
+    alone: bool = False
+    """Whether an isolated item runs beside no other isolated item of its host; what ran out of memory is retried so."""
 
     def __post_init__(self) -> None:
         if self.ranks < 1:
@@ -49,8 +51,8 @@ class Terms:
             raise ValueError(f"retries must not be negative, got {self.retries}")
         if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"timeout must be a positive number of seconds, got {self.timeout}")
-        if not self.isolate and (self.memory is not None or self.timeout is not None):
-            raise ValueError("memory and timeout limit a child process: they need isolate=True")
+        if not self.isolate and (self.memory is not None or self.timeout is not None or self.alone):
+            raise ValueError("memory, timeout and alone are for a child process: they need isolate=True")
         if self.isolate and self.ranks > 1:
             raise ValueError(f"isolate=True runs an item in one child process, which has no ranks={self.ranks}")
         if self.memory is not None:
@@ -67,9 +69,9 @@ class Terms:
         assert not isinstance(self.memory, str)
         return self.memory
 
-    def with_twice_the_memory(self) -> "Terms":
-        """Return the same terms with twice the memory limit."""
-        return self if self.memory_bytes is None else replace(self, memory=2 * self.memory_bytes)
+    def with_more_memory(self) -> "Terms":
+        """Return the terms for what ran out of memory: twice the limit, and alone on its host."""
+        return replace(self, memory=self.memory_bytes and 2 * self.memory_bytes, alone=True)
 
 
 PLAIN = Terms()

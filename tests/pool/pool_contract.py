@@ -733,6 +733,31 @@ def check_what_ran_out_of_memory_gets_more(pool):
     assert caught.value.kind == "memory"
 
 
+def check_what_ran_out_of_memory_is_tried_again_alone(pool):
+    with tempfile.TemporaryDirectory() as directory:
+        log = f"{directory}/log"
+
+        def note(letter):
+            with open(log, "a") as file:
+                file.write(letter)
+
+        def crowd(number):
+            note("(")
+            try:
+                if number == 5:
+                    np.ones(25_000_000)
+                    for _ in range(100):
+                        with open(log) as file:
+                            text = file.read()
+                        assert text.count("(") == text.count(")") + 1
+                time.sleep(0.001)
+            finally:
+                note(")")
+            return number
+
+        assert pool.map(crowd, range(40), isolate=True, memory="150 MB") == list(range(40))
+
+
 def check_isolated_tasks_may_scatter(pool):
     hows = ["map", "isolated map", "map over two", "tree", "stream", "stream over two"]
     squares = sum(i * i for i in range(30))

@@ -11,7 +11,7 @@ from mpidriver.pool import Terms
 )
 def test_memory_in_bytes(memory, nbytes):
     assert Terms(isolate=True, memory=memory).memory_bytes == nbytes
-    assert Terms(isolate=True, memory=memory).with_twice_the_memory().memory_bytes == 2 * nbytes
+    assert Terms(isolate=True, memory=memory).with_more_memory().memory_bytes == 2 * nbytes
 
 
 @pytest.mark.parametrize(
