@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mpidriver.drivers._costs import ExpectedSeconds
 from mpidriver.drivers._desk import Desk
 from mpidriver.drivers._graph import Graph, Walk
 from mpidriver.drivers._ledger import Ledger
@@ -122,7 +123,7 @@ class Campaign:
         self._walk = Walk(graph)
         self._ledger = Ledger(desk)
         self._run = functools.partial(run_quantum, desk.context)
-        self._priority = graph.depths(lambda quantum: STAGES[quantum.task].seconds)
+        self._priority = graph.depths(ExpectedSeconds(self._ledger.known))
         self._order = {quantum: number for number, quantum in enumerate(graph)}
         self._backlog: list[tuple[float, int, Quantum]] = []
         self._in_flight: dict[Quantum, Future[Record]] = {}

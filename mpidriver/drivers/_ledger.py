@@ -7,10 +7,12 @@ from mpidriver.drivers._quantum import Quantum
 from mpidriver.store import QuantumUpdate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers._stage import Record
     from mpidriver.pool import Outcome
-    from mpidriver.store import Product
+    from mpidriver.store import Product, QuantumRecord
 
 __all__ = ["Ledger"]
 
@@ -35,6 +37,11 @@ class Ledger:
         self._inputs: dict[Quantum, str] = {}
         self._updates: list[QuantumUpdate] = []
         self._flushed = time.monotonic()
+
+    @property
+    def known(self) -> "Iterable[QuantumRecord]":
+        """What the database knew of quanta before this campaign."""
+        return self._known.values()
 
     def outputs(self, quantum: Quantum) -> tuple[str, ...]:
         """Return the digests of the products of a quantum that has ended; empty if it left none."""
