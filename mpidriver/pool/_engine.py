@@ -47,12 +47,14 @@ class Engine:
     wire
         The way to the other ranks.
     root_works
-        Whether rank 0 runs tasks while its main program waits.
+        Whether rank 0 runs tasks while its main program waits; None means long ones.
     isolation
         Runs what is to be run in child processes.
     """
 
-    def __init__(self, wire: Wire, *, root_works: bool = True, isolation: Isolation | None = None) -> None:
+    def __init__(
+        self, wire: Wire, *, root_works: bool | None = True, isolation: Isolation | None = None
+    ) -> None:
         self.wire = wire
         self.rank, self.size, self.host = wire.rank, wire.size, wire.host
         self.lock = threading.RLock()
@@ -60,7 +62,7 @@ class Engine:
         self.callbacks = Callbacks()
         self.isolation = isolation or Isolation()
         self.isolation.meet_neighbours(wire.bell.host_file if wire.bell is not None else None)
-        self._root_works = root_works or wire.size == 1
+        self._root_works = True if wire.size == 1 else root_works
         self._post = Post(wire)
         self._leader = Leader(self._post, self.callbacks)
         self._worker = Worker(self, self._post, self.main)

@@ -18,14 +18,14 @@ from mpidriver.pool._signals import EXIT_STOPPED, heeding_signals, read_walltime
 if TYPE_CHECKING:
     from mpidriver.pool._wire import MpiWire
 
-__all__ = ["Launcher", "find_launcher", "launch"]
+__all__ = ["Launcher", "find_launcher", "launch", "who_works"]
 
 SWITCH_SECONDS = 5e-4
 """How long a thread that computes keeps the interpreter from the one that drives messages."""
 PATIENCE_SECONDS = 5.0
 """How long running tasks may take to end after the main program has failed."""
 ROOT_WORKS_UP_TO = 8
-"""Up to so many ranks the root runs tasks too; in a larger world it has enough to do with handing them out."""
+"""Up to so many ranks the root runs tasks too, however short; in a larger world it has to hand them out."""
 
 
 class Launcher(NamedTuple):
@@ -78,7 +78,8 @@ def launch(
     ranks
         How many ranks to use, None for all that were started. The others return at once.
     root_works
-        Whether rank 0 runs tasks too while its main program waits; None means in a world of at most eight ranks.
+        Whether rank 0 runs tasks too while its main program waits; None means in a world of at most eight ranks, and
+        in a larger one if they are long: at least 0.05 s a rank.
     preload
         Modules that are imported for isolated tasks before the first of them, in the background.
     walltime
@@ -121,10 +122,16 @@ def launch(
         wire = connect(launcher.ranks, ranks)
         if wire is None:
             return None
-        works = wire.size <= ROOT_WORKS_UP_TO if root_works is None else root_works
-        engine = Engine(wire, root_works=works, isolation=isolation)
+        if root_works is None and not wire.allows_threads:  # nobody would hand out while the root works
+            root_works = wire.size <= ROOT_WORKS_UP_TO
+        engine = Engine(wire, root_works=who_works(wire.size, root_works), isolation=isolation)
         with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
             return _run_rank(wire, engine, main, args)
+
+
+def who_works(ranks: int, root_works: bool | None) -> bool | None:
+    """Return whether the root of so many ranks runs tasks; None means the long ones."""
+    return True if root_works is None and ranks <= ROOT_WORKS_UP_TO else root_works
 
 
 def _run_rank(wire: "MpiWire", engine: Engine, main: Callable[..., Any], args: tuple[Any, ...]) -> Any:

@@ -29,6 +29,8 @@ BATCH_SECONDS = 2e-3
 """Work that one message should carry."""
 LEAST_SECONDS = 2e-4
 """Work that is not cut up any further, so that all ranks end at once: a message costs as much."""
+LEISURE_SECONDS = 50e-3
+"""Time between two outcomes at a leader that may as well compute itself."""
 PREFETCH_SECONDS = 50e-3
 """Tasks shorter than this are sent ahead; behind longer ones an item would be held up too long."""
 
@@ -52,10 +54,12 @@ class Scheduler:
     is_root
         Whether the scope has no parent.
     home_works
-        Whether the home rank may run tasks at all.
+        Whether the home rank may run tasks at all; None means those so long that handing out the others' does not suffer.
     """
 
-    def __init__(self, home: int, ranks: Iterable[int] = (), *, is_root: bool = False, home_works: bool = True) -> None:
+    def __init__(
+        self, home: int, ranks: Iterable[int] = (), *, is_root: bool = False, home_works: bool | None = True
+    ) -> None:
         self.home = home
         self._is_root = is_root
         self.home_works = home_works
@@ -148,7 +152,7 @@ class Scheduler:
 
     def home_waits(self) -> None:
         """Note that the leader waits: its rank may run tasks."""
-        self._home_here = self.home_works
+        self._home_here = self.home_works is not False
 
     def home_leaves(self) -> None:
         """Note that the leader waits no more."""
@@ -214,7 +218,12 @@ class Scheduler:
         return self._idle.pop() if self._idle else None
 
     def _home_is_idle(self) -> bool:
-        return self._home_here and not self._home_lent and not self._in_flight[self.home]
+        is_free = self._home_here and not self._home_lent and not self._in_flight[self.home]
+        return is_free and (self.home_works is True or self._home_is_at_leisure())
+
+    def _home_is_at_leisure(self) -> bool:
+        """Whether the next task is so long that outcomes of all ranks come in slowly."""
+        return self.ready > 0 and self._backlog.seconds_of_next(0.0) >= LEISURE_SECONDS * len(self._in_flight)
 
     def _next_is_short(self) -> bool:
         return self._backlog.seconds_of_next(PREFETCH_SECONDS) < PREFETCH_SECONDS

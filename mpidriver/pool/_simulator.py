@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Sequence
 
-from mpidriver.pool._launch import ROOT_WORKS_UP_TO
+from mpidriver.pool._launch import who_works
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._prediction import Prediction, Ran, predict
 from mpidriver.pool._virtual_ranks import Observer, World
@@ -51,8 +51,7 @@ def simulate(
     if ranks < 1:
         raise ValueError(f"simulate: at least 1 rank is needed, got {ranks}")
     check_jobs(jobs)
-    works = ranks <= ROOT_WORKS_UP_TO if root_works is None else root_works
-    world = World(ranks, lambda: latency_seconds, root_works=works)
+    world = World(ranks, lambda: latency_seconds, root_works=who_works(ranks, root_works))
     run = _Run(jobs, world, ahead * ranks)
     wall_seconds = run.run()
     return predict(jobs, run.ran, ranks, wall_seconds, ranks_per_node or ranks)

@@ -236,7 +236,7 @@ class World:
     cost
         Expected cost of a mapped task, None if nothing is known.
     root_works
-        Whether rank 0 runs tasks too.
+        Whether rank 0 runs tasks too; None means long ones.
     """
 
     def __init__(
@@ -261,7 +261,7 @@ class World:
         self.ranks = [VirtualRank(self, number) for number in range(ranks)]
         main = Frame(None, 0, [])
         self.ranks[0].frames.append(main)
-        scheduler = Scheduler(0, range(1, ranks), is_root=True, home_works=root_works or ranks == 1)
+        scheduler = Scheduler(0, range(1, ranks), is_root=True, home_works=True if ranks == 1 else root_works)
         self.root = self.ranks[0].open_scope(main, scheduler)
         scheduler.home_waits()
 

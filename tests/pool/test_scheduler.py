@@ -137,6 +137,18 @@ def test_home_takes_the_last_task():
     assert [one.batch.rank for one in scheduler.decide()] == [1, 0]
 
 
+def test_home_of_many_ranks_works_only_if_tasks_are_long():
+    """Between two outcomes of three ranks there must be time enough; before the first nobody knows."""
+    for seconds, works in ((0.1, False), (0.2, True)):
+        scheduler = Scheduler(0, [1, 2], is_root=True, home_works=None)
+        scheduler.home_waits()
+        scheduler.add(1, 1, range(9))
+        first = scheduler.decide()
+        assert [one.batch.rank for one in first] == [1, 2]
+        scheduler.finished(1, first[0].batch.number, [seconds])
+        assert [one.batch.rank for one in scheduler.decide()] == [1, 0] if works else [1]
+
+
 def test_short_tasks_travel_in_batches_smaller_towards_the_end():
     """About two milliseconds a message, never more than a fair share of the rest, but what a message is worth."""
     scheduler = Scheduler(0, [1], is_root=True, home_works=False)
