@@ -24,7 +24,7 @@ Layers, each knowing only those below it::
     _scope       what one task scatters                _context   tasks that are running
     _scheduler   which rank does what next             _work      a batch, item by item
     _backlog     what nobody runs yet                  _calls     where results go
-    _blocks      many short items at once
+    _blocks      many short items at once              _learned   costs known from earlier outcomes
     _terms       how items are to be run                _retrying  what is tried again
     _shared      values that all ranks look at          _node_memory  one copy of them a node
     _isolation   items in child processes              _deputy    and what those ask the pool for
@@ -41,6 +41,7 @@ Beside it, the same schedulers on virtual ranks: _simulator, _virtual_ranks, _wo
 """
 
 from mpidriver.pool._launch import find_launcher, launch
+from mpidriver.pool._learned import LearnedCosts
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool, current_pool
 from mpidriver.pool._prediction import Prediction, StagePrediction
@@ -52,6 +53,7 @@ from mpidriver.pool._workload import Job
 
 __all__ = [
     "Job",
+    "LearnedCosts",
     "Outcome",
     "Pool",
     "Prediction",

@@ -9,6 +9,7 @@ from typing import Any
 
 from mpidriver.errors import PoolStopped, TaskError
 from mpidriver.pool._codec import UNDONE, Failure
+from mpidriver.pool._learned import TaskCosts
 from mpidriver.pool._outcome import Outcome
 
 __all__ = ["Call", "MapCall", "OutcomesCall", "PoolFuture", "Report", "StreamCall", "SubmitCall", "TaskFuture"]
@@ -65,6 +66,8 @@ class Call:
     """Whether its items travel as single arguments, not as tuples of them."""
     timed = True
     """Whether it matters how long each item takes."""
+    learner: TaskCosts | None = None
+    """Is told how long each item took."""
 
     def __init__(self, function: int) -> None:
         self.function = function
@@ -75,6 +78,18 @@ class Call:
         self.undone = 0
         """Items that will have no result because the pool stops."""
         self.undone_because = ""
+
+    def learn_with(self, cost: Any) -> None:
+        """Let learned costs know how long items take; other costs do not want to."""
+        if isinstance(cost, TaskCosts):
+            self.learner, self.timed = cost, True
+
+    def learn(self, indexes: Sequence[int], report: Report) -> None:
+        """Tell the learner how long items took that did not fail."""
+        assert self.learner is not None
+        for position, index in enumerate(indexes):
+            if type(report.values[position]) is not Failure:
+                self.learner.learn(self.arguments(index), report.times(position)[1])
 
     def arguments(self, index: int) -> tuple[Any, ...]:
         """Return the arguments of an item."""
@@ -350,6 +365,11 @@ class SubmitCall(Call):
     def arguments(self, index: int) -> tuple[Any, ...]:
         """Return the arguments of the task."""
         return (self._args, self._kwargs) if self._kwargs else self._args
+
+    def learn(self, indexes: Sequence[int], report: Report) -> None:
+        """Tell the learner how long the task took; keywords do not count."""
+        if self.learner is not None and type(report.values[0]) is not Failure:
+            self.learner.learn(self._args, report.seconds)
 
     def begins(self, indexes: Sequence[int]) -> None:
         """Let nobody cancel it any more."""

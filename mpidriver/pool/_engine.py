@@ -34,7 +34,7 @@ from mpidriver.pool._terms import PLAIN, Terms
 from mpidriver.pool._work import Work
 from mpidriver.pool._worker import Worker
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "name_of"]
 
 CallT = TypeVar("CallT", bound=Call)
 
@@ -219,7 +219,7 @@ class Engine:
         self._stopping.check()
         with self.lock:
             call = make(scope.function(function, terms, keywords=keywords))
-            call.name = name or str(getattr(function, "__qualname__", type(function).__qualname__))
+            call.name = name or name_of(function)
             self._leader.begin(scope, call)
         return call
 
@@ -525,3 +525,8 @@ class Engine:
         if threading.get_ident() != self._main_ident and self.wire.bell is not None:
             self._was_called = True
             self.wire.bell.wake()
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return what a call of a function is named if nobody says."""
+    return str(getattr(function, "__qualname__", type(function).__qualname__))

@@ -175,6 +175,8 @@ class Leader:
                 indexes, report = retry(scope, call, span, report)
                 if not indexes:
                     continue
+            if call.learner is not None:
+                call.learn(indexes, report)
             self.longest_seconds = max(self.longest_seconds, report.seconds)
             self._conclude(scope, call, call.deliver(indexes, report))
         self.touch(scope)

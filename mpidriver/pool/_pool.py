@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from mpidriver.errors import PoolClosedError, PoolStopped
 from mpidriver.pool._calls import MapCall, OutcomesCall, SubmitCall, TaskFuture
 from mpidriver.pool._context import Context, contexts_of_thread
-from mpidriver.pool._engine import Engine
+from mpidriver.pool._engine import Engine, name_of
+from mpidriver.pool._learned import LearnedCosts, learning
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._scope import Scope
 from mpidriver.pool._serial import SerialWire
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Cost", "Pool", "current_pool"]
 
-Cost = Callable[..., float] | Sequence[float] | None
-"""Expected work of each item, in any one unit: a function of the item, or a number for each."""
+Cost = Callable[..., float] | Sequence[float] | LearnedCosts | None
+"""Expected work of each item, in any one unit: a function of the item, a number for each, or what it took before."""
 
 
 class Pool:
@@ -148,6 +149,7 @@ class Pool:
             raise TypeError("pool.map needs at least one iterable")
         context, scope = self._open()
         how = Terms(**terms) if terms else PLAIN
+        cost = learning(cost, name or name_of(fn))
         bare = len(iterables) == 1 and how.are_plain
         items = _items(iterables[0]) if bare else list(zip(*iterables, strict=False))
         costs = _costs(cost, zip(items) if bare else items, len(items))
@@ -155,6 +157,7 @@ class Pool:
         if not items:
             return []
         call = self._engine.start(scope, fn, lambda function: kind(function, items, bare=bare), terms=how, name=name)
+        call.learn_with(cost)
         try:
             self._engine.add(scope, call, _costliest_first(len(items), costs), costs, then_waits=True)
             self._engine.wait_until(context, lambda: not call.left)
@@ -168,7 +171,7 @@ class Pool:
         fn: Callable[..., Any],
         /,
         *iterables: Iterable[Any],
-        cost: Callable[..., float] | None = None,
+        cost: Callable[..., float] | LearnedCosts | None = None,
         ordered: bool = False,
         buffersize: int | None = None,
         name: str | None = None,
@@ -205,6 +208,7 @@ class Pool:
             raise TypeError("pool.stream needs at least one iterable")
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"pool.stream: buffersize must be at least 1, got {buffersize}")
+        cost = learning(cost, name or name_of(fn))
         if cost is not None and not callable(cost):
             raise TypeError("pool.stream: cost must be a function of the item: items are not known beforehand")
         context, scope = self._open()
@@ -214,7 +218,13 @@ class Pool:
         return stream.in_order() if ordered else stream.as_they_finish()
 
     def submit(
-        self, fn: Callable[..., Any], /, *args: Any, cost: float = 0.0, terms: Terms = PLAIN, **kwargs: Any
+        self,
+        fn: Callable[..., Any],
+        /,
+        *args: Any,
+        cost: float | LearnedCosts = 0.0,
+        terms: Terms = PLAIN,
+        **kwargs: Any,
     ) -> TaskFuture:
         """Put one task into the backlog; never blocks.
 
@@ -245,6 +255,10 @@ class Pool:
             return SubmitCall(function, args, kwargs, future)
 
         call = engine.start(scope, fn, make, terms=terms, keywords=bool(kwargs))
+        if isinstance(cost, LearnedCosts):
+            learned = cost.of(call.name)
+            call.learn_with(learned)
+            cost = learned(*args)
         engine.add(scope, call, range(1), [cost] if cost else None)
         return future
 
@@ -372,7 +386,7 @@ def _items(iterable: Iterable[Any]) -> Sequence[Any]:
     return iterable if isinstance(iterable, range) else list(iterable)
 
 
-def _costs(cost: Cost, items: Iterable[tuple[Any, ...]], count: int) -> list[float] | None:
+def _costs(cost: Any, items: Iterable[tuple[Any, ...]], count: int) -> list[float] | None:
     if cost is None:
         return None
     costs = [float(cost(*item)) for item in items] if callable(cost) else [float(one) for one in cost]

@@ -54,7 +54,7 @@ class Scheduler:
     is_root
         Whether the scope has no parent.
     home_works
-        Whether the home rank may run tasks at all; None means those so long that handing out the others' does not suffer.
+        Whether the home rank may run tasks at all; None means those that are so long that nobody waits.
     """
 
     def __init__(

@@ -55,6 +55,7 @@ class Stream:
     def as_they_finish(self) -> Iterator[Outcome]:
         """Yield the outcomes as they come."""
         call = self._start()
+        call.learn_with(self._cost)
         try:
             while True:
                 self._read_ahead(call)

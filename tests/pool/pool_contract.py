@@ -16,13 +16,14 @@ import tempfile
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import executor_contract
 import numpy as np
 import pytest
 
 from mpidriver.errors import PoolClosedError, PoolError, TaskError
-from mpidriver.pool import Outcome, Pool, Terms, current_pool, launch
+from mpidriver.pool import LearnedCosts, Outcome, Pool, Terms, current_pool, launch
 
 SIZE_OF_BIG = 8 << 20
 """Elements of 64 MB."""
@@ -36,6 +37,12 @@ def uneven(x):
     """Take long for early items."""
     time.sleep(0.01 if x % 4 == 0 else 0.0)
     return x
+
+
+def stay_until(flag):
+    """Return as soon as a file appears."""
+    while not flag.exists():
+        time.sleep(1e-3)
 
 
 def sum_of_squares(count):
@@ -228,6 +235,22 @@ def check_a_cost_for_each_item(pool):
         pool.map(square, [1, 2, 3], cost=[1.0, 2.0])
 
 
+def check_costs_are_learned(pool):
+    """By map, stream and submit; an item that fails teaches nothing."""
+    costs = LearnedCosts()
+    assert pool.map(square, range(50), cost=costs) == [i * i for i in range(50)]
+    assert sorted(outcome.value for outcome in pool.stream(uneven, range(8), cost=costs)) == list(range(8))
+    assert pool.submit(misbehave, "sleep", cost=costs).result() == "sleep"
+    pool.map(misbehave, ["raise", "return"], cost=costs, on_error="return", name="some fail")
+    assert {float(costs.of("square")(i)) == 1.0 for i in range(50)} == {False}
+    learned = costs.of("uneven")
+    assert min(learned(0), learned(4)) >= 0.01
+    assert learned.knows(7)
+    assert costs.of("misbehave").knows("sleep")
+    assert costs.of("some fail").knows("return")
+    assert not costs.of("some fail").knows("raise")
+
+
 def check_nested_maps(pool):
     assert pool.map(sum_of_squares, range(20)) == [sum(i * i for i in range(n)) for n in range(20)]
     assert pool.map(tree, [3] * 4, range(4)) == [serial_tree(3, i) for i in range(4)]
@@ -412,9 +435,12 @@ def check_callbacks_may_not_wait(pool):
         except PoolError as error:
             errors.append(error)
 
-    future = pool.submit(square, 1)
-    future.add_done_callback(wait_inside)
-    pool.wait([future])
+    with tempfile.TemporaryDirectory() as folder:
+        flag = Path(folder) / "may end"  # or the future might be done already, and its callback be called here and now
+        future = pool.submit(stay_until, flag)
+        future.add_done_callback(wait_inside)
+        flag.touch()
+        pool.wait([future])
     assert len(errors) == 1
 
 
