@@ -52,9 +52,7 @@ class Engine:
         Runs what is to be run in child processes.
     """
 
-    def __init__(
-        self, wire: Wire, *, root_works: bool | None = True, isolation: Isolation | None = None
-    ) -> None:
+    def __init__(self, wire: Wire, *, root_works: bool | None = True, isolation: Isolation | None = None) -> None:
         self.wire = wire
         self.rank, self.size, self.host = wire.rank, wire.size, wire.host
         self.lock = threading.RLock()

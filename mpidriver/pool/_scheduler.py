@@ -222,8 +222,8 @@ class Scheduler:
         return is_free and (self.home_works is True or self._home_is_at_leisure())
 
     def _home_is_at_leisure(self) -> bool:
-        """Whether the next task is so long that outcomes of all ranks come in slowly."""
-        return self.ready > 0 and self._backlog.seconds_of_next(0.0) >= LEISURE_SECONDS * len(self._in_flight)
+        """Whether outcomes come in slowly: the next task is long, or all that is left belongs to children."""
+        return not self.ready or self._backlog.seconds_of_next(0.0) >= LEISURE_SECONDS * len(self._in_flight)
 
     def _next_is_short(self) -> bool:
         return self._backlog.seconds_of_next(PREFETCH_SECONDS) < PREFETCH_SECONDS

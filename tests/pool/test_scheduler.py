@@ -149,6 +149,16 @@ def test_home_of_many_ranks_works_only_if_tasks_are_long():
         assert [one.batch.rank for one in scheduler.decide()] == [1, 0] if works else [1]
 
 
+def test_home_of_many_ranks_is_lent_to_a_child():
+    """The outcomes of its tasks go to the child and leave home alone."""
+    scheduler = Scheduler(0, [1], is_root=True, home_works=None)
+    scheduler.home_waits()
+    scheduler.add(1, 1, range(1))
+    assert [one.batch.rank for one in scheduler.decide()] == [1]
+    scheduler.want((1, 1), 2, 2.0)
+    assert scheduler.decide() == [Grant(0, (1, 1))]
+
+
 def test_short_tasks_travel_in_batches_smaller_towards_the_end():
     """About two milliseconds a message, never more than a fair share of the rest, but what a message is worth."""
     scheduler = Scheduler(0, [1], is_root=True, home_works=False)
