@@ -24,6 +24,7 @@ Layers, each knowing only those below it::
     _scope       what one task scatters                _context   tasks that are running
     _scheduler   which rank does what next             _work      a batch, item by item
     _backlog     what nobody runs yet                  _calls     where results go
+    _gangs       items that want several ranks         _communicators, _groups: MPI of gangs
     _blocks      many short items at once              _learned   costs known from earlier outcomes
     _terms       how items are to be run                _retrying  what is tried again
     _shared      values that all ranks look at          _node_memory  one copy of them a node

@@ -114,6 +114,11 @@ class Backlog:
         return self._seconds.get(self._heap[0][1].function, unknown)
 
     @property
+    def next_key(self) -> tuple[float, int, int]:
+        """Key of the item that comes next, by which the costliest is first."""
+        return self._heap[0][0]
+
+    @property
     def work(self) -> float:
         """Sum of the costs, or of the seconds to expect where no costs are known."""
         each = sum(self._seconds.values()) / len(self._seconds) if self._seconds else 1.0

@@ -51,6 +51,8 @@ class Context:
         self.work = work
         self.scope: Scope | None = None
         """What it scatters, from its first use of the pool on."""
+        self.opener: Context | None = None
+        """For a part of a pool: the task that has split it off."""
         self.closed = False
         self.waited_seconds = 0.0
         self.inner_busy_seconds = 0.0
@@ -62,6 +64,15 @@ class Context:
         """Shut down its executors: nothing outlives its task."""
         for executor in tuple(self.executors):
             executor.end(cancel=cancel)
+
+    @property
+    def reach(self) -> int:
+        """How many ranks it can have at most."""
+        if self.scope is not None and self.scope.scheduler.owns_ranks:
+            return len(self.scope.scheduler.own)
+        if self.work is None:
+            return self.engine.size
+        return 1 + len(self.work.standing.members) if self.work.standing.members else self.work.standing.reach
 
     @property
     def busy_seconds(self) -> float:
@@ -104,6 +115,13 @@ class MainThread:
     def is_in_task_of(self, scope: ScopeId) -> bool:
         """Whether it is in the middle of a task of that scope."""
         return any(context.work is not None and context.work.scope == scope for context in self.contexts)
+
+    def leads_a_wait_of(self, scope: ScopeId) -> bool:
+        """Whether it waits for what that scope does, though perhaps it runs something else on top of the wait."""
+        return any(
+            context.scope is not None and context.scope.name == scope and context.scope.scheduler.home_waits_for_work
+            for context in self.contexts
+        )
 
     def may_take(self, scope: ScopeId) -> bool:
         """Whether it may run a batch of that scope now, or next."""

@@ -19,6 +19,7 @@ from mpidriver.errors import PoolError
 from mpidriver.pool import _messages as kind
 from mpidriver.pool._callbacks import Callbacks
 from mpidriver.pool._calls import Call, SubmitCall
+from mpidriver.pool._communicators import Communicators
 from mpidriver.pool._context import Context, MainThread
 from mpidriver.pool._idle import Idle
 from mpidriver.pool._isolation import Isolation
@@ -66,12 +67,14 @@ class Engine:
         self._worker = Worker(self, self._post, self.main)
         self.shared = SharedValues(self, self._post)
         self._stopping = Stopping(self._post, self._leader, self._worker)
+        self.communicators = Communicators(wire)
         self._handlers: dict[int, Handler] = {
             kind.STOP: self._on_stop,
             **self._stopping.handlers,
             **self._leader.handlers,
             **self._worker.handlers,
             **self.shared.handlers,
+            **self.communicators.handlers,
         }
         self._over: deque[tuple[Scope, Call]] = deque()
         self._stopped = False
@@ -99,9 +102,9 @@ class Engine:
         """Begin the root's main program: it leads all ranks."""
         context = Context(self, None)
         others = [rank for rank in range(self.size) if rank != self.rank]
-        scheduler = Scheduler(self.rank, others, is_root=True, home_works=self._root_works)
+        scheduler = Scheduler(self.rank, others, owns_ranks=True, home_works=self._root_works)
         with self.lock:
-            context.scope = self._leader.open(None, scheduler)
+            context.scope = self._leader.open(None, scheduler, self.size)
             self.main.enters(context)
         return context
 
@@ -160,6 +163,7 @@ class Engine:
         with self.lock:
             self.main.leaves(context)
             self.shared.close()
+            self.communicators.close()
             for rank in range(self.size):
                 if rank != self.rank:
                     self.wire.send(rank, (kind.STOP,))
@@ -180,8 +184,10 @@ class Engine:
         """Return what a task scatters, opening it at the first use."""
         if context.scope is None:
             assert context.work is not None
+            members = context.work.standing.members
             with self.lock:
-                context.scope = self._leader.open(context.work.scope, Scheduler(self.rank))
+                scheduler = Scheduler(self.rank, members, owns_ranks=bool(members))
+                context.scope = self._leader.open(context.work.scope, scheduler, context.reach)
                 self._worker.release_inbox()
                 self._worker.trim(context.work)
                 self._flush()
@@ -191,7 +197,8 @@ class Engine:
         """Return the task on whose behalf a pool is used: the running one, except in callbacks and other threads."""
         if threading.get_ident() != self._main_ident or self.callbacks.are_running_here or not self.main.contexts:
             return context
-        return self.main.contexts[-1]
+        innermost = self.main.contexts[-1]
+        return context if context.opener is innermost else innermost
 
     def start(
         self,
@@ -205,6 +212,11 @@ class Engine:
     ) -> CallT:
         """Make a call, without items yet.
 
+        Raises
+        ------
+        PoolError
+            If its items want more ranks than there are, or its function cannot be sent to them.
+
         Parameters
         ----------
         function, terms, keywords
@@ -215,6 +227,8 @@ class Engine:
             What its outcomes are named; None means after the function.
         """
         self._stopping.check()
+        if terms.ranks > scope.most_ranks:
+            raise PoolError(f"ranks={terms.ranks}: an item can have at most {scope.most_ranks} ranks of this pool")
         with self.lock:
             call = make(scope.function(function, terms, keywords=keywords))
             call.name = name or name_of(function)
@@ -235,13 +249,52 @@ class Engine:
         """
         with self.lock:
             call.left += len(indexes)
-            scope.scheduler.add(call.serial, call.function, indexes, costs)
+            ranks = scope.functions[call.function].terms.ranks
+            scope.scheduler.add(call.serial, call.function, indexes, costs, ranks=ranks)
             self._leader.touch(scope)
             if then_waits:
                 return
             self._flush()
         self._wake_main()
         self.listen(has_work=True)
+
+    def add_together(self, scope: Scope, call: Call) -> None:
+        """Let all ranks of a scope run one item each of a call at the same time."""
+        with self.lock:
+            call.left += len(scope.scheduler.own)
+            scope.has_communicator = True
+            scope.scheduler.add_together(call.serial, call.function)
+            self._leader.touch(scope)
+
+    def split(self, context: Context, count: int) -> list[Context]:
+        """Split the ranks of a task into parts, when nothing of it is in flight any more."""
+        scope = self.scope_of(context)
+        scheduler = scope.scheduler
+        self.wait_until(context, lambda: scheduler.has_all_ranks)
+        parts = []
+        with self.lock:
+            for number, ranks in enumerate(scheduler.split(count)):
+                part = Context(self, None)
+                part.opener = context
+                has_home = number == 0 and scheduler.own[0] == self.rank
+                inner = Scheduler(self.rank, ranks, owns_ranks=True, home_works=scheduler.home_works, has_home=has_home)
+                part.scope = self._leader.open(scope.name, inner, len(inner.own))
+                parts.append(part)
+        return parts
+
+    def join(self, context: Context, parts: Sequence[Context], *, cancel: bool) -> None:
+        """Finish what the parts of a task have to do, or drop it, and make them one again."""
+        assert context.scope is not None
+        ranks = [rank for part in parts if part.scope is not None for rank in part.scope.scheduler.own]
+        for part in parts:
+            self.end_scope(part, cancel=cancel)
+            part.closed = True
+            context.inner_busy_seconds += part.inner_busy_seconds
+            context.waited_seconds += part.waited_seconds
+        with self.lock:
+            context.scope.scheduler.joined(rank for rank in ranks if rank != self.rank)
+            self._leader.touch(context.scope)
+            self._flush()
 
     def finish(self, scope: Scope, call: Call) -> None:
         """Drop a call whose results were taken, or are not wanted any more."""
@@ -344,6 +397,8 @@ class Engine:
         self.callbacks.finish()
         while any(call.left for call in scope.calls.values()):
             self.wait_until(context, lambda: not any(call.left for call in scope.calls.values()))
+        if scope.scheduler.owns_ranks:  # they go back together, with the outcome of the task
+            self.wait_until(context, lambda: scope.scheduler.has_all_ranks)
         with self.lock:
             self._leader.close(scope)
             self.shared.end(scope.name)
@@ -498,6 +553,7 @@ class Engine:
 
     def _on_stop(self) -> None:
         self.shared.close()
+        self.communicators.close()
         self._stopped = True
 
     def _flush(self) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mpidriver.pool._backlog import Span
+from mpidriver.pool._gangs import Need
 from mpidriver.pool._messages import ScopeId
 
 __all__ = ["Assign", "Batch", "Grant", "Instruction", "Return", "Want"]
@@ -16,6 +17,10 @@ class Batch:
     number: int
     rank: int
     spans: list[Span]
+    members: tuple[int, ...] = ()
+    """Further ranks of the gang that its one item is given, besides the rank that runs it."""
+    is_together: bool = False
+    """Whether all ranks of the scope run such a batch at the same time."""
 
 
 class Assign(NamedTuple):
@@ -25,10 +30,12 @@ class Assign(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """Lend a rank to a child."""
+    """Lend ranks to a child."""
 
-    rank: int
+    ranks: tuple[int, ...]
     child: ScopeId
+    for_gangs: tuple[int, ...] = ()
+    """Those of them that are for gangs alone."""
 
 
 class Return(NamedTuple):
@@ -38,10 +45,11 @@ class Return(NamedTuple):
 
 
 class Want(NamedTuple):
-    """Tell the parent how many tasks nobody runs, and how much work they are."""
+    """Tell the parent how many tasks nobody runs, how much work they are, and what is lacking for a gang."""
 
     tasks: int
     work: float
+    need: Need
 
 
 Instruction = Assign | Grant | Return | Want

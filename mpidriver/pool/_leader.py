@@ -7,8 +7,9 @@ from mpidriver.pool import _messages as kind
 from mpidriver.pool._callbacks import Callbacks
 from mpidriver.pool._calls import Call, Report
 from mpidriver.pool._codec import pack_each
+from mpidriver.pool._gangs import Need
 from mpidriver.pool._instructions import Assign, Batch, Grant, Return, Want
-from mpidriver.pool._messages import ScopeId
+from mpidriver.pool._messages import ScopeId, Standing
 from mpidriver.pool._post import Handler, Post
 from mpidriver.pool._retrying import retry
 from mpidriver.pool._scheduler import Scheduler
@@ -51,11 +52,11 @@ class Leader:
 
     # Scopes and calls
 
-    def open(self, parent: ScopeId | None, scheduler: Scheduler) -> Scope:
-        """Open a scope; without a parent it is the root's."""
+    def open(self, parent: ScopeId | None, scheduler: Scheduler, reach: int) -> Scope:
+        """Open a scope whose tasks can have so many ranks; without a parent it is the root's."""
         self._scopes_made += 1
         name = (self._post.rank, self._scopes_made)
-        scope = self._scopes[name] = Scope(name, parent, scheduler, travels=self._post.size > 1)
+        scope = self._scopes[name] = Scope(name, parent, scheduler, reach=reach, travels=self._post.size > 1)
         return scope
 
     def close(self, scope: Scope) -> None:
@@ -63,6 +64,8 @@ class Leader:
         for call in list(scope.calls.values()):
             self.end(scope, call)
         self._forget(scope, [function for function in scope.functions.values() if function.ranks])
+        for rank in scope.scheduler.own if scope.has_communicator else ():
+            self._post.send(rank, kind.PART, scope.name)
         scope.closed = True
         self.touch(scope)
 
@@ -109,12 +112,12 @@ class Leader:
             match instruction:
                 case Assign(batch):
                     self._assign(scope, batch)
-                case Grant(rank, child):
-                    self._post.send(child[0], kind.GRANT, child, rank)
+                case Grant(ranks, child, for_gangs):
+                    self._post.send(child[0], kind.GRANT, child, ranks, for_gangs)
                 case Return(rank):
                     self._send_to_parent(scope, kind.RETURN, scope.name, rank)
-                case Want(tasks, work):
-                    self._send_to_parent(scope, kind.WANT, scope.name, scope.wants(), tasks, work)
+                case Want(tasks, work, need):
+                    self._send_to_parent(scope, kind.WANT, scope.name, scope.wants(), tasks, work, need)
         if scope.closed and scope.is_quiet:
             del self._scopes[scope.name]
 
@@ -147,7 +150,8 @@ class Leader:
             function = scope.functions[span.function].for_rank(batch.rank, is_home=is_home)
             packed = items if is_home else pack_each(items)
             spans.append((span.function, function, packed, call.bare, call.timed))
-        self._post.send(batch.rank, kind.TASK, scope.name, batch.number, spans)
+        standing = Standing(batch.members, scope.reach, scope.is_gang, batch.is_together)
+        self._post.send(batch.rank, kind.TASK, scope.name, batch.number, spans, standing)
 
     def _send_to_parent(self, scope: Scope, message: int, *fields: Any) -> None:
         assert scope.parent is not None
@@ -186,11 +190,11 @@ class Leader:
         scope.scheduler.given_back(rank, number, kept, leaves=leaves)
         self.touch(scope)
 
-    def _on_want(self, name: ScopeId, child: ScopeId, serial: int, count: int, work: float) -> None:
+    def _on_want(self, name: ScopeId, child: ScopeId, serial: int, count: int, work: float, need: Need) -> None:
         scope = self._scopes[name]
-        scope.scheduler.want(child, count, work)
+        scope.scheduler.want(child, count, work, need)
         self.touch(scope)
-        if not count:
+        if not (count or need.ranks):
             self._post.send(child[0], kind.SETTLED, child, serial)
 
     def _on_settled(self, name: ScopeId, serial: int) -> None:
@@ -198,9 +202,10 @@ class Leader:
         scope.settled(serial)
         self.touch(scope)
 
-    def _on_grant(self, name: ScopeId, rank: int) -> None:
+    def _on_grant(self, name: ScopeId, ranks: tuple[int, ...], for_gangs: tuple[int, ...]) -> None:
         scope = self._scopes[name]
-        scope.scheduler.granted(rank)
+        for rank in ranks:
+            scope.scheduler.granted(rank, for_gangs=rank in for_gangs)
         self.touch(scope)
 
     def _on_return(self, name: ScopeId, child: ScopeId, rank: int) -> None:

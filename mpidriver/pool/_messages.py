@@ -8,9 +8,10 @@
     FORGET   leader -> worker   functions that will not be called again
     WANT     leader -> parent   so many tasks of mine are run by nobody
     SETTLED  parent -> leader   your WANT 0 is noted: no grant is under way to you
-    GRANT    parent -> leader   this rank is yours until you return it
+    GRANT    parent -> leader   these ranks are yours until you return them
     RETURN   leader -> parent   I have nothing for this rank
     STOPPING any    -> root     begin nothing more; the root tells all
+    PART     leader -> member   the gang is over: free its communicator
     STOP     root   -> all      the pool closes
     ATTACH   rank   -> owner    I have looked up your shared values, or want them
     SHARED   owner  -> rank     they lie there on your host, or: here they are, or: they are released
@@ -27,7 +28,7 @@ A scope is named by its leader's rank and a number, so that its name is also its
 arrive in the order in which they were sent; nothing is assumed of messages from different ranks.
 """
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
     "ATTACH",
@@ -36,6 +37,7 @@ __all__ = [
     "GRANT",
     "NAMES",
     "OUTCOME",
+    "PART",
     "PLACED",
     "RELEASE",
     "RETURN",
@@ -47,6 +49,7 @@ __all__ = [
     "WANT",
     "Message",
     "ScopeId",
+    "Standing",
 ]
 
 ScopeId: TypeAlias = tuple[int, int]
@@ -55,8 +58,22 @@ ScopeId: TypeAlias = tuple[int, int]
 Message: TypeAlias = tuple[Any, ...]
 """(kind, fields...); the fields are listed at each kind."""
 
+
+class Standing(NamedTuple):
+    """What a batch means for the ranks it occupies."""
+
+    members: tuple[int, ...]
+    """Further ranks of the gang that its one item is given."""
+    reach: int
+    """How many ranks its tasks can have at most."""
+    is_firm: bool
+    """Whether its rank belongs to the scope for as long as that lasts: what waits is not given back."""
+    is_together: bool
+    """Whether all ranks of the scope run such a batch at the same time: none may be given back."""
+
+
 TASK = 0
-"""scope, batch number, [(function key, (packed function, terms) or None, packed items, bare, timed), ...]."""
+"""scope, batch number, [(function key, (packed function, terms) or None, packed items, bare, timed), ...], standing."""
 OUTCOME = 1
 """scope, batch number, rank, [packed report of each span], busy seconds."""
 GIVEBACK = 2
@@ -64,11 +81,11 @@ GIVEBACK = 2
 FORGET = 3
 """scope, [function keys]."""
 WANT = 4
-"""parent scope, child scope, serial, count, work."""
+"""parent scope, child scope, serial, count, work, need."""
 SETTLED = 5
 """child scope, serial."""
 GRANT = 6
-"""child scope, rank."""
+"""child scope, ranks, those of them that are for gangs alone."""
 RETURN = 7
 """parent scope, child scope, rank."""
 STOP = 8
@@ -83,9 +100,11 @@ RELEASE = 12
 """name of the values."""
 STOPPING = 13
 """reason."""
+PART = 14
+"""scope."""
 
 NAMES = (
     *("TASK", "OUTCOME", "GIVEBACK", "FORGET", "WANT", "SETTLED", "GRANT", "RETURN", "STOP"),
     *("ATTACH", "SHARED", "PLACED", "RELEASE"),
-    "STOPPING",
+    *("STOPPING", "PART"),
 )

@@ -3,10 +3,12 @@
 import concurrent.futures
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from mpidriver.errors import PoolClosedError, PoolStopped
+from mpidriver.errors import PoolClosedError, PoolError, PoolStopped
 from mpidriver.pool._calls import MapCall, OutcomesCall, SubmitCall, TaskFuture
+from mpidriver.pool._communicators import Together, TogetherCall, own_communicator
 from mpidriver.pool._context import Context, contexts_of_thread
 from mpidriver.pool._engine import Engine, name_of
 from mpidriver.pool._learned import LearnedCosts, learning
@@ -67,8 +69,8 @@ class Pool:
 
     @property
     def size(self) -> int:
-        """Number of ranks."""
-        return self._engine.size
+        """Number of ranks: of the gang, inside one."""
+        return self._context.reach
 
     @property
     def rank(self) -> int:
@@ -362,6 +364,95 @@ class Pool:
         context, scope = self._open()
         terms = Terms(isolate=isolate, memory=memory, timeout=timeout, retries=retries)
         return PoolExecutor(context, scope, max_workers, initializer=initializer, initargs=initargs, terms=terms)
+
+    def spmd(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> list[Any]:
+        """Call a function on all ranks of this pool at the same time, for code that is itself parallel with MPI.
+
+        Only a pool with ranks of its own can do so: that of the main program, of a task that was given ``ranks=k``, or
+        a part made by `split`.
+
+        Parameters
+        ----------
+        fn
+            Called as ``fn(comm, *args, **kwargs)`` on each rank; `comm` is an mpi4py communicator over just these
+            ranks, the same for every call in one task. It is freed when the task ends.
+        args, kwargs
+            The same for every rank.
+
+        Returns
+        -------
+        results
+            In the order of the communicator's ranks; 0 is the rank that calls this, if it belongs to the pool.
+
+        Raises
+        ------
+        TaskError
+            If the function raised on some rank. Ranks that wait for that one in MPI fail too under ``mpirun
+            --with-ft ulfm``, and wait for ever elsewhere; what was raised is logged at once.
+        PoolError
+            If the pool has no ranks of its own.
+        """
+        context, scope = self._open()
+        ranks = self._own_ranks(scope, "spmd")
+        items = [(scope.name, ranks, args, kwargs)] * len(ranks)
+        name = str(getattr(fn, "__qualname__", type(fn).__qualname__))
+        engine = self._engine
+
+        def make(function: int) -> TogetherCall:
+            return TogetherCall(function, items, lambda: engine.communicators.give_up(scope.name))
+
+        call = engine.start(scope, Together(fn), make, name=name)
+        try:
+            engine.add_together(scope, call)
+            engine.wait_until(context, lambda: not call.left)
+        finally:
+            engine.finish(scope, call)
+        return call.result()
+
+    @property
+    def comm(self) -> Any:
+        """The mpi4py communicator over this pool's ranks, for use inside `spmd`; as for that, they must be its own."""
+        self.spmd(own_communicator)
+        _, scope = self._open()
+        if self._engine.rank not in scope.scheduler.own:
+            raise PoolError("pool.comm: this rank leads a part of a pool that it does not belong to; use its spmd")
+        return self._engine.communicators.join(scope.name, scope.scheduler.own)
+
+    @contextmanager
+    def split(self, count: int) -> "Iterator[list[Pool]]":
+        """Split the ranks of this pool into so many pools of their own, for as long as a ``with`` lasts.
+
+        The first has this rank among its own; all are led from here. A `map` of one waits for that one alone: to
+        keep all busy, `submit`. At the end all finish what was submitted. Meanwhile this pool has only its own rank.
+
+        Parameters
+        ----------
+        count
+            How many parts, as equal as can be.
+
+        Raises
+        ------
+        PoolError
+            If the pool has no ranks of its own, or fewer than parts.
+        """
+        context, scope = self._open()
+        ranks = self._own_ranks(scope, "split")
+        if not 1 <= count <= len(ranks):
+            raise PoolError(f"pool.split: {len(ranks)} ranks can be split into 1 to {len(ranks)} parts, got {count}")
+        parts = self._engine.split(context, count)
+        failed = True
+        try:
+            yield [Pool(part) for part in parts]
+            failed = False
+        finally:
+            self._engine.join(context, parts, cancel=failed)
+
+    def _own_ranks(self, scope: Scope, what: str) -> tuple[int, ...]:
+        if not scope.scheduler.owns_ranks:
+            raise PoolError(f"pool.{what} needs ranks of the task's own: give it some by map(..., ranks=k)")
+        if scope.scheduler.is_split:
+            raise PoolError(f"pool.{what}: the ranks of this pool are split just now")
+        return scope.scheduler.own
 
     def close(self) -> None:
         """Finish what was submitted and end the pool; only for a pool that was made by ``Pool()``."""

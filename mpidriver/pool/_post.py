@@ -42,6 +42,9 @@ class Wire(Protocol):
     def receive(self) -> list[Message]:
         """Return what has arrived."""
 
+    def communicator(self, ranks: tuple[int, ...], number: int) -> Any:
+        """Return a new communicator over some ranks, all of which call this at the same time with the same number."""
+
     def finish_sends(self) -> None:
         """Wait until everything sent has left."""
 

@@ -6,20 +6,25 @@ each has announced. It knows no MPI and no clock, so that the same object drives
 
 The rules, in order, whenever a rank is idle:
 
-1. The costliest ready task of this scope. Ranks that were busy last come first; the home rank, on which the leader
+1. What a child lacks for a gang, and then the next gang of this scope: see `_gangs`.
+2. The costliest ready task of this scope. Ranks that were busy last come first; the home rank, on which the leader
    itself waits, takes the last task, which then need not travel.
-2. If there is none: the rank is granted to the child with most announced work per rank it was lent.
-3. If no child wants it: it is returned to the parent. Neither the home rank nor anything of the root is.
+3. If there is none: the rank is granted to the child with most announced work per rank it was lent.
+4. If no child wants it: it is returned to the parent. Neither the home rank nor anything of a scope that owns its
+   ranks, as the root and every gang do, is.
 
 Short tasks travel in batches of about two milliseconds of work, smaller towards the end (guided self-scheduling,
 Polychronopoulos & Kuck 1987), and a rank gets its next batch before it has finished the first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from mpidriver.pool._backlog import Backlog, Span
+from mpidriver.pool._gangs import NOTHING, GangBacklog, Need
 from mpidriver.pool._instructions import Assign, Batch, Grant, Instruction, Return, Want
 from mpidriver.pool._messages import ScopeId
 
@@ -39,6 +44,7 @@ PREFETCH_SECONDS = 50e-3
 class _Child:
     want: int = 0
     work: float = 0.0
+    need: Need = NOTHING
     lent: set[int] = field(default_factory=set)
 
 
@@ -51,35 +57,59 @@ class Scheduler:
         Rank of the leader. It is held always, but idle only between `home_waits` and `home_leaves`.
     ranks
         Other ranks held from the start.
-    is_root
-        Whether the scope has no parent.
+    owns_ranks
+        Whether they stay with the scope until it ends, as those of the root and of a gang do.
     home_works
         Whether the home rank may run tasks at all; None means those that are so long that nobody waits.
+    has_home
+        Whether it belongs to the scope; without it the leader only leads.
     """
 
     def __init__(
-        self, home: int, ranks: Iterable[int] = (), *, is_root: bool = False, home_works: bool | None = True
+        self,
+        home: int,
+        ranks: Iterable[int] = (),
+        *,
+        owns_ranks: bool = False,
+        home_works: bool | None = True,
+        has_home: bool = True,
     ) -> None:
         self.home = home
-        self._is_root = is_root
-        self.home_works = home_works
+        self.owns_ranks = owns_ranks
+        self._has_home = has_home
+        self.home_works = home_works if has_home else False
         self._in_flight: dict[int, dict[int, Batch]] = {home: {}}
         self._idle: list[int] = []
+        self._reserved: list[int] = []
+        self._for_gangs: set[int] = set()
+        """Ranks that were granted for gangs alone: somebody's wait lies below whatever they run."""
         self._hungry: dict[int, None] = {}
         self._held_up: set[int] = set()
         self._leaving: list[int] = []
-        self._home_here = False
+        self._home_waits = False
         self._home_lent = False
         self._children: dict[ScopeId, _Child] = {}
         self._backlog = Backlog()
+        self._gangs = GangBacklog()
+        self._together: deque[tuple[int, int]] = deque()
+        self._borrowed: set[int] = set()
+        """Spare ranks of some child that were made members of a gang elsewhere."""
+        self._parked: set[int] = set()
+        """Those of them whose task here has ended before the gang."""
         self._announced = 0
+        self._announced_need = NOTHING
         self._batches = 0
-        for rank in reversed(list(ranks)):
+        self._parts = 0
+        """How many parts the own ranks are split into just now."""
+        others = tuple(ranks)
+        self.own = (home, *others) if has_home else others
+        """The ranks held from the start, home first."""
+        for rank in reversed(others):
             self.granted(rank)
 
     # What happened
 
-    def add(self, call: int, function: int, indexes: Sequence[int], costs: Any = None) -> None:
+    def add(self, call: int, function: int, indexes: Sequence[int], costs: Any = None, *, ranks: int = 1) -> None:
         """Note new ready tasks.
 
         Parameters
@@ -90,12 +120,21 @@ class Scheduler:
             Their indexes within the call, costliest first.
         costs
             Cost by index (list or dict), None if nothing is known.
+        ranks
+            How many ranks each task wants.
         """
-        self._backlog.add(call, function, indexes, costs)
+        if ranks == 1:
+            self._backlog.add(call, function, indexes, costs)
+        else:
+            self._gangs.add(call, function, indexes, costs, ranks)
+
+    def add_together(self, call: int, function: int) -> None:
+        """Note a call whose items all ranks of this scope, which owns them, run at the same time: one item a rank."""
+        self._together.append((call, function))
 
     def cancel(self, call: int) -> list[int]:
         """Forget the ready tasks of a call; return their indexes. What is in flight stays so."""
-        return self._backlog.cancel(call)
+        return self._backlog.cancel(call) + self._gangs.cancel(call)
 
     def finished(self, rank: int, number: int, seconds: Sequence[float]) -> Batch:
         """Note that a rank has run a batch, and the seconds of each of its spans; return the batch."""
@@ -105,6 +144,7 @@ class Scheduler:
                 self._backlog.learn(span.function, spent / len(span.indexes), len(span.indexes))
         self._held_up.discard(rank)
         self._reconsider(rank)
+        self._release(batch)
         return batch
 
     def given_back(self, rank: int, number: int, kept: Sequence[int], *, leaves: bool = False) -> None:
@@ -116,11 +156,13 @@ class Scheduler:
             The rank takes no further batch of this scope.
         """
         batch = self._in_flight[rank][number]
+        ranks = 1 + len(batch.members)
         for span, count in zip(batch.spans, kept, strict=True):
-            self.add(span.call, span.function, span.indexes[count:], span.costs)
+            self.add(span.call, span.function, span.indexes[count:], span.costs, ranks=ranks)
             span.indexes = span.indexes[:count]
         if not any(kept):
             del self._in_flight[rank][number]
+            self._release(batch)
         self._held_up.add(rank)
         if leaves and not self._in_flight[rank]:
             self._held_up.discard(rank)
@@ -129,58 +171,89 @@ class Scheduler:
         else:
             self._reconsider(rank)
 
-    def want(self, child: ScopeId, count: int, work: float) -> None:
+    def want(self, child: ScopeId, count: int, work: float, need: Need = NOTHING) -> None:
         """Note what a child has announced."""
         known = self._children.setdefault(child, _Child())
-        known.want, known.work = count, work
+        known.want, known.work, known.need = count, work, need
         self._hold_up(child[0])
         self._drop_if_done(child)
 
-    def granted(self, rank: int) -> None:
-        """Note that the parent lent this scope a rank."""
+    def granted(self, rank: int, *, for_gangs: bool = False) -> None:
+        """Note that the parent lent this scope a rank, perhaps for gangs alone."""
+        if for_gangs:
+            self._for_gangs.add(rank)
         self._in_flight[rank] = {}
-        self._idle.append(rank)
+        self._is_idle_again(rank)
 
     def returned(self, rank: int, child: ScopeId) -> None:
         """Note that a child gave back a rank."""
         self._children[child].lent.discard(rank)
         self._drop_if_done(child)
-        if rank == self.home:
-            self._home_lent = False
-        else:
-            self.granted(rank)
+        self._is_back(rank)
 
     def home_waits(self) -> None:
         """Note that the leader waits: its rank may run tasks."""
-        self._home_here = self.home_works is not False
+        self._home_waits = True
 
     def home_leaves(self) -> None:
         """Note that the leader waits no more."""
-        self._home_here = False
+        self._home_waits = False
+
+    def split(self, count: int) -> list[tuple[int, ...]]:
+        """Take away all own ranks but home, in so many parts; the first is to be used with home.
+
+        Nothing is in flight, and this scope owns its ranks.
+        """
+        others = sorted(self._idle)
+        self._take_away(others)
+        self._parts = count
+        everybody = [self.home, *others] if self._has_home else others
+        ends = [round(part * len(everybody) / count) for part in range(count + 1)]
+        return [tuple(rank for rank in everybody[low:high] if rank != self.home) for low, high in pairwise(ends)]
+
+    def joined(self, ranks: Iterable[int]) -> None:
+        """Note that the parts are one again, and which ranks are back."""
+        self._parts = 0
+        for rank in sorted(ranks, reverse=True):
+            self.granted(rank)
 
     # What is so
 
     @property
+    def home_waits_for_work(self) -> bool:
+        """Whether the leader waits, whatever its rank runs on top of that."""
+        return self._home_waits
+
+    @property
+    def is_split(self) -> bool:
+        """Whether its ranks are used in parts just now."""
+        return self._parts > 0
+
+    @property
     def ready(self) -> int:
         """Tasks that nobody runs."""
-        return self._backlog.count
+        return self._backlog.count + len(self._gangs) + len(self._together)
 
     @property
     def has_work(self) -> bool:
         """Whether an idle rank would get something to do."""
-        return self.ready > 0 or self._neediest() is not None
+        return self.ready > 0 or any(known.want or known.need.ranks for known in self._children.values())
 
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is ready, in flight or lent, and no rank is held that should be returned."""
-        if self._is_root:
+        if self.owns_ranks:
             return self.has_all_ranks
         return not (self.ready or self._in_flight[self.home] or self._children or len(self._in_flight) > 1)
 
     @property
     def has_all_ranks(self) -> bool:
         """Whether nothing is ready or in flight and every rank is back."""
-        return not (self.ready or self._children or any(self._in_flight.values()))
+        return not self.ready and self._has_no_tasks
+
+    @property
+    def _has_no_tasks(self) -> bool:
+        return not (self._children or self._parts or any(self._in_flight.values()))
 
     def seconds_of(self, function: int) -> float | None:
         """Return the moving average of a function's seconds, None before its first outcome."""
@@ -195,17 +268,24 @@ class Scheduler:
     def decide(self) -> list[Instruction]:
         """Return what to do now; it counts as done."""
         instructions: list[Instruction] = []
-        if self._backlog.count:
-            self._assign(instructions)
         if self._children:
+            self._serve_needs(instructions)
+        if self._gangs or self._together:
+            self._run_together(instructions)
+            self._form_gangs(instructions)
+        if self._backlog.count and not self._together:
+            self._assign(instructions)
+        if self._children and not self._together:
             self._grant(instructions)
-        if self._leaving or not self._is_root:
+        if self._leaving or not self.owns_ranks:
             self._give_back(instructions)
             self._announce(instructions)
         return instructions
 
     def _assign(self, instructions: list[Instruction]) -> None:
         backlog = self._backlog
+        if self._gangs and self._gangs.next.key() < backlog.next_key:
+            return  # what becomes idle is saved for the gang
         while backlog.count and (rank := self._next_idle()) is not None:
             instructions.append(Assign(self._batch_for(rank)))
         while self._hungry and backlog.count > len(self._in_flight) and self._next_is_short():
@@ -213,24 +293,29 @@ class Scheduler:
             instructions.append(Assign(self._batch_for(rank)))
 
     def _next_idle(self) -> int | None:
-        if self._home_here and (self._backlog.count == 1 or not self._idle) and self._home_is_idle():
+        if (self._backlog.count == 1 or not self._idle) and self._home_is_idle():
             return self.home
         return self._idle.pop() if self._idle else None
 
     def _home_is_idle(self) -> bool:
-        is_free = self._home_here and not self._home_lent and not self._in_flight[self.home]
-        return is_free and (self.home_works is True or self._home_is_at_leisure())
+        may_work = self.home_works is not False and self._home_is_free()
+        return may_work and (self.home_works is True or self._home_is_at_leisure())
+
+    def _home_is_free(self) -> bool:
+        is_here = self._has_home and self._home_waits and not self._home_lent and self.home not in self._borrowed
+        return is_here and not self._in_flight[self.home]
 
     def _home_is_at_leisure(self) -> bool:
         """Whether outcomes come in slowly: the next task is long, or all that is left belongs to children."""
-        return not self.ready or self._backlog.seconds_of_next(0.0) >= LEISURE_SECONDS * len(self._in_flight)
+        return not self._backlog.count or self._backlog.seconds_of_next(0.0) >= LEISURE_SECONDS * len(self._in_flight)
 
     def _next_is_short(self) -> bool:
         return self._backlog.seconds_of_next(PREFETCH_SECONDS) < PREFETCH_SECONDS
 
     def _batch_for(self, rank: int) -> Batch:
         self._batches += 1
-        batch = Batch(self._batches, rank, self._spans() if self.ready > 1 else [self._backlog.take(1)])
+        several = self._backlog.count > 1
+        batch = Batch(self._batches, rank, self._spans() if several else [self._backlog.take(1)])
         self._in_flight[rank][batch.number] = batch
         if len(self._in_flight[rank]) == 1:
             self._reconsider(rank)
@@ -258,12 +343,9 @@ class Scheduler:
             known = self._children[child]
             known.work -= known.work / known.want
             known.want -= 1
-            known.lent.add(rank)
-            if rank == self.home:
-                self._home_lent = True
-            else:
-                del self._in_flight[rank]
-            instructions.append(Grant(rank, child))
+            if rank != self.home:
+                self._idle.append(rank)
+            self._lend((rank,), child, instructions)
 
     def _neediest(self) -> ScopeId | None:
         wanting = [(known.work / (1 + len(known.lent)), child) for child, known in self._children.items() if known.want]
@@ -271,21 +353,145 @@ class Scheduler:
 
     def _give_back(self, instructions: list[Instruction]) -> None:
         leaving, self._leaving = self._leaving, []
-        if not self._is_root:
-            leaving += self._idle
-            self._idle = []
+        if not self.owns_ranks:
+            leaving += self._idle + self._reserved
+            self._idle, self._reserved = [], []
         for rank in leaving:
             del self._in_flight[rank]
+            self._for_gangs.discard(rank)
             instructions.append(Return(rank))
 
     def _announce(self, instructions: list[Instruction]) -> None:
-        count = self.ready + sum(known.want for known in self._children.values())
-        before = self._announced
-        if self._is_root or not (bool(count) != bool(before) or count > 2 * before or 2 * count < before):
+        if self.owns_ranks:
             return
-        self._announced = count
-        work = self._backlog.work + sum(child.work for child in self._children.values())
-        instructions.append(Want(count, work))
+        count, need = self._backlog.count + sum(known.want for known in self._children.values()), self._need()
+        before = self._announced
+        is_news = bool(count) != bool(before) or count > 2 * before or 2 * count < before
+        if not is_news and need == self._announced_need:
+            return
+        self._announced, self._announced_need = count, need
+        work = self._backlog.work + self._gangs.work + sum(child.work for child in self._children.values())
+        instructions.append(Want(count, work, need))
+
+    # Gangs
+
+    def _serve_needs(self, instructions: list[Instruction]) -> None:
+        """Grant together what children lack for their gangs, the oldest that can be served first."""
+        for child, known in self._children.items():
+            lacking = self._lacking(known.need)
+            free = self._free_ranks(besides=child)
+            if 0 < lacking <= len(free):
+                known.need = NOTHING
+                self._lend(free[:lacking], child, instructions)
+
+    def _run_together(self, instructions: list[Instruction]) -> None:
+        while self._together and self._home_waits and not self._home_lent and self._has_no_tasks:
+            call, function = self._together.popleft()
+            for index, rank in enumerate(self.own):
+                batch = self._new_batch(rank, Span(call, function, [index], None), is_together=True)
+                instructions.append(Assign(batch))
+
+    def _form_gangs(self, instructions: list[Instruction]) -> None:
+        while self._gangs and not self._together:
+            ranks = self._gang_of(self._gangs.next.ranks)
+            if not ranks:
+                return
+            gang = self._gangs.take()
+            self._take_away(ranks[1:])
+            span = Span(gang.call, gang.function, [gang.index], gang.costs)
+            instructions.append(Assign(self._new_batch(ranks[0], span, members=tuple(sorted(ranks[1:])))))
+
+    def _gang_of(self, size: int) -> list[int]:
+        """Return so many free ranks, none if there are not enough: first the one that can lead."""
+        free = self._free_ranks()
+        if len(free) < size or not (self._idle or self._reserved or self._home_is_free()):
+            return []
+        takes_home = self.home in free and (self.home_works or not self._idle or len(free) == size)
+        home = [self.home] if takes_home else []
+        return home + [rank for rank in free if rank != self.home][: size - len(home)]
+
+    def _need(self) -> Need:
+        """Return what this scope lacks for the gang that can begin first."""
+        returned = len(self._idle) + len(self._reserved)
+        lacking = [
+            (lacks - len(self._free_ranks(besides=child)) + returned, known.need.leaders)
+            for child, known in self._children.items()
+            if (lacks := self._lacking(known.need))
+        ]
+        if not lacking and self._gangs:
+            lacking = [(self._gangs.next.ranks - len(self._free_ranks()) + returned, ())]
+        if not lacking:
+            return NOTHING
+        ranks, leaders = min(lacking)
+        return Need(max(1, ranks), tuple(sorted(self._spare_ranks())), (self.home, *leaders))
+
+    def _lacking(self, need: Need) -> int:
+        """Return how many ranks a child must be granted, those of its own that were borrowed included."""
+        return need.ranks and need.ranks + len(self._borrowed.intersection(need.spare))
+
+    def _free_ranks(self, *, besides: ScopeId | None = None) -> list[int]:
+        """Return the ranks that could join a gang, those that can lead it first; for a child, only what it has not."""
+        free = [*reversed(self._idle), *([self.home] if self._home_is_free() else []), *self._reserved]
+        free += self._spare_below()
+        need = self._children[besides].need if besides is not None else NOTHING
+        return [rank for rank in dict.fromkeys(free) if rank not in need.spare and rank not in need.leaders]
+
+    def _spare_ranks(self) -> set[int]:
+        """Return the ranks here and below that wait for nothing but gangs."""
+        return {*self._spare_below(), *([self.home] if self._home_is_free() else [])}
+
+    def _spare_below(self) -> Iterator[int]:
+        for known in self._children.values():
+            if known.need.ranks:
+                yield from (rank for rank in known.need.spare if rank not in self._borrowed)
+
+    def _lend(self, ranks: Sequence[int], child: ScopeId, instructions: list[Instruction]) -> None:
+        ordinary = {*self._idle, *([self.home] if self._home_is_free() else [])}
+        self._children[child].lent.update(ranks)
+        self._take_away(ranks)
+        instructions.append(Grant(tuple(ranks), child, tuple(rank for rank in ranks if rank not in ordinary)))
+
+    def _take_away(self, ranks: Sequence[int]) -> None:
+        """Note that ranks are not to be had until they are back."""
+        for rank in ranks:
+            if rank == self.home and self._home_is_free():
+                self._home_lent = True
+            elif rank in self._idle or rank in self._reserved:
+                (self._idle if rank in self._idle else self._reserved).remove(rank)
+                del self._in_flight[rank]
+            else:
+                self._borrowed.add(rank)
+
+    def _is_back(self, rank: int) -> None:
+        if rank in self._borrowed:
+            self._borrowed.remove(rank)
+            if rank in self._parked:
+                self._parked.remove(rank)
+                self._is_idle_again(rank)
+        elif rank == self.home:
+            self._home_lent = False
+        else:
+            self.granted(rank)
+
+    def _is_idle_again(self, rank: int) -> None:
+        if rank in self._borrowed:
+            self._parked.add(rank)
+            return
+        (self._reserved if rank in self._for_gangs else self._idle).append(rank)
+
+    def _release(self, batch: Batch) -> None:
+        """Note that the gang of a batch is over."""
+        for rank in batch.members:
+            self._is_back(rank)
+
+    def _new_batch(self, rank: int, span: Span, members: tuple[int, ...] = (), *, is_together: bool = False) -> Batch:
+        self._batches += 1
+        batch = Batch(self._batches, rank, [span], members, is_together)
+        for idle in (self._idle, self._reserved):
+            if rank in idle:
+                idle.remove(rank)
+        self._in_flight[rank][batch.number] = batch
+        return batch
 
     # Bookkeeping
 
@@ -297,7 +503,7 @@ class Scheduler:
         count = len(self._in_flight[rank])
         if count == 0:
             self._held_up.discard(rank)
-            self._idle.append(rank)
+            self._is_idle_again(rank)
         elif count == 1 and rank not in self._held_up:
             self._hungry[rank] = None
 
@@ -309,5 +515,5 @@ class Scheduler:
 
     def _drop_if_done(self, child: ScopeId) -> None:
         known = self._children[child]
-        if not known.want and not known.lent:
+        if not (known.want or known.lent or known.need.ranks):
             del self._children[child]

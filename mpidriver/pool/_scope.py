@@ -63,12 +63,19 @@ class Scope:
         Leader's rank and number.
     parent
         Scope whose task has opened this one, None for the root's.
+    reach
+        How many ranks its tasks can have at most.
     travels
         Whether anything can leave this process.
     """
 
-    def __init__(self, name: ScopeId, parent: ScopeId | None, scheduler: Scheduler, *, travels: bool) -> None:
+    def __init__(
+        self, name: ScopeId, parent: ScopeId | None, scheduler: Scheduler, *, reach: int, travels: bool
+    ) -> None:
         self.name = name
+        self.reach = reach
+        self.has_communicator = False
+        """Whether its ranks have made a communicator."""
         self.parent = parent
         self.scheduler = scheduler
         self.calls: dict[int, Call] = {}
@@ -138,6 +145,16 @@ class Scope:
         indexes = self.scheduler.cancel(call.serial)
         call.left -= len(indexes)
         return indexes
+
+    @property
+    def is_gang(self) -> bool:
+        """Whether its ranks were lent to it for as long as it lasts."""
+        return self.scheduler.owns_ranks and self.parent is not None
+
+    @property
+    def most_ranks(self) -> int:
+        """How many ranks one item can have at most."""
+        return 1 if self.scheduler.is_split else self.reach
 
     # Settling with the parent
 

@@ -4,6 +4,7 @@ import signal
 import socket
 import threading
 from types import FrameType
+from typing import Any
 
 from mpidriver.pool._messages import Message
 
@@ -33,6 +34,12 @@ class SerialWire:
     def receive(self) -> list[Message]:
         """Nobody has sent anything."""
         return []
+
+    def communicator(self, ranks: tuple[int, ...], number: int) -> Any:
+        """Return a communicator of this process alone; only this loads MPI."""
+        from mpidriver.pool._wire import lone_communicator
+
+        return lone_communicator()
 
     def finish_sends(self) -> None:
         """There are none."""

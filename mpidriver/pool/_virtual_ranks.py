@@ -1,7 +1,8 @@
 """Virtual ranks that drive the real schedulers with a simulated clock: no MPI, no threads, no waiting.
 
-A virtual task is a sequence of stages: a number is seconds of its own work, a sequence is tasks that it maps. Ranks
-keep the rules of the engine; what the schedulers decide is theirs alone.
+A virtual task is a sequence of stages: a number is seconds of its own work, a sequence is tasks that it maps, `Gangs`
+are tasks that it maps with several ranks each. Ranks keep the rules of the engine; what the schedulers decide is theirs
+alone.
 """
 
 import heapq
@@ -14,9 +15,18 @@ from mpidriver.pool._instructions import Assign, Batch, Grant, Instruction, Retu
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._scheduler import Scheduler
 
-__all__ = ["Frame", "VirtualRank", "VirtualScope", "World"]
+__all__ = ["Frame", "Gangs", "VirtualRank", "VirtualScope", "World"]
 
 Task = Sequence[Any]
+
+
+class Gangs(list[Task]):
+    """Tasks that get several ranks each."""
+
+    def __init__(self, ranks: int, tasks: Sequence[Task]) -> None:
+        super().__init__(tasks)
+        self.ranks = ranks
+
 
 HELD_UP_SECONDS = 0.3
 """After so long a task, what waits behind it on its rank is given back."""
@@ -42,6 +52,16 @@ class VirtualScope:
         self.wants = self.settled = 0
         self.closed = False
 
+    @property
+    def is_gang(self) -> bool:
+        """Whether its ranks were lent to it for as long as it lasts."""
+        return self.scheduler.owns_ranks and self.parent is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the wait for it is over."""
+        return not self.left and (not self.is_gang or self.scheduler.has_all_ranks)
+
 
 class Frame:
     """A batch being run, or the main program at the bottom of the root's stack.
@@ -52,10 +72,21 @@ class Frame:
         Scope and number of the batch; no scope for the main program.
     spans
         Call, index and task of each item, by span.
+    members, is_firm
+        As of `Standing`.
     """
 
-    def __init__(self, task_scope: ScopeId | None, number: int, spans: list[list[tuple[int, int, Task]]]) -> None:
+    def __init__(
+        self,
+        task_scope: ScopeId | None,
+        number: int,
+        spans: list[list[tuple[int, int, Task]]],
+        members: tuple[int, ...] = (),
+        *,
+        is_firm: bool = False,
+    ) -> None:
         self.task_scope, self.number = task_scope, number
+        self.members, self.is_firm = members, is_firm
         self.kept = [len(span) for span in spans]
         self.todo = deque((place, *item) for place, span in enumerate(spans) for item in span)
         self.seconds = [0.0] * len(spans)
@@ -93,7 +124,7 @@ class VirtualRank:
 
     def take(self, batch: Frame) -> None:
         """Take a batch that has arrived, or refuse it."""
-        if not self._accepts(batch.task_scope):
+        if not (self._accepts(batch.task_scope) or self._must_keep(batch)):
             self._refuse(batch)
             return
         self.inbox.append(batch)
@@ -115,7 +146,7 @@ class VirtualRank:
             frame = self.frames[-1] if self.frames else None
             if frame is not None and frame.working:
                 return
-            if frame is not None and frame.scope is not None and not frame.scope.left:
+            if frame is not None and frame.scope is not None and frame.scope.is_over:
                 self._end_wait(frame)
             elif frame is not None and frame.scope is None:
                 self._go_on(frame)
@@ -166,7 +197,7 @@ class VirtualRank:
             self._give_back_rest(frame)
 
     def _begin_map(self, frame: Frame, tasks: Sequence[Task]) -> None:
-        scope = self.open_scope(frame, Scheduler(self.number))
+        scope = self.open_scope(frame, Scheduler(self.number, frame.members, owns_ranks=bool(frame.members)))
         self.world.add(scope, len(scope.calls), tasks, self.world.costs_of(tasks))
         scope.scheduler.home_waits()
 
@@ -176,7 +207,7 @@ class VirtualRank:
         scope.scheduler.home_leaves()
         self._release_inbox()
         scope.closed = True
-        self.world.touch_scope(scope)
+        self.world.decide(scope)  # before the task's outcome is sent
         if frame.task_scope is None:
             self.frames.remove(frame)
 
@@ -199,8 +230,19 @@ class VirtualRank:
             self._give_back(frame, leaves=False)
 
     def _release_inbox(self) -> None:
-        while self.inbox:
-            self._refuse(self.inbox.popleft())
+        for batch in list(self.inbox):
+            if not self._must_keep(batch):
+                self.inbox.remove(batch)
+                self._refuse(batch)
+
+    def _must_keep(self, batch: Frame) -> bool:
+        assert batch.task_scope is not None
+        for frame in self.frames:
+            scope = frame.scope
+            if scope is not None and scope.name == batch.task_scope and scope.scheduler.home_waits_for_work:
+                return True
+        is_of_gang = batch.is_firm or bool(batch.members)
+        return is_of_gang and batch.task_scope[0] != self.number and not self._works_for(batch.task_scope)
 
     def _refuse(self, batch: Frame) -> None:
         assert batch.task_scope is not None
@@ -261,7 +303,8 @@ class World:
         self.ranks = [VirtualRank(self, number) for number in range(ranks)]
         main = Frame(None, 0, [])
         self.ranks[0].frames.append(main)
-        scheduler = Scheduler(0, range(1, ranks), is_root=True, home_works=True if ranks == 1 else root_works)
+        works = True if ranks == 1 else root_works
+        scheduler = Scheduler(0, range(1, ranks), owns_ranks=True, home_works=works)
         self.root = self.ranks[0].open_scope(main, scheduler)
         scheduler.home_waits()
 
@@ -295,7 +338,8 @@ class World:
         order: Sequence[int] = range(len(tasks))
         if costs is not None and len(tasks) > 1:
             order = sorted(order, key=lambda index: -costs[index])
-        scope.scheduler.add(call, 0, order, costs)
+        ranks = tasks.ranks if isinstance(tasks, Gangs) else 1
+        scope.scheduler.add(call, 0, order, costs, ranks=ranks)
         self.touch_scope(scope)
 
     def after(self, seconds: float, act: Callable[..., None], *args: Any) -> None:
@@ -338,20 +382,24 @@ class World:
             case "settled":
                 (scope.settled,) = fields
             case "want":
-                child, serial, tasks, work = fields
-                scope.scheduler.want(child, tasks, work)
-                if not tasks:
+                child, serial, tasks, work, need = fields
+                scope.scheduler.want(child, tasks, work, need)
+                if not (tasks or need.ranks):
                     self.send(scope.rank, child, "settled", serial)
+            case "granted":
+                ranks, for_gangs = fields
+                for rank in ranks:
+                    scope.scheduler.granted(rank, for_gangs=rank in for_gangs)
             case _:
                 getattr(scope.scheduler, event)(*fields)
+        if not scope.left:
+            self.touch_rank(scope.rank)
 
     def _finish(self, scope: VirtualScope, batch: Batch) -> None:
         for span in batch.spans:
             scope.left -= len(span.indexes)
             for index in span.indexes:
                 self.observer.finished(scope.name, span.call, index)
-        if not scope.left:
-            self.touch_rank(scope.rank)
 
     def _settle(self) -> None:
         """Let every rank and every scheduler do what it can at this moment."""
@@ -361,11 +409,12 @@ class World:
                 rank.step()
             touched, self._touched_scopes = self._touched_scopes, {}
             for scope in filter(None, map(self.scopes.get, touched)):
-                self._decide(scope)
+                self.decide(scope)
         if self.check is not None and not (self._events and self._events[0][0] <= self.now):
             self.check()
 
-    def _decide(self, scope: VirtualScope) -> None:
+    def decide(self, scope: VirtualScope) -> None:
+        """Let a scope's scheduler decide, and do what it says."""
         for instruction in scope.scheduler.decide():
             self._obey(scope, instruction)
         if scope.closed and scope.scheduler.is_quiet and scope.settled == scope.wants:
@@ -375,12 +424,12 @@ class World:
         match instruction:
             case Assign(batch):
                 spans = [[(span.call, i, scope.calls[span.call][i]) for i in span.indexes] for span in batch.spans]
-                frame = Frame(scope.name, batch.number, spans)
+                frame = Frame(scope.name, batch.number, spans, batch.members, is_firm=scope.is_gang)
                 self._at(self._arrival(scope.rank.number, batch.rank), self.ranks[batch.rank].take, frame)
-            case Grant(rank, child):
-                self.send(scope.rank, child, "granted", rank)
+            case Grant(ranks, child, for_gangs):
+                self.send(scope.rank, child, "granted", ranks, for_gangs)
             case Return(rank):
                 self.send(scope.rank, scope.parent, "returned", rank, scope.name)
-            case Want(tasks, work):
+            case Want(tasks, work, need):
                 scope.wants += 1
-                self.send(scope.rank, scope.parent, "want", scope.name, scope.wants, tasks, work)
+                self.send(scope.rank, scope.parent, "want", scope.name, scope.wants, tasks, work, need)

@@ -18,15 +18,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mpidriver.errors import LaunchError
+from mpidriver.errors import LaunchError, PoolError
 from mpidriver.pool._bell import Bell
 from mpidriver.pool._buffers import Buffers
 from mpidriver.pool._codec import OUT_OF_BAND_BYTES
+from mpidriver.pool._groups import make_group_comm
 from mpidriver.pool._messages import Message
 
-__all__ = ["MpiWire", "connect"]
+__all__ = ["MpiWire", "connect", "lone_communicator"]
 
 _HEAD, _BUFFER = 1, 2
+_TAGS = 1 << 15
+"""Every MPI has so many tags."""
 _PIECE_BYTES = 1 << 30
 _COUNT = struct.Struct("<q")
 _NO_BUFFERS = _COUNT.pack(0)
@@ -58,6 +61,14 @@ def connect(expected: int | None, ranks: int | None) -> "MpiWire | None":
     used = ranks is None or world.rank < ranks
     comm = world.Split(0 if used else MPI.UNDEFINED, world.rank)
     return MpiWire(comm) if used else None
+
+
+def lone_communicator() -> Any:
+    """Return a communicator of this process alone."""
+    _prefer_local_transport(os.environ)
+    from mpi4py import MPI
+
+    return MPI.COMM_SELF.Dup()
 
 
 def _prefer_local_transport(environment: MutableMapping[str, str]) -> None:
@@ -219,6 +230,18 @@ class MpiWire:
                 messages.append(pickle.loads(incoming.data, buffers=incoming.buffers))
             if not queue:
                 del self._incoming[source]
+
+    def communicator(self, ranks: tuple[int, ...], number: int) -> Any:
+        """Return a new communicator over some ranks, all of which call this at the same time with the same number.
+
+        Raises
+        ------
+        PoolError
+            If this MPI lets only one thread in: the pool could not send messages meanwhile.
+        """
+        if self._mpi.Query_thread() < self._mpi.THREAD_MULTIPLE:
+            raise PoolError("communicators of gangs need an MPI with MPI_THREAD_MULTIPLE; this one has less")
+        return make_group_comm(self._comm, ranks, number % _TAGS)
 
     # Ending
 

@@ -17,7 +17,7 @@ from mpidriver.pool._codec import (
     pack_each,
     unpack_each,
 )
-from mpidriver.pool._messages import ScopeId
+from mpidriver.pool._messages import ScopeId, Standing
 
 if TYPE_CHECKING:
     from mpidriver.pool._context import Context
@@ -48,9 +48,10 @@ class Work:
     both are atomic, so neither needs a lock.
     """
 
-    def __init__(self, scope: ScopeId, number: int, spans: list[WorkSpan]) -> None:
+    def __init__(self, scope: ScopeId, number: int, spans: list[WorkSpan], standing: Standing) -> None:
         self.scope = scope
         self.number = number
+        self.standing = standing
         self.spans = spans
         self.todo: deque[Any] = deque()
         """Items of the current span that are not begun."""

@@ -16,7 +16,7 @@ from mpidriver.pool._calls import Report
 from mpidriver.pool._codec import Broken, Failure, Packed, are_plain, pack_each, unpack_each, unpack_or_fail
 from mpidriver.pool._context import Context, MainThread
 from mpidriver.pool._isolation import packed_arguments
-from mpidriver.pool._messages import ScopeId
+from mpidriver.pool._messages import ScopeId, Standing
 from mpidriver.pool._post import Handler, Post
 from mpidriver.pool._serial import InterruptWatch
 from mpidriver.pool._terms import Terms
@@ -52,12 +52,12 @@ class Worker:
 
     # Messages
 
-    def _on_task(self, scope: ScopeId, number: int, spans: list[tuple[Any, ...]]) -> None:
+    def _on_task(self, scope: ScopeId, number: int, spans: list[tuple[Any, ...]], standing: Standing) -> None:
         for key, function, *_ in spans:
             if function is not None:
                 self._functions[scope, key] = function
-        work = Work(scope, number, [WorkSpan(key, *items) for key, _, *items in spans])
-        if self._main.may_take(scope) and self._engine.stopping is None:
+        work = Work(scope, number, [WorkSpan(key, *items) for key, _, *items in spans], standing)
+        if self._must_keep(work) or (self._main.may_take(scope) and self._engine.stopping is None):
             self._inbox.append(work)
         else:
             self._refuse(work)
@@ -70,9 +70,22 @@ class Worker:
     # Giving back
 
     def release_inbox(self) -> None:
-        """Give back every batch that is not begun."""
-        while self._inbox:
-            self._refuse(self._inbox.popleft())
+        """Give back every batch that is not begun, but those that nobody else may run."""
+        for work in list(self._inbox):
+            if not self._must_keep(work):
+                self._inbox.remove(work)
+                self._refuse(work)
+
+    def _must_keep(self, work: Work) -> bool:
+        """Whether a batch waits for this rank, whatever that is in the middle of: nobody else may run it."""
+        if work.standing.is_together:
+            return True
+        if self._engine.stopping is not None:
+            return False
+        if self._main.leads_a_wait_of(work.scope):
+            return True
+        is_of_gang = work.standing.is_firm or bool(work.standing.members)
+        return is_of_gang and work.scope[0] != self._post.rank and not self._main.is_in_task_of(work.scope)
 
     def trim(self, work: Work) -> None:
         """Give back what is not begun of the running batch."""

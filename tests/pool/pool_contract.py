@@ -85,6 +85,39 @@ def fail_to_read():
     raise RuntimeError("I do not unpickle")
 
 
+def rank_sum(comm, factor=1):
+    """Add up the ranks of a communicator by MPI."""
+    return factor * comm.allreduce(comm.rank), comm.size
+
+
+def gang(item):
+    """Use the ranks of a gang together, one by one, and together again."""
+    pool = current_pool()
+    everybody = pool.spmd(rank_sum, factor=item)
+    squares = pool.map(square, range(item))
+    return item, pool.size, everybody, sum(squares), pool.comm.size, pool.spmd(rank_sum) == pool.spmd(rank_sum)
+
+
+def expected_gang(item, ranks):
+    pairs = ranks * (ranks - 1) // 2
+    return item, ranks, [(item * pairs, ranks)] * ranks, sum(i * i for i in range(item)), ranks, True
+
+
+def gangs_inside(count, ranks):
+    """Map gangs from a task that has no ranks of its own."""
+    return current_pool().map(gang, range(count), ranks=ranks)
+
+
+def gang_of_gangs(count, ranks):
+    pool = current_pool()
+    inner = pool.map(gang, range(count), ranks=ranks)
+    return pool.size, inner, pool.spmd(rank_sum)[0]
+
+
+def fail_together(comm):
+    raise ValueError(comm.rank)
+
+
 def misbehave(how):
     match how:
         case "raise":
@@ -609,6 +642,67 @@ def check_what_cannot_be_shared_is_refused(pool):
 
 def check_efficiency_is_a_share(pool):
     assert 0.0 < pool.efficiency <= 1.0
+
+
+def check_gangs(pool):
+    """Any size up to that of the pool, from the main program and from tasks, and gangs of gangs."""
+    for ranks in range(1, pool.size + 1):
+        if ranks > 1:
+            assert pool.map(gang, range(4), ranks=ranks) == [expected_gang(i, ranks) for i in range(4)]
+            inner = [expected_gang(i, ranks) for i in range(3)]
+            assert pool.map(gangs_inside, [3] * 4, [ranks] * 4) == [inner] * 4
+            outer = (pool.size, inner, (pool.size * (pool.size - 1) // 2, pool.size))
+            assert pool.map(gang_of_gangs, [3] * 2, [ranks] * 2, ranks=pool.size) == [outer] * 2
+    with pytest.raises(PoolError, match=f"at most {pool.size} ranks"):
+        pool.map(gang, [1], ranks=pool.size + 1)
+    if pool.size > 2:
+        with pytest.raises(TaskError, match="at most 2 ranks"):
+            pool.map(gangs_inside, [3] * 4, [3] * 4, ranks=2)
+
+
+def check_gangs_among_others(pool):
+    """Single items, gangs and streams of gangs at the same time; the costliest first."""
+    ranks = max(1, pool.size - 1)
+    how = Terms(ranks=ranks)
+    futures = [pool.submit(uneven, i, terms=how if i % 3 else Terms(), cost=i % 5) for i in range(12)]
+    assert sorted(outcome.value for outcome in pool.stream(uneven, range(12), ranks=ranks)) == list(range(12))
+    assert [future.result() for future in futures] == list(range(12))
+
+
+def check_all_ranks_together(pool):
+    pairs = pool.size * (pool.size - 1) // 2
+    for _ in range(3):
+        assert pool.spmd(rank_sum) == [(pairs, pool.size)] * pool.size
+    assert pool.comm.size == pool.size
+    with pytest.raises(TaskError, match="ValueError") as caught:
+        pool.spmd(fail_together)
+    assert caught.value.failed == pool.size
+    if pool.size > 1:
+        with pytest.raises(TaskError, match="needs ranks of the task's own"):
+            pool.map(lambda _: current_pool().spmd(rank_sum), range(2))
+
+
+def check_a_pool_can_be_split(pool):
+    for count in range(1, pool.size + 1):
+        with pool.split(count) as parts:
+            assert sum(part.size for part in parts) == pool.size
+            assert max(part.size for part in parts) - min(part.size for part in parts) <= 1
+            futures = [part.submit(sum_of_squares, 5 + i) for i, part in enumerate(parts) for _ in range(3)]
+            for part in parts:
+                assert part.map(square, range(9)) == [i * i for i in range(9)]
+                assert part.spmd(rank_sum) == [(part.size * (part.size - 1) // 2, part.size)] * part.size
+            assert pool.map(square, range(3)) == [0, 1, 4]
+            if pool.size > 1:
+                with pytest.raises(PoolError, match="are split just now"):
+                    pool.spmd(rank_sum)
+        assert [future.result() for future in futures] == [
+            sum(j * j for j in range(5 + i)) for i in range(count) for _ in range(3)
+        ]
+    with pytest.raises(PoolClosedError):
+        parts[0].map(square, [1])
+    with pytest.raises(PoolError, match="can be split into 1 to"), pool.split(pool.size + 1):
+        pass
+    assert pool.map(square, range(20)) == [i * i for i in range(20)]
 
 
 def check_focal_plane_equals_the_serial_result(pool):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mpidriver.pool._instructions import Assign, Grant, Return, Want
 from mpidriver.pool._scheduler import Scheduler
-from mpidriver.pool._virtual_ranks import Observer, World
+from mpidriver.pool._virtual_ranks import Gangs, Observer, World
 
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0, 20.0])
 LEAVES = st.lists(SECONDS, max_size=2)
@@ -42,9 +42,9 @@ class Finished(Observer):
         self.items.append((scope, call, index))
 
 
-def make_world(ranks, seed, longest_latency):
+def make_world(ranks, seed, longest_latency, *, root_works=True):
     source = random.Random(seed)
-    return World(ranks, lambda: source.uniform(0, longest_latency))
+    return World(ranks, lambda: source.uniform(0, longest_latency), root_works=root_works)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -64,6 +64,53 @@ def test_every_task_runs_once_and_every_rank_comes_back(tasks, ranks, seed, late
     assert set(world.scopes) <= {world.root.name}
     done = world.observer.items
     assert len(done) == len(set(done)) == count_tasks([tasks])
+
+
+def with_gangs(inner):
+    gangs = st.builds(Gangs, st.integers(1, 7), st.lists(inner, max_size=4))
+    return st.lists(st.one_of(SECONDS, st.lists(inner, max_size=4), gangs), max_size=4)
+
+
+def within_reach(tasks, reach):
+    """Return the tasks with no gang larger than the pool that it is made in."""
+
+    def fitted(stage):
+        if not isinstance(stage, list):
+            return stage
+        ranks = min(getattr(stage, "ranks", 1), reach)
+        inner = [within_reach(task, ranks if ranks > 1 else reach) for task in stage]
+        return Gangs(ranks, inner) if ranks > 1 else inner
+
+    return [fitted(stage) for stage in tasks]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    task=st.recursive(LEAVES, with_gangs, max_leaves=30),
+    ranks=st.integers(1, 7),
+    seed=st.integers(0, 9),
+    latency=st.sampled_from([0.0, 0.01, 2.0]),
+    home_works=st.booleans(),
+)
+def test_gangs_at_any_depth_come_to_an_end(task, ranks, seed, latency, home_works):
+    """Gangs of any size wherever they are made, beside maps of single ranks: no deadlock, nothing lost, ranks back."""
+    world = make_world(ranks, seed, latency, root_works=home_works)
+    world.observer = Finished()
+    fitted = within_reach(task, ranks)
+    world.run([fitted])
+    assert world.root.left == 0
+    assert world.root.scheduler.has_all_ranks
+    assert set(world.scopes) <= {world.root.name}
+    assert len(world.observer.items) == len(set(world.observer.items)) == count_tasks([[fitted]])
+
+
+def test_gangs_that_wait_for_each_other_share_their_ranks():
+    """Every rank leads a task that wants all ranks: each serves the others while it waits."""
+    for ranks in (2, 3, 5):
+        world = World(ranks, lambda: 0.01)
+        tasks = [[0.1 * i, Gangs(ranks, [[1.0, [[0.5]] * 4]])] for i in range(2 * ranks)]
+        world.run(tasks)
+        assert world.root.left == 0
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
@@ -112,7 +159,7 @@ def test_without_costs_a_nested_schedule_is_still_greedy():
 
 def test_costliest_tasks_begin_first():
     """Longest first, whatever the order of the items."""
-    scheduler = Scheduler(0, [1, 2], is_root=True, home_works=False)
+    scheduler = Scheduler(0, [1, 2], owns_ranks=True, home_works=False)
     scheduler.add(1, 1, [2, 0, 1], [2.0, 1.0, 9.0])
     assigned = [list(one.batch.spans[0].indexes) for one in scheduler.decide()]
     assert assigned == [[2], [0]]
@@ -120,7 +167,7 @@ def test_costliest_tasks_begin_first():
 
 def test_the_rank_that_was_busy_last_gets_the_next_task():
     """Its caches are warm, and it still spins for messages."""
-    scheduler = Scheduler(0, [1, 2, 3], is_root=True, home_works=False)
+    scheduler = Scheduler(0, [1, 2, 3], owns_ranks=True, home_works=False)
     scheduler.add(1, 1, range(3))
     batches = {one.batch.rank: one.batch for one in scheduler.decide()}
     for rank in (1, 3, 2):
@@ -131,7 +178,7 @@ def test_the_rank_that_was_busy_last_gets_the_next_task():
 
 def test_home_takes_the_last_task():
     """The leader's own rank is the last to get a task, but a single task need not travel."""
-    scheduler = Scheduler(0, [1, 2], is_root=True)
+    scheduler = Scheduler(0, [1, 2], owns_ranks=True)
     scheduler.home_waits()
     scheduler.add(1, 1, range(2))
     assert [one.batch.rank for one in scheduler.decide()] == [1, 0]
@@ -140,7 +187,7 @@ def test_home_takes_the_last_task():
 def test_home_of_many_ranks_works_only_if_tasks_are_long():
     """Between two outcomes of three ranks there must be time enough; before the first nobody knows."""
     for seconds, works in ((0.1, False), (0.2, True)):
-        scheduler = Scheduler(0, [1, 2], is_root=True, home_works=None)
+        scheduler = Scheduler(0, [1, 2], owns_ranks=True, home_works=None)
         scheduler.home_waits()
         scheduler.add(1, 1, range(9))
         first = scheduler.decide()
@@ -151,17 +198,17 @@ def test_home_of_many_ranks_works_only_if_tasks_are_long():
 
 def test_home_of_many_ranks_is_lent_to_a_child():
     """The outcomes of its tasks go to the child and leave home alone."""
-    scheduler = Scheduler(0, [1], is_root=True, home_works=None)
+    scheduler = Scheduler(0, [1], owns_ranks=True, home_works=None)
     scheduler.home_waits()
     scheduler.add(1, 1, range(1))
     assert [one.batch.rank for one in scheduler.decide()] == [1]
     scheduler.want((1, 1), 2, 2.0)
-    assert scheduler.decide() == [Grant(0, (1, 1))]
+    assert scheduler.decide() == [Grant((0,), (1, 1))]
 
 
 def test_short_tasks_travel_in_batches_smaller_towards_the_end():
     """About two milliseconds a message, never more than a fair share of the rest, but what a message is worth."""
-    scheduler = Scheduler(0, [1], is_root=True, home_works=False)
+    scheduler = Scheduler(0, [1], owns_ranks=True, home_works=False)
     scheduler.add(1, 1, range(10_001))
     (first,) = scheduler.decide()
     assert len(first.batch.spans[0].indexes) == 1
@@ -181,7 +228,7 @@ def test_short_tasks_travel_in_batches_smaller_towards_the_end():
 
 def test_long_tasks_are_not_sent_ahead():
     """Behind a long task an item would wait while another rank may be idle."""
-    scheduler = Scheduler(0, [1], is_root=True, home_works=False)
+    scheduler = Scheduler(0, [1], owns_ranks=True, home_works=False)
     scheduler.add(1, 1, range(10))
     (first,) = scheduler.decide()
     scheduler.finished(1, first.batch.number, [10.0])
@@ -212,13 +259,13 @@ def test_ranks_go_to_the_child_with_most_work_a_rank_and_back_to_the_parent():
     assert [one.child for one in grants] == [(8, 1), (7, 1)]
     scheduler.want((7, 1), 0, 0.0)
     scheduler.want((8, 1), 0, 0.0)
-    scheduler.returned(1, grants[0].child if grants[0].rank == 1 else grants[1].child)
+    scheduler.returned(1, grants[0].child if grants[0].ranks == (1,) else grants[1].child)
     assert Return(1) in scheduler.decide()
 
 
 def test_cancelled_tasks_are_not_assigned():
     """What is in flight stays, the rest is gone."""
-    scheduler = Scheduler(0, [1], is_root=True, home_works=False)
+    scheduler = Scheduler(0, [1], owns_ranks=True, home_works=False)
     scheduler.add(1, 1, range(3))
     scheduler.add(2, 1, range(2))
     (first,) = scheduler.decide()
