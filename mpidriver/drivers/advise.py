@@ -178,7 +178,8 @@ def survey_workload(context: "Context", state: "StateDatabase", *, seed: int = 0
             seconds = random.Random(f"{seed}/{quantum.key}").choice(drawn)
         needs = tuple(positions[source] for source in (*node.needs, *node.uses) if source in positions)
         jobs.append(Job(quantum.task, seconds, needs, memory.get(quantum.task, 0), expected(quantum)))
-    guessed = [task for task in dict.fromkeys(job.stage for job in jobs) if task not in expected.of_task]
-    if guessed:
+    if not expected.of_task:
+        notes.append("nothing was timed yet, all seconds are rough guesses: reduce a few exposures first")
+    elif guessed := [task for task in dict.fromkeys(job.stage for job in jobs) if task not in expected.of_task]:
         notes.append(f"no quantum was timed yet of {', '.join(guessed)}: roughly guessed")
     return Workload(jobs, notes)

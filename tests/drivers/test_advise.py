@@ -4,16 +4,20 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mpidriver.drivers._costs import ExpectedSeconds, peak_memory
 from mpidriver.drivers._quantum import parse_quantum
+from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stages import STAGES
-from mpidriver.drivers.advise import Workload, advise, read_task_table, read_trace, size_in_bytes
+from mpidriver.drivers.advise import Workload, advise, read_task_table, read_trace, size_in_bytes, survey_workload
+from mpidriver.drivers.config import SurveyConfig, config_text
+from mpidriver.drivers.pipeline import open_context, plan_driver
 from mpidriver.errors import ConfigError
 from mpidriver.pool import Job
 from mpidriver.report import advice_table
-from mpidriver.store import QuantumRecord
+from mpidriver.store import Frame, QuantumRecord, QuantumUpdate, Repository, open_state
 
 DMTN157 = Path(__file__).parents[2] / "benchmarks" / "dmtn157.csv"
 
@@ -177,6 +181,65 @@ def test_memory_belongs_to_the_quantum_that_raised_the_mark_of_its_rank():
         ]
     )
     assert peaks == {"warp": 300, "coadd": 900, "detect": 900}
+
+
+@pytest.fixture
+def survey(tmp_path):
+    """Context and state database of four frames of one field, of which nothing was run."""
+    repository = Repository.create(tmp_path / "survey", config=config_text(SurveyConfig()))
+    corners = np.array([(150.0, 2.0), (150.1, 2.0), (150.1, 2.1), (150.0, 2.1)])
+    with open_state(repository) as state:
+        state.add_frames(Frame(exposure, 1, "r", f"raw/{exposure}.fits", corners=corners) for exposure in range(4))
+        state.begin_run("test", 1, "0")
+        yield open_context(str(repository.root)), state
+
+
+def enter(state, plan, records):
+    """Record quanta as done, with seconds and peak memory."""
+    state.plan((quantum.key, quantum.task, {}) for quantum in plan.graph)
+    state.record(
+        QuantumUpdate(key, "done", started=float(number), seconds=seconds, peak_rss_bytes=peak, rank=0, host="a")
+        for number, (key, (seconds, peak)) in enumerate(records.items())
+    )
+
+
+def test_a_survey_that_was_never_run_is_guessed(survey):
+    workload = survey_workload(*survey)
+    plan, _ = plan_driver(*survey, "pipeline", Selection())
+    assert [job.stage for job in workload.jobs] == [quantum.task for quantum in plan.graph]
+    assert [job.seconds for job in workload.jobs] == [STAGES[quantum.task].seconds for quantum in plan.graph]
+    assert "rough guesses" in workload.notes[1]
+
+
+def test_what_is_left_of_a_survey_takes_what_its_tasks_took(survey):
+    """Two of four frames are reduced; the mosaic waits for the other two only."""
+    context, state = survey
+    plan, _ = plan_driver(context, state, "pipeline", Selection())
+    frames = [quantum.key for quantum in plan.graph if quantum.task == "single_frame"]
+    enter(state, plan, {frames[0]: (3.0, 100), frames[1]: (5.0, 200)})
+    workload = survey_workload(context, state)
+    left = [job for job in workload.jobs if job.stage == "single_frame"]
+    assert len(workload.jobs) == len(plan.graph) - 2
+    assert len(left) == 2
+    assert {job.seconds for job in left} <= {3.0, 5.0}
+    assert {(job.expected_seconds, job.memory_bytes) for job in left} == {(4.0, 200)}
+    mosaic = next(job for job in workload.jobs if job.stage == "mosaic")
+    assert [workload.jobs[needed].stage for needed in mosaic.needs] == ["single_frame"] * 2
+    scale = 4.0 / STAGES["single_frame"].seconds
+    assert mosaic.seconds == pytest.approx(STAGES["mosaic"].seconds * scale)
+    assert "mosaic" in workload.notes[1]
+    drawn = {tuple(job.seconds for job in survey_workload(context, state, seed=seed).jobs) for seed in range(9)}
+    assert len(drawn) > 1
+    assert survey_workload(context, state) == workload
+
+
+def test_of_a_survey_that_is_done_the_whole_is_simulated(survey):
+    context, state = survey
+    plan, _ = plan_driver(context, state, "pipeline", Selection())
+    enter(state, plan, {quantum.key: (float(number), 1) for number, quantum in enumerate(plan.graph, 1)})
+    workload = survey_workload(context, state)
+    assert [job.seconds for job in workload.jobs] == [float(number) for number in range(1, len(plan.graph) + 1)]
+    assert "nothing is left to run" in workload.notes[0]
 
 
 SLOW_END = Workload([Job("many", 100.0, memory_bytes=10)] * 40 + [Job("last", 100.0, tuple(range(40)), 30)])
