@@ -407,6 +407,7 @@ class Pool:
             engine.wait_until(context, lambda: not call.left)
         finally:
             engine.finish(scope, call)
+        engine.check_result(call)
         return call.result()
 
     @property

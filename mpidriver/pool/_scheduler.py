@@ -134,7 +134,9 @@ class Scheduler:
 
     def cancel(self, call: int) -> list[int]:
         """Forget the ready tasks of a call; return their indexes. What is in flight stays so."""
-        return self._backlog.cancel(call) + self._gangs.cancel(call)
+        together = [index for one, _ in self._together if one == call for index in range(len(self.own))]
+        self._together = deque(pair for pair in self._together if pair[0] != call)
+        return self._backlog.cancel(call) + self._gangs.cancel(call) + together
 
     def finished(self, rank: int, number: int, seconds: Sequence[float]) -> Batch:
         """Note that a rank has run a batch, and the seconds of each of its spans; return the batch."""

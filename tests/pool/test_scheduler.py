@@ -263,6 +263,26 @@ def test_ranks_go_to_the_child_with_most_work_a_rank_and_back_to_the_parent():
     assert Return(1) in scheduler.decide()
 
 
+def test_what_all_ranks_run_together_waits_for_all_and_can_be_cancelled():
+    """One item a rank, home included, and nothing else is begun meanwhile."""
+    scheduler = Scheduler(0, [1, 2], owns_ranks=True)
+    scheduler.add(1, 1, range(1))
+    (single,) = scheduler.decide()
+    scheduler.add_together(2, 1)
+    scheduler.add_together(3, 1)
+    scheduler.home_waits()
+    scheduler.add(4, 1, range(1))
+    assert scheduler.decide() == []
+    assert scheduler.cancel(2) == [0, 1, 2]
+    scheduler.finished(single.batch.rank, single.batch.number, [1.0])
+    batches = [one.batch for one in scheduler.decide()]
+    assert [(batch.rank, list(batch.spans[0].indexes), batch.spans[0].call) for batch in batches] == [
+        (0, [0], 3),
+        (1, [1], 3),
+        (2, [2], 3),
+    ]
+
+
 def test_cancelled_tasks_are_not_assigned():
     """What is in flight stays, the rest is gone."""
     scheduler = Scheduler(0, [1], owns_ranks=True, home_works=False)
