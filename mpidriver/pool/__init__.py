@@ -27,6 +27,7 @@ Layers, each knowing only those below it::
     _gangs       items that want several ranks         _communicators, _groups: MPI of gangs
     _blocks      many short items at once              _learned   costs known from earlier outcomes
     _terms       how items are to be run                _retrying  what is tried again
+    _held_values values that stay                       _held, _scatter  their handles
     _shared      values that all ranks look at          _node_memory  one copy of them a node
     _isolation   items in child processes              _deputy    and what those ask the pool for
     _children    child processes, from outside         _child, _standin   from inside
@@ -41,6 +42,7 @@ Layers, each knowing only those below it::
 Beside it, the same schedulers on virtual ranks: _simulator, _virtual_ranks, _workload, _prediction.
 """
 
+from mpidriver.pool._held import Held
 from mpidriver.pool._launch import find_launcher, launch
 from mpidriver.pool._learned import LearnedCosts
 from mpidriver.pool._outcome import Outcome
@@ -53,6 +55,7 @@ from mpidriver.pool._terms import Terms
 from mpidriver.pool._workload import Job
 
 __all__ = [
+    "Held",
     "Job",
     "LearnedCosts",
     "Outcome",

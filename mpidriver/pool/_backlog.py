@@ -1,14 +1,17 @@
 """What nobody runs yet in one scope, costliest first, and how long it may take."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Backlog", "Span"]
+__all__ = ["Backlog", "Places", "Span"]
 
 MEMORY_OF_RATE = 0.7
 """Weight of the past in the moving average of a function's seconds."""
+
+Places = Mapping[int, tuple[int, int]]
+"""Rank that holds most of an item's arguments and their bytes there, by index."""
 
 
 @dataclass(slots=True)
@@ -20,6 +23,8 @@ class Span:
     indexes: Sequence[int]
     costs: Any
     """Costs by index, or None."""
+    places: Places | None = None
+    """Where its items are best run, by index, or None."""
 
 
 @dataclass(slots=True)
@@ -109,6 +114,10 @@ class Backlog:
         """Return the moving average of a function's seconds, None before its first outcome."""
         return self._seconds.get(function)
 
+    def seconds_or(self, unknown: float, function: int) -> float:
+        """Return the moving average of a function's seconds, `unknown` before its first outcome."""
+        return self._seconds.get(function, unknown)
+
     def seconds_of_next(self, unknown: float) -> float:
         """Return what an item of the function that comes next takes, `unknown` if none was finished yet."""
         return self._seconds.get(self._heap[0][1].function, unknown)
@@ -121,8 +130,12 @@ class Backlog:
     @property
     def work(self) -> float:
         """Sum of the costs, or of the seconds to expect where no costs are known."""
-        each = sum(self._seconds.values()) / len(self._seconds) if self._seconds else 1.0
-        return self._cost or self.count * each
+        return self._cost or self.count * self.mean_seconds
+
+    @property
+    def mean_seconds(self) -> float:
+        """Mean of what is known of the functions' seconds."""
+        return sum(self._seconds.values()) / len(self._seconds) if self._seconds else 1.0
 
     def _note(self, call: int, indexes: Sequence[int], costs: Any, sign: int) -> None:
         self.count += sign * len(indexes)

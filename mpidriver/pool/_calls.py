@@ -12,7 +12,17 @@ from mpidriver.pool._codec import UNDONE, Failure
 from mpidriver.pool._learned import TaskCosts
 from mpidriver.pool._outcome import Outcome
 
-__all__ = ["Call", "MapCall", "OutcomesCall", "PoolFuture", "Report", "StreamCall", "SubmitCall", "TaskFuture"]
+__all__ = [
+    "Call",
+    "MapCall",
+    "OutcomesCall",
+    "PoolFuture",
+    "Report",
+    "StreamCall",
+    "SubmitCall",
+    "TaskFuture",
+    "counted",
+]
 
 _DONE = (FINISHED, CANCELLED, CANCELLED_AND_NOTIFIED)
 
@@ -197,11 +207,12 @@ class MapCall(_KnownItems):
     def result(self) -> list[Any]:
         """Return all values, or raise the error of the first item that failed."""
         if self._failures:
-            raise _counted(self._failures[min(self._failures)], len(self._failures))
+            raise counted(self._failures[min(self._failures)], len(self._failures))
         return self.values
 
 
-def _counted(error: TaskError, failed: int) -> TaskError:
+def counted(error: TaskError, failed: int) -> TaskError:
+    """Return an error that says how many others there were."""
     counted = TaskError(error.item, error.rank, error.host, error.cause, error.remote_traceback, failed, error.kind)
     counted.__cause__ = error.__cause__
     return counted

@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from mpidriver.errors import PoolError
+from mpidriver.pool import _held
 from mpidriver.pool import _messages as kind
 from mpidriver.pool._callbacks import Callbacks
 from mpidriver.pool._calls import Call, SubmitCall
 from mpidriver.pool._communicators import Communicators
 from mpidriver.pool._context import Context, MainThread
+from mpidriver.pool._held_values import HeldValues
 from mpidriver.pool._idle import Idle
 from mpidriver.pool._isolation import Isolation
 from mpidriver.pool._leader import Leader
@@ -68,6 +70,7 @@ class Engine:
         self.shared = SharedValues(self, self._post)
         self._stopping = Stopping(self._post, self._leader, self._worker)
         self.communicators = Communicators(wire)
+        self.held = HeldValues(self, self._post)
         self._handlers: dict[int, Handler] = {
             kind.STOP: self._on_stop,
             **self._stopping.handlers,
@@ -75,6 +78,7 @@ class Engine:
             **self._worker.handlers,
             **self.shared.handlers,
             **self.communicators.handlers,
+            **self.held.handlers,
         }
         self._over: deque[tuple[Scope, Call]] = deque()
         self._stopped = False
@@ -164,6 +168,7 @@ class Engine:
             self.main.leaves(context)
             self.shared.close()
             self.communicators.close()
+            self.held.close()
             for rank in range(self.size):
                 if rank != self.rank:
                     self.wire.send(rank, (kind.STOP,))
@@ -250,7 +255,8 @@ class Engine:
         with self.lock:
             call.left += len(indexes)
             ranks = scope.functions[call.function].terms.ranks
-            scope.scheduler.add(call.serial, call.function, indexes, costs, ranks=ranks)
+            places = self.held.places(call, indexes) if _held.exist() else None
+            scope.scheduler.add(call.serial, call.function, indexes, costs, places, ranks=ranks)
             self._leader.touch(scope)
             if then_waits:
                 return
@@ -402,6 +408,7 @@ class Engine:
         with self.lock:
             self._leader.close(scope)
             self.shared.end(scope.name)
+            self.held.end(scope.name)
             self._flush()
         context.inner_busy_seconds += scope.busy_seconds
         context.scope = None
@@ -443,7 +450,8 @@ class Engine:
     def has_open_work(self) -> bool:
         """Whether messages may arrive that somebody waits for."""
         with self.lock:
-            return bool(self.callbacks or self._over) or self.shared.are_owned or not self._leader.is_quiet
+            is_asked = self.shared.are_owned or self.held.are_here
+            return bool(self.callbacks or self._over) or is_asked or not self._leader.is_quiet
 
     def rescue(self) -> None:
         """Give back what waits behind a task that has been running since the last call."""
@@ -542,6 +550,7 @@ class Engine:
             self._worker.send_outcome(work, reports, context.busy_seconds)
         finally:
             with self.lock:
+                self._long_work = None  # it would keep its items
                 self.main.leaves(context)
                 self._main_waits()
         return True
@@ -554,6 +563,7 @@ class Engine:
     def _on_stop(self) -> None:
         self.shared.close()
         self.communicators.close()
+        self.held.close()
         self._stopped = True
 
     def _flush(self) -> None:
@@ -561,6 +571,7 @@ class Engine:
         while self._over:
             self._leader.drop(*self._over.popleft())
         self.shared.release_dropped()
+        self.held.release_dropped()
         touched, to_self = self._leader.touched, self._post.to_self
         while to_self or touched:
             while to_self:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.errors import PoolError
+from mpidriver.pool import _held
 from mpidriver.pool._calls import Report
-from mpidriver.pool._codec import Failure, Packed, describe, pack, pack_or_fail, unpack_each, unpack_or_fail
+from mpidriver.pool._codec import Failure, Packed, describe, pack, pack_or_fail, unpack, unpack_each, unpack_or_fail
 from mpidriver.pool._terms import Terms
 
 if TYPE_CHECKING:
@@ -101,12 +102,12 @@ class Isolation:
     def _run(self, context: "Context", key: Any, function: Packed | Failure, args: Any, terms: Terms) -> "Answer":
         from mpidriver.pool._children import Answer, Request
 
-        args = args if isinstance(args, Packed | Failure) else pack_or_fail(args)
         if isinstance(function, Failure):
             return Answer(function, 0)
-        if isinstance(args, Failure):
-            return Answer(args, 0)
         try:
+            args = _with_values(context, args)
+            if isinstance(args, Failure):
+                return Answer(args, 0)
             return self._the_children().run(Request(key, function, args, terms), _deputies(context))
         except BaseException as error:
             if context.engine.must_stop_for(error):
@@ -123,6 +124,14 @@ class Isolation:
                 raise PoolError("isolate=True needs Linux 5.3 or newer: only there can child processes be watched")
             self._children = Children(self._zygote, self._preload, Neighbours(self._host_file))
         return self._children
+
+
+def _with_values(context: "Context", args: Any) -> Packed | Failure:
+    """Return packed arguments with the values in place of handles: a child process cannot fetch them."""
+    if isinstance(args, Failure) or (isinstance(args, Packed) and not _held.may_be_in(args)):
+        return args
+    args = unpack(args) if isinstance(args, Packed) else args
+    return pack_or_fail(context.engine.held.resolve(args))
 
 
 def _deputies(context: "Context") -> Callable[["Link"], "Server"]:

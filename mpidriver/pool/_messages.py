@@ -17,6 +17,12 @@
     SHARED   owner  -> rank     they lie there on your host, or: here they are, or: they are released
     PLACED   rank   -> owner    my host's copy of them lies there
     RELEASE  owner  -> rank     nobody will look at them again
+    FETCH    rank   -> owner    I need these held values of yours
+    LEND     owner  -> holder   send these to that rank
+    VALUE    any    -> rank     a held value; or how to compute it; or why there is none
+    HOLDS    rank   -> owner    I have it, or hold it too from now on
+    MISSING  holder -> owner    I do not hold it
+    DROP     owner  -> holder   these held values are released
 
 The life of an item: ``map`` puts it into the backlog of the scope of the running task. The scope's scheduler assigns
 it, alone or with others, to a rank that it holds (TASK). That rank's main thread runs it; if the item maps again,
@@ -32,9 +38,14 @@ from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
     "ATTACH",
+    "DROP",
+    "FETCH",
     "FORGET",
     "GIVEBACK",
     "GRANT",
+    "HOLDS",
+    "LEND",
+    "MISSING",
     "NAMES",
     "OUTCOME",
     "PART",
@@ -46,6 +57,7 @@ __all__ = [
     "STOP",
     "STOPPING",
     "TASK",
+    "VALUE",
     "WANT",
     "Message",
     "ScopeId",
@@ -102,9 +114,22 @@ STOPPING = 13
 """reason."""
 PART = 14
 """scope."""
+FETCH = 15
+"""asking rank, [(number of the request, scope, name), ...]."""
+LEND = 16
+"""asking rank, [(number of the request, scope, name), ...]."""
+VALUE = 17
+"""[(number of the request, packed value or recipe or failure, whether it is the value), ...]."""
+HOLDS = 18
+"""scope, name, rank, number of the request, whether it holds it from now on."""
+MISSING = 19
+"""holder, asking rank, [(number of the request, scope, name), ...]."""
+DROP = 20
+"""[names]."""
 
 NAMES = (
     *("TASK", "OUTCOME", "GIVEBACK", "FORGET", "WANT", "SETTLED", "GRANT", "RETURN", "STOP"),
     *("ATTACH", "SHARED", "PLACED", "RELEASE"),
     *("STOPPING", "PART"),
+    *("FETCH", "LEND", "VALUE", "HOLDS", "MISSING", "DROP"),
 )

@@ -86,7 +86,7 @@ def keep_blob(blob: Any, host: str) -> NodeMemory:
 
 def _allocate(nbytes: int, host: str, token: bytes) -> NodeMemory:
     try:
-        descriptor = os.memfd_create("mpidriver")
+        descriptor = os.memfd_create("mpidriver-shared")
     except (AttributeError, OSError):  # not Linux, or no descriptor is left
         kept = NodeMemory(mmap.mmap(-1, nbytes), None)
     else:

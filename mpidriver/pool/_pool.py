@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from mpidriver.errors import PoolClosedError, PoolError, PoolStopped
-from mpidriver.pool._calls import MapCall, OutcomesCall, SubmitCall, TaskFuture
+from mpidriver.pool._calls import Call, MapCall, OutcomesCall, SubmitCall, TaskFuture, counted
 from mpidriver.pool._communicators import Together, TogetherCall, own_communicator
 from mpidriver.pool._context import Context, contexts_of_thread
 from mpidriver.pool._engine import Engine, name_of
+from mpidriver.pool._held import Held, Token
 from mpidriver.pool._learned import LearnedCosts, learning
 from mpidriver.pool._outcome import Outcome
+from mpidriver.pool._scatter import ScatterCall
 from mpidriver.pool._scope import Scope
 from mpidriver.pool._serial import SerialWire
 from mpidriver.pool._shared import Shared
@@ -145,27 +147,18 @@ class Pool:
         PoolStopped
             If items stayed undone because the pool stops.
         """
-        if on_error not in ("raise", "return"):
-            raise ValueError(f"pool.map: on_error must be 'raise' or 'return', got {on_error!r}")
-        if not iterables:
-            raise TypeError("pool.map needs at least one iterable")
         context, scope = self._open()
         how = Terms(**terms) if terms else PLAIN
         cost = learning(cost, name or name_of(fn))
         bare = len(iterables) == 1 and how.are_plain
-        items = _items(iterables[0]) if bare else list(zip(*iterables, strict=False))
+        items = _items("map", iterables, on_error, bare=bare)
         costs = _costs(cost, zip(items) if bare else items, len(items))
         kind = MapCall if on_error == "raise" else OutcomesCall
         if not items:
             return []
         call = self._engine.start(scope, fn, lambda function: kind(function, items, bare=bare), terms=how, name=name)
         call.learn_with(cost)
-        try:
-            self._engine.add(scope, call, _costliest_first(len(items), costs), costs, then_waits=True)
-            self._engine.wait_until(context, lambda: not call.left)
-        finally:
-            self._engine.finish(scope, call)
-        self._engine.check_result(call)
+        self._wait_for(context, scope, call, costs, len(items))
         return call.result()
 
     def stream(
@@ -263,6 +256,87 @@ class Pool:
             cost = learned(*args)
         engine.add(scope, call, range(1), [cost] if cost else None)
         return future
+
+    def scatter(
+        self,
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        on_error: Literal["raise", "return"] = "raise",
+        cost: Cost = None,
+        name: str | None = None,
+        **terms: Unpack[TermsArguments],
+    ) -> list[Held]:
+        """Apply a function to every item and leave the results on the ranks that computed them.
+
+        Parameters
+        ----------
+        fn, iterables, cost, name, terms
+            As for `map`.
+        on_error
+            "raise": one TaskError after all items are finished, of the first item that failed.
+            "return": items that failed have a handle too, and `gather` of it raises.
+
+        Returns
+        -------
+        held
+            Handles of the results, in the order of the items. A task that gets one as an argument, or in a list, tuple
+            or dictionary, is given the value, and runs where that lives unless waiting would cost more than moving it.
+            A value lasts as long as its handle, and no longer than the task that scattered.
+
+        Raises
+        ------
+        TaskError
+            If an item failed; its ``failed`` says how many did.
+        """
+        context, scope = self._open()
+        engine, items = self._engine, _items("scatter", iterables, on_error)
+        cost = learning(cost, name or name_of(fn))
+        costs = _costs(cost, items, len(items))
+        if not items:
+            return []
+
+        def own(token: Token, rank: int, args: tuple[Any, ...]) -> Held:
+            return engine.held.own(scope.name, token, rank, fn, args)
+
+        def make(function: int) -> ScatterCall:
+            return ScatterCall(function, items, scope.name, own, keeps_errors=on_error == "return")
+
+        call = engine.start(scope, fn, make, terms=Terms(**terms, holds=True), name=name)
+        call.learn_with(cost)
+        self._wait_for(context, scope, call, costs, len(items))
+        return call.result()
+
+    def gather(self, held: Iterable[Held]) -> list[Any]:
+        """Fetch held values.
+
+        Parameters
+        ----------
+        held
+            Handles of `scatter`.
+
+        Returns
+        -------
+        values
+            In the order of the handles. Their arrays are read-only.
+
+        Raises
+        ------
+        TaskError
+            If items failed: the error of the first.
+        PoolError
+            If a value was released.
+        """
+        self._open()
+        everything = list(held)
+        for one in everything:
+            if not isinstance(one, Held):
+                raise TypeError(f"pool.gather needs handles as scatter() returns them, got {type(one).__name__}")
+        failed = [one.error for one in everything if one.error is not None]
+        if failed:
+            raise counted(failed[0], len(failed))
+        values = self._engine.held.fetch(everything, keep=False)
+        return [values[one.token.name] for one in everything if one.token is not None]
 
     def share(self, **values: Any) -> Shared:
         """Put values where the tasks of all ranks see them, one copy a node.
@@ -464,6 +538,15 @@ class Pool:
             self._engine.close_root(self._context, cancel=cancel)
             self._engine.isolation.close()
 
+    def _wait_for(self, context: Context, scope: Scope, call: Call, costs: list[float] | None, count: int) -> None:
+        """Let so many items of a call be run, and wait until they are."""
+        try:
+            self._engine.add(scope, call, _costliest_first(count, costs), costs, then_waits=True)
+            self._engine.wait_until(context, lambda: not call.left)
+        finally:
+            self._engine.finish(scope, call)
+        self._engine.check_result(call)
+
     def _open(self) -> tuple[Context, Scope]:
         """Return on whose behalf this pool is used just now."""
         context = self._context
@@ -474,8 +557,14 @@ class Pool:
         return context, context.scope or engine.scope_of(context)
 
 
-def _items(iterable: Iterable[Any]) -> Sequence[Any]:
-    return iterable if isinstance(iterable, range) else list(iterable)
+def _items(what: str, iterables: tuple[Iterable[Any], ...], on_error: str, *, bare: bool = False) -> Sequence[Any]:
+    if on_error not in ("raise", "return"):
+        raise ValueError(f"pool.{what}: on_error must be 'raise' or 'return', got {on_error!r}")
+    if not iterables:
+        raise TypeError(f"pool.{what} needs at least one iterable")
+    if bare:
+        return iterables[0] if isinstance(iterables[0], range) else list(iterables[0])
+    return list(zip(*iterables, strict=False))
 
 
 def _costs(cost: Any, items: Iterable[tuple[Any, ...]], count: int) -> list[float] | None:

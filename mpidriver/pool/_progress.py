@@ -38,6 +38,7 @@ class Progress:
         self._bell = bell
         self._on_error = on_error
         self._stopping = False
+        self._rescued = 0.0
         self._thread = threading.Thread(target=self._run, name="mpidriver-progress", daemon=True)
 
     def start(self) -> None:
@@ -72,5 +73,8 @@ class Progress:
             engine.drive()
             time.sleep(TICK_SECONDS)
             engine.listen(again=True)
-        elif not was_rung:
+        elif was_rung:
+            return
+        if time.perf_counter() - self._rescued >= PARKED_SECONDS:
+            self._rescued = time.perf_counter()
             engine.rescue()

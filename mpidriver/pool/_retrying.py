@@ -59,7 +59,8 @@ def _add_again(scope: Scope, call: Call, span: Span, index: int, failure: Failur
     if failure.kind == "memory":
         terms = scope.functions[function].terms.with_more_memory()
         function = scope.on_other_terms(function, terms)
-    scope.scheduler.add(call.serial, function, [index], span.costs, ranks=scope.functions[function].terms.ranks)
+    ranks = scope.functions[function].terms.ranks
+    scope.scheduler.add(call.serial, function, [index], span.costs, span.places, ranks=ranks)
 
 
 def _only(report: Report, positions: list[int]) -> Report:

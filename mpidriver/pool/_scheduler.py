@@ -7,8 +7,9 @@ each has announced. It knows no MPI and no clock, so that the same object drives
 The rules, in order, whenever a rank is idle:
 
 1. What a child lacks for a gang, and then the next gang of this scope: see `_gangs`.
-2. The costliest ready task of this scope. Ranks that were busy last come first; the home rank, on which the leader
-   itself waits, takes the last task, which then need not travel.
+2. A task that is placed on this rank because it holds its arguments, then the costliest ready task of this scope, then
+   one placed on another that will be busy for longer than moving its arguments takes. Ranks that were busy last come
+   first; the home rank, on which the leader itself waits, takes the last task, which then need not travel.
 3. If there is none: the rank is granted to the child with most announced work per rank it was lent.
 4. If no child wants it: it is returned to the parent. Neither the home rank nor anything of a scope that owns its
    ranks, as the root and every gang do, is.
@@ -17,16 +18,19 @@ Short tasks travel in batches of about two milliseconds of work, smaller towards
 Polychronopoulos & Kuck 1987), and a rank gets its next batch before it has finished the first.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from mpidriver.pool._backlog import Backlog, Span
+from mpidriver.pool._backlog import Backlog, Places, Span
 from mpidriver.pool._gangs import NOTHING, GangBacklog, Need
 from mpidriver.pool._instructions import Assign, Batch, Grant, Instruction, Return, Want
 from mpidriver.pool._messages import ScopeId
+from mpidriver.pool._placing import Placed, PlacedItem
 
 __all__ = ["Scheduler"]
 
@@ -90,6 +94,7 @@ class Scheduler:
         self._home_lent = False
         self._children: dict[ScopeId, _Child] = {}
         self._backlog = Backlog()
+        self._placed = Placed()
         self._gangs = GangBacklog()
         self._together: deque[tuple[int, int]] = deque()
         self._borrowed: set[int] = set()
@@ -109,7 +114,16 @@ class Scheduler:
 
     # What happened
 
-    def add(self, call: int, function: int, indexes: Sequence[int], costs: Any = None, *, ranks: int = 1) -> None:
+    def add(
+        self,
+        call: int,
+        function: int,
+        indexes: Sequence[int],
+        costs: Any = None,
+        places: Places | None = None,
+        *,
+        ranks: int = 1,
+    ) -> None:
         """Note new ready tasks.
 
         Parameters
@@ -120,13 +134,20 @@ class Scheduler:
             Their indexes within the call, costliest first.
         costs
             Cost by index (list or dict), None if nothing is known.
+        places
+            Rank that holds most of an item's arguments and their bytes, by index, for those that have any.
         ranks
-            How many ranks each task wants.
+            How many ranks each task wants; tasks that want several have no place.
         """
-        if ranks == 1:
-            self._backlog.add(call, function, indexes, costs)
-        else:
+        if ranks > 1:
             self._gangs.add(call, function, indexes, costs, ranks)
+            return
+        if places:
+            for index in indexes:
+                if index in places:
+                    self._placed.add(PlacedItem(call, function, index, costs, places))
+            indexes = [index for index in indexes if index not in places]
+        self._backlog.add(call, function, indexes, costs)
 
     def add_together(self, call: int, function: int) -> None:
         """Note a call whose items all ranks of this scope, which owns them, run at the same time: one item a rank."""
@@ -136,7 +157,7 @@ class Scheduler:
         """Forget the ready tasks of a call; return their indexes. What is in flight stays so."""
         together = [index for one, _ in self._together if one == call for index in range(len(self.own))]
         self._together = deque(pair for pair in self._together if pair[0] != call)
-        return self._backlog.cancel(call) + self._gangs.cancel(call) + together
+        return self._backlog.cancel(call) + self._placed.cancel(call) + self._gangs.cancel(call) + together
 
     def finished(self, rank: int, number: int, seconds: Sequence[float]) -> Batch:
         """Note that a rank has run a batch, and the seconds of each of its spans; return the batch."""
@@ -160,7 +181,7 @@ class Scheduler:
         batch = self._in_flight[rank][number]
         ranks = 1 + len(batch.members)
         for span, count in zip(batch.spans, kept, strict=True):
-            self.add(span.call, span.function, span.indexes[count:], span.costs, ranks=ranks)
+            self.add(span.call, span.function, span.indexes[count:], span.costs, span.places, ranks=ranks)
             span.indexes = span.indexes[:count]
         if not any(kept):
             del self._in_flight[rank][number]
@@ -234,7 +255,7 @@ class Scheduler:
     @property
     def ready(self) -> int:
         """Tasks that nobody runs."""
-        return self._backlog.count + len(self._gangs) + len(self._together)
+        return self._backlog.count + self._placed.count + len(self._gangs) + len(self._together)
 
     @property
     def has_work(self) -> bool:
@@ -275,8 +296,12 @@ class Scheduler:
         if self._gangs or self._together:
             self._run_together(instructions)
             self._form_gangs(instructions)
+        if self._placed.count and not self._together:
+            self._assign_placed(instructions)
         if self._backlog.count and not self._together:
             self._assign(instructions)
+        if self._placed.count and not self._together:
+            self._move_placed(instructions)
         if self._children and not self._together:
             self._grant(instructions)
         if self._leaving or not self.owns_ranks:
@@ -293,6 +318,48 @@ class Scheduler:
         while self._hungry and backlog.count > len(self._in_flight) and self._next_is_short():
             rank, _ = self._hungry.popitem()
             instructions.append(Assign(self._batch_for(rank)))
+
+    def _assign_placed(self, instructions: list[Instruction]) -> None:
+        """Let ranks run what is placed on them, ahead too if it is short."""
+        for rank in self._placed:
+            item = self._placed.first(rank)
+            seconds = self._backlog.seconds_or(PREFETCH_SECONDS, item.function)
+            if self._is_saved_for_gang(item):
+                continue
+            if rank in self._idle:
+                self._idle.remove(rank)
+            elif not (rank == self.home and self._home_is_idle()):
+                if rank not in self._hungry or seconds >= PREFETCH_SECONDS:
+                    continue
+                del self._hungry[rank]
+            most = max(1, int(BATCH_SECONDS / max(seconds, 1e-9)))
+            instructions.append(Assign(self._begin(rank, [self._placed.take(rank, most)])))
+
+    def _move_placed(self, instructions: list[Instruction]) -> None:
+        """Let idle ranks run what is placed on others for which that would have to wait for longer."""
+        seconds_of = partial(self._backlog.seconds_or, PREFETCH_SECONDS)
+        while self._placed.count:
+            holder = self._placed.longest_wait(self._wait_seconds, seconds_of)
+            if holder is None or self._is_saved_for_gang(self._placed.last(holder)):
+                return
+            if (rank := self._next_idle()) is None:
+                return
+            instructions.append(Assign(self._begin(rank, [self._placed.take_last(holder)])))
+
+    def _is_saved_for_gang(self, item: PlacedItem) -> bool:
+        """Whether a rank that becomes idle is saved for a gang that comes before an item."""
+        return bool(self._gangs) and self._gangs.next.key() < item.key()
+
+    def _wait_seconds(self, rank: int) -> float:
+        """Return how long a rank is busy with what it has, as far as is known; infinity for one that is elsewhere."""
+        if rank == self.home:
+            is_here = self._has_home and self._home_waits and self.home_works is not False and not self._home_lent
+        else:
+            is_here = rank in self._in_flight and rank not in self._for_gangs
+        if not is_here or rank in self._held_up or rank in self._borrowed:
+            return math.inf
+        spans = [span for batch in self._in_flight[rank].values() for span in batch.spans]
+        return sum(len(span.indexes) * self._backlog.seconds_or(PREFETCH_SECONDS, span.function) for span in spans)
 
     def _next_idle(self) -> int | None:
         if (self._backlog.count == 1 or not self._idle) and self._home_is_idle():
@@ -315,9 +382,11 @@ class Scheduler:
         return self._backlog.seconds_of_next(PREFETCH_SECONDS) < PREFETCH_SECONDS
 
     def _batch_for(self, rank: int) -> Batch:
+        return self._begin(rank, self._spans() if self._backlog.count > 1 else [self._backlog.take(1)])
+
+    def _begin(self, rank: int, spans: list[Span]) -> Batch:
         self._batches += 1
-        several = self._backlog.count > 1
-        batch = Batch(self._batches, rank, self._spans() if several else [self._backlog.take(1)])
+        batch = Batch(self._batches, rank, spans)
         self._in_flight[rank][batch.number] = batch
         if len(self._in_flight[rank]) == 1:
             self._reconsider(rank)
@@ -366,13 +435,15 @@ class Scheduler:
     def _announce(self, instructions: list[Instruction]) -> None:
         if self.owns_ranks:
             return
-        count, need = self._backlog.count + sum(known.want for known in self._children.values()), self._need()
+        ready, need = self._backlog.count + self._placed.count, self._need()
+        count = ready + sum(known.want for known in self._children.values())
         before = self._announced
         is_news = bool(count) != bool(before) or count > 2 * before or 2 * count < before
         if not is_news and need == self._announced_need:
             return
         self._announced, self._announced_need = count, need
-        work = self._backlog.work + self._gangs.work + sum(child.work for child in self._children.values())
+        own = self._backlog.work + self._gangs.work + self._placed.count * self._backlog.mean_seconds
+        work = own + sum(child.work for child in self._children.values())
         instructions.append(Want(count, work, need))
 
     # Gangs

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from mpidriver.pool import _held
 from mpidriver.pool._calls import Report
 from mpidriver.pool._codec import (
     Broken,
@@ -101,14 +102,14 @@ def run_span(context: "Context", function: Callable[..., Any], todo: deque[Any])
     """Run items until none is left; whatever a task raises becomes a `Failure`."""
     clock = time.perf_counter
     values: list[Any] = []
-    started, marks, has_failures = time.time(), [clock()], False
+    started, marks, has_failures, has_handles = time.time(), [clock()], False, _held.exist()
     while todo:
         try:
             args = todo.popleft()
         except IndexError:  # given back in this very moment
             break
         try:
-            value = function(*args)
+            value = function(*(context.engine.held.resolve(args) if has_handles else args))
         except BaseException as error:
             value, has_failures = failure_of(context, function, args, error), True
         if context.scope is not None:

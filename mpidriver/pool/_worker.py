@@ -128,6 +128,8 @@ class Worker:
                 report = self._run_span(context, work, span)
                 if report is None:
                     break
+                if self._functions[work.scope, span.function][1].holds:
+                    report = self._engine.held.hold(report)
                 report.total_seconds = time.perf_counter() - began
                 reports.append(report)
         return reports
@@ -155,7 +157,8 @@ class Worker:
         if todo is None:
             return None
         is_home = work.scope[0] == self._post.rank
-        return self._engine.isolation.run_span(context, key, function, todo, terms, unpacks=is_home)
+        unpacks = is_home or terms.holds
+        return self._engine.isolation.run_span(context, key, function, todo, terms, unpacks=unpacks)
 
     def send_outcome(self, work: Work, reports: list[Report], busy_seconds: float) -> None:
         """Send the results of a batch to its leader."""

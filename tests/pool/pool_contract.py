@@ -5,6 +5,7 @@ pytest runs them on the pool of one process, and `run` under mpirun on ranks.
 
 import ctypes
 import faulthandler
+import gc
 import operator
 import os
 import random
@@ -21,6 +22,7 @@ from pathlib import Path
 import executor_contract
 import numpy as np
 import pytest
+import sky_correction
 
 from mpidriver.errors import PoolClosedError, PoolError, TaskError
 from mpidriver.pool import LearnedCosts, Outcome, Pool, Terms, current_pool, launch
@@ -568,6 +570,48 @@ def check_threads_of_the_program_may_use_the_pool(pool):
     assert results == [[i * i for i in range(10)]]
 
 
+def rank_of_task(_):
+    time.sleep(0.002)
+    return current_pool().rank
+
+
+def make(i):
+    time.sleep(0.001 * (i % 3))
+    return np.full(1000, i, np.float32)
+
+
+def plus(array, i):
+    time.sleep(0.001 * ((7 * i) % 4))
+    return array + i
+
+
+def count_held(_):
+    """Return how many values this rank holds."""
+    from mpidriver.pool._context import active_contexts
+
+    time.sleep(0.003)
+    return len(active_contexts[-1].engine.held._values)
+
+
+def write_to(array):
+    array[0] = 1
+
+
+def deep_use(held, parent, depth):
+    """Use a handle of the parent's, captured, and values and handles of this task's own."""
+    pool = current_pool()
+    own = pool.scatter(lambda i: i * 10, range(3))
+    assert pool.gather(own) == [0, 10, 20]
+    assert held == 5
+    if depth:
+        return sum(pool.map(lambda i, value: deep_use(i, parent, depth - 1) + value, [held] * 2, own[:2]))
+    return sum(pool.gather([parent, *own]))
+
+
+def scatter_and_leave(i):
+    return current_pool().scatter(abs, [i])[0]
+
+
 def look_at(shared, i):
     """Look at shared values, one of which may not be written to."""
     with pytest.raises(ValueError, match="read-only"):
@@ -587,7 +631,7 @@ def mapped_inodes(_=None):
     """Return the files of shared values that this process has mapped."""
     time.sleep(0.005)
     with open("/proc/self/maps") as file:
-        return {line.split()[4] for line in file if "memfd:mpidriver" in line}
+        return {line.split()[4] for line in file if "memfd:mpidriver-shared" in line}
 
 
 def share_and_leave(i):
@@ -595,6 +639,128 @@ def share_and_leave(i):
     shared = current_pool().share(flat=np.full(1000, i))
     assert current_pool().map(lambda j: int(shared.flat[j]), range(10)) == [i] * 10
     return shared
+
+
+def check_held_values(pool):
+    """A task gets the value wherever the handle stands; the values come back in order."""
+    held = pool.scatter(square, range(10))
+    assert pool.gather(held) == [i * i for i in range(10)]
+    assert pool.gather(held[:3][::-1]) == [4, 1, 0]
+    assert pool.map(operator.add, held, range(10)) == [i * i + i for i in range(10)]
+    assert pool.map(sum, [held[:3], tuple(held[3:5])]) == [5, 25]
+    assert pool.map(lambda named: named["a"][1], [{"a": (0, one)} for one in held]) == [i * i for i in range(10)]
+    assert sorted(outcome.value for outcome in pool.stream(operator.neg, held)) == sorted(-i * i for i in range(10))
+    assert pool.submit(operator.sub, held[9], held[1]).result() == 80
+    assert pool.submit(keywords, held[2], b=held[3]).result() == (4, 9)
+    assert pool.map(lambda i: current_pool().gather([held[i]])[0], range(10)) == [i * i for i in range(10)]
+    assert pool.scatter(square, []) == pool.gather([]) == []
+    with pytest.raises(TypeError, match="got int"):
+        pool.gather([1])
+
+
+def check_held_values_stay(pool):
+    """Tasks that wait for nobody run where their values are."""
+    held = pool.scatter(rank_of_task, range(4 * pool.size))
+    ranks = pool.gather(held)
+    assert set(ranks) == set(range(pool.size))
+    seen = pool.map(lambda value: (value, current_pool().rank), held)
+    assert [value for value, _ in seen] == ranks
+    assert sum(value == rank for value, rank in seen) >= 3 * pool.size
+
+
+def check_held_values_are_never_stale(pool):
+    """The values of the last of several maps of uneven tasks, again and again."""
+    for turn in range(8):
+        held = pool.scatter(make, range(turn, turn + 7))
+        for again in range(1, 3):
+            held = pool.scatter(plus, held, [again + turn] * 7)
+        values = pool.gather(held)
+        assert [value[0] for value in values] == [turn + i + 2 * turn + 3 for i in range(7)]
+        assert all((value == value[0]).all() for value in values)
+
+
+def check_held_values_are_read_only(pool):
+    """Else whether a change is seen would depend on which rank runs what."""
+    held = pool.scatter(make, range(3))
+    outcomes = pool.map(write_to, held, on_error="return")
+    assert all("read-only" in outcome.error.cause for outcome in outcomes)
+    assert not any(value.flags.writeable for value in pool.gather(held))
+
+
+def check_held_values_are_released(pool):
+    """With their handles; what was computed from them stays."""
+    gc.collect()  # failures of other checks have frames, and these have handles
+    held = pool.scatter(make, range(10))
+    later = pool.scatter(plus, held, [1] * 10)
+    assert sum(pool.map(lambda value, other: value[0] + other[0], held, held[::-1])) == 90
+    del held
+    assert [value[0] for value in pool.gather(later)] == list(range(1, 11))
+    del later
+    assert max(pool.map(count_held, range(6 * pool.size))) == 0
+
+
+def check_held_values_end_with_their_task(pool):
+    left = pool.map(scatter_and_leave, range(2 * pool.size))
+    with pytest.raises(PoolError, match="it is released"):
+        pool.gather(left)
+    with pytest.raises(PoolError, match="it is released"):
+        pool.map(abs, left)
+
+
+def check_held_values_in_nested_tasks(pool):
+    (parent,) = pool.scatter(abs, [5])
+    assert pool.map(lambda i: deep_use(5, parent, 0), range(3)) == [35] * 3
+    assert pool.map(lambda value: deep_use(value, parent, 2), [parent] * 2) == [4 * 35 + 3 * 10] * 2
+
+
+def check_held_and_shared_values_in_isolated_tasks(pool):
+    held = pool.scatter(make, range(4), isolate=True)
+    assert [value[0] for value in pool.gather(held)] == [0, 1, 2, 3]
+    assert pool.map(plus, held, range(4), isolate=True)[3][0] == 6
+    assert pool.map(lambda both: float(both[0][0]), [[one, 0] for one in held], isolate=True) == [0, 1, 2, 3]
+    shared = pool.share(flat=np.arange(1000.0))
+    assert pool.map(lambda i: float(shared.flat[i]), range(4), isolate=True) == [0, 1, 2, 3]
+    assert pool.map(operator.getitem, [shared] * 2, ["flat"] * 2, isolate=True)[1][7] == 7
+
+
+def check_what_fails_in_a_scatter(pool):
+    with pytest.raises(TaskError, match="on purpose") as caught:
+        pool.scatter(misbehave, ["a", "raise", "exit"])
+    assert caught.value.failed == 2
+    held = pool.scatter(misbehave, ["a", "raise", "b", "exit"], on_error="return")
+    assert pool.gather(held[::2]) == ["a", "b"]
+    with pytest.raises(TaskError, match="on purpose") as caught:
+        pool.gather(held)
+    assert (caught.value.item, caught.value.failed) == ("raise", 2)
+    outcomes = pool.map(str.upper, held, on_error="return")
+    assert [outcome.value for outcome in outcomes] == ["A", None, "B", None]
+    assert "could not be computed: ValueError: on purpose" in outcomes[1].error.cause
+    if pool.size > 1:
+        with pytest.raises(TaskError, match="cannot be pickled"):
+            pool.scatter(misbehave, ["unpicklable"] * 3)
+
+
+def lose_values(_):
+    """Forget what this rank holds, as a rank does that has died."""
+    from mpidriver.pool._context import active_contexts
+
+    time.sleep(0.003)
+    active_contexts[-1].engine.held._values.clear()
+
+
+def check_held_values_are_computed_again(pool):
+    """When their rank has none any more, with all that they were computed from."""
+    held = pool.scatter(make, range(10))
+    later = pool.scatter(plus, held, range(10))
+    last = pool.scatter(operator.add, later, held)
+    del later
+    pool.map(lose_values, range(6 * pool.size))
+    assert [value[0] for value in pool.gather(last)] == [3 * i for i in range(10)]
+    assert [float(value) for value in pool.map(np.sum, last)] == [3000 * i for i in range(10)]
+    pool.map(lose_values, range(6 * pool.size))
+    assert [float(value) for value in pool.map(lambda one, other: (one + other)[0], last, held)] == [
+        4 * i for i in range(10)
+    ]
 
 
 def check_shared_values(pool):
@@ -623,6 +789,7 @@ def check_shared_values_lie_once_on_a_node(pool):
 
 def check_shared_values_are_released(pool):
     """With the handle, and with the task that shared them."""
+    gc.collect()  # what pytest.raises has caught in other checks has frames, and these have handles
     shared = pool.share(flat=np.zeros(1000))
     assert sum(pool.map(lambda i: shared.flat[i], range(6 * pool.size))) == 0.0
     del shared
@@ -706,16 +873,26 @@ def check_a_pool_can_be_split(pool):
 
 
 def check_focal_plane_equals_the_serial_result(pool):
-    """Visit-level sky: scatter CCDs, merge a model, scatter it, scale, write."""
-    ccds = [np.random.default_rng(i).normal(100 + i, 5, (40, 50)) for i in range(9)]
-    skies = pool.map(np.median, ccds)
-    model = np.polyfit(range(9), skies, 2)
-    scales = pool.map(lambda ccd, i: float((ccd / np.polyval(model, i)).mean()), ccds, range(9))
-    expected = [
-        float((ccd / np.polyval(np.polyfit(range(9), [np.median(c) for c in ccds], 2), i)).mean())
-        for i, ccd in enumerate(ccds)
-    ]
-    assert scales == expected
+    """Visit-level sky: scatter CCDs, merge a model, scatter it to the images where they are, scale, again, write."""
+    exposures = range(3)
+    expected = [serial_sky_correction(exposure) for exposure in exposures]
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(folder)] * len(exposures)
+        assert pool.map(sky_correction.correct_exposure, exposures, folders) == [rms for rms, _ in expected]
+        for exposure, (_, written) in zip(exposures, expected, strict=True):
+            for ccd in sky_correction.CCDS:
+                left = np.load(Path(folder) / f"sky-{exposure}-{ccd}.npy")
+                assert np.array_equal(left, written[ccd])
+    assert sky_correction.correct_exposure(7) == serial_sky_correction(7)[0]
+
+
+def serial_sky_correction(exposure):
+    images = [sky_correction.read_ccd(exposure, ccd) for ccd in sky_correction.CCDS]
+    plane = sky_correction.fit_plane([float(np.median(image)) for image in images])
+    scaled = [image * (sky_correction.plane_at(plane, ccd) / np.median(image)) for ccd, image in enumerate(images)]
+    second = sky_correction.fit_plane([float(np.median(image)) for image in scaled])
+    written = [image - sky_correction.plane_at(second, ccd) for ccd, image in enumerate(scaled)]
+    return [float(np.std(left)) for left in written], written
 
 
 def pid_of(_):

@@ -18,7 +18,8 @@ START_RANKS = "import sys; from mpidriver.batch import run_ranks; sys.exit(run_r
 
 def environment_of_programs():
     """Return an environment in which programs find what lies beside these tests."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")])}
+    path = [str(ROOT), str(HERE), str(ROOT / "examples"), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def run_on_ranks(ranks, *arguments, seconds=120):
@@ -33,9 +34,7 @@ def run_on_mpich(ranks, *arguments, seconds=120):
     place = Path(sys.prefix) / "mpich"
     if not place.is_dir():
         pytest.skip(f"no MPICH: {place} is absent; `make test` puts it there")
-    paths = [str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")]
-    environment = rank_environment(os.environ) | {
-        "PYTHONPATH": os.pathsep.join(paths),
+    environment = rank_environment(environment_of_programs()) | {
         "LD_LIBRARY_PATH": str(place / "lib"),
         "MPI4PY_MPIABI": "mpich",
     }

@@ -93,7 +93,7 @@ if "without memfd" in how:
 def look(shared, i):
     time.sleep(0.005)
     with open("/proc/self/maps") as file:
-        inodes = {line.split()[4] for line in file if "memfd:mpidriver" in line}
+        inodes = {line.split()[4] for line in file if "memfd:mpidriver-shared" in line}
     assert not shared.big.flags.writeable and not shared.small.flags.writeable
     return shared.big.sum() + shared.small[1], current_pool().rank, inodes
 
