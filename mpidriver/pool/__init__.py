@@ -28,6 +28,7 @@ Layers, each knowing only those below it::
     _blocks      many short items at once              _learned   costs known from earlier outcomes
     _terms       how items are to be run                _retrying  what is tried again
     _held_values values that stay                       _held, _scatter  their handles
+    _reduce      values combined in a fixed tree       _placing   tasks that have a place
     _shared      values that all ranks look at          _node_memory  one copy of them a node
     _isolation   items in child processes              _deputy    and what those ask the pool for
     _children    child processes, from outside         _child, _standin   from inside

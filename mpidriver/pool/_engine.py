@@ -302,6 +302,13 @@ class Engine:
             self._leader.touch(context.scope)
             self._flush()
 
+    def extend(self, scope: Scope, call: Call, index: int) -> None:
+        """Add an item to a call because another has its result, unless nobody wants it any more."""
+        if call.serial not in scope.abandoned:
+            call.left += 1
+            ranks, places = scope.functions[call.function].terms.ranks, self.held.places(call, [index])
+            scope.scheduler.add(call.serial, call.function, [index], None, places, ranks=ranks)
+
     def finish(self, scope: Scope, call: Call) -> None:
         """Drop a call whose results were taken, or are not wanted any more."""
         with self.lock:

@@ -4,6 +4,7 @@ import concurrent.futures
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from mpidriver.errors import PoolClosedError, PoolError, PoolStopped
@@ -14,6 +15,8 @@ from mpidriver.pool._engine import Engine, name_of
 from mpidriver.pool._held import Held, Token
 from mpidriver.pool._learned import LearnedCosts, learning
 from mpidriver.pool._outcome import Outcome
+from mpidriver.pool._read_only import read_only
+from mpidriver.pool._reduce import ReduceCall, Step, block_size
 from mpidriver.pool._scatter import ScatterCall
 from mpidriver.pool._scope import Scope
 from mpidriver.pool._serial import SerialWire
@@ -29,6 +32,8 @@ __all__ = ["Cost", "Pool", "current_pool"]
 
 Cost = Callable[..., float] | Sequence[float] | LearnedCosts | None
 """Expected work of each item, in any one unit: a function of the item, a number for each, or what it took before."""
+
+_NOTHING: Any = object()
 
 
 class Pool:
@@ -337,6 +342,61 @@ class Pool:
             raise counted(failed[0], len(failed))
         values = self._engine.held.fetch(everything, keep=False)
         return [values[one.token.name] for one in everything if one.token is not None]
+
+    def reduce(
+        self,
+        op: Callable[[Any, Any], Any],
+        fn: Callable[..., Any],
+        /,
+        *iterables: Iterable[Any],
+        initial: Any = _NOTHING,
+        name: str | None = None,
+        **terms: Unpack[TermsArguments],
+    ) -> Any:
+        """Apply a function to every item and combine the values on the ranks, two by two.
+
+        The order of the combinations depends on the number of items alone: neighbours first, then neighbouring pairs
+        and so on, so that the result is the same to the last bit on any number of ranks.
+
+        Parameters
+        ----------
+        op
+            Called as ``op(left, right)``; returns a new value. It should be associative, it need not be commutative.
+        fn, iterables, name, terms
+            As for `map`.
+        initial
+            Combined with the whole from the left at the end, and the result if there are no items.
+
+        Returns
+        -------
+        value
+            The one value that is left. Its arrays are read-only.
+
+        Raises
+        ------
+        TaskError
+            If `fn` or `op` failed, when all others are done; its ``item`` is the item, or the indexes of several.
+        """
+        context, scope = self._open()
+        engine, items = self._engine, _items("reduce", iterables, "raise")
+        if not items and initial is _NOTHING:
+            raise TypeError("pool.reduce of no items needs initial=")
+        if not items:
+            return initial
+        step, size = Step(op, fn), block_size(items, self.size)
+
+        def own(token: Token, rank: int, args: tuple[Any, ...]) -> Held:
+            return engine.held.own(scope.name, token, rank, step, args)
+
+        def make(function: int) -> ReduceCall:
+            return ReduceCall(function, items, size, own, partial(engine.extend, scope))
+
+        call = engine.start(scope, step, make, terms=Terms(**terms, holds=True), name=name or name_of(fn))
+        self._wait_for(context, scope, call, None, call.blocks)
+        whole = call.result()
+        if initial is _NOTHING:
+            return self.gather([whole])[0]
+        return read_only(self.submit(op, initial, whole).result())
 
     def share(self, **values: Any) -> Shared:
         """Put values where the tasks of all ranks see them, one copy a node.

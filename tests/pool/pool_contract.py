@@ -697,6 +697,8 @@ def check_held_values_are_released(pool):
     assert [value[0] for value in pool.gather(later)] == list(range(1, 11))
     del later
     assert max(pool.map(count_held, range(6 * pool.size))) == 0
+    pool.reduce(operator.add, make, range(50))
+    assert max(pool.map(count_held, range(6 * pool.size))) == 0
 
 
 def check_held_values_end_with_their_task(pool):
@@ -711,6 +713,68 @@ def check_held_values_in_nested_tasks(pool):
     (parent,) = pool.scatter(abs, [5])
     assert pool.map(lambda i: deep_use(5, parent, 0), range(3)) == [35] * 3
     assert pool.map(lambda value: deep_use(value, parent, 2), [parent] * 2) == [4 * 35 + 3 * 10] * 2
+
+
+def brackets(left, right):
+    """Show the tree."""
+    time.sleep(0.0003 * (len(left) % 3))
+    return f"({left}{right})"
+
+
+def reduced_alone(op, values):
+    """Combine neighbours, then pairs of neighbours and so on."""
+    while len(values) > 1:
+        pairs = [op(*values[i : i + 2]) for i in range(0, len(values) - 1, 2)]
+        values = pairs + values[len(values) & ~1 :]
+    return values[0]
+
+
+def fail_on_five(left, right):
+    if right == "5":
+        raise ValueError("five")
+    return left + right
+
+
+def check_reduce_is_the_same_tree_everywhere(pool):
+    """Fewer items than ranks, powers of two and others; sums of floats to the last bit."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for count in (1, 2, 3, 5, 8, 13, 26):
+        assert pool.reduce(brackets, str, letters[:count]) == reduced_alone(brackets, list(letters[:count]))
+    for count in (99, 1000):
+        names = [f"{i}," for i in range(count)]
+        assert pool.reduce(operator.add, str, names) == "".join(names)
+        floats = [random.Random(i).gauss(0, 10.0 ** (i % 9)) for i in range(count)]
+        assert pool.reduce(operator.add, float, floats) == reduced_alone(operator.add, floats)
+    assert pool.reduce(operator.add, operator.mul, range(1000), range(1000)) == sum(i * i for i in range(1000))
+    assert pool.reduce(operator.add, sum_of_squares, range(10)) == sum(i * i for n in range(10) for i in range(n))
+
+
+def check_reduce_of_held_values_and_arrays(pool):
+    held = pool.scatter(make, range(20))
+    total = pool.reduce(operator.add, np.float64, held)
+    assert total.shape == (1000,)
+    assert (total == 190).all()
+    assert not total.flags.writeable
+    assert pool.gather(held)[3][0] == 3
+    with pytest.raises(TaskError, match="read-only"):
+        pool.reduce(np.ndarray.__iadd__, make, range(3))
+
+
+def check_reduce_with_initial_and_without_items(pool):
+    with pytest.raises(TypeError, match="initial"):
+        pool.reduce(operator.add, str, [])
+    assert pool.reduce(operator.add, str, [], initial="x") == "x"
+    assert pool.reduce(operator.add, str, "abc", initial="x") == "xabc"
+    assert pool.reduce(operator.add, str, "a") == "a"
+
+
+def check_what_fails_in_a_reduction(pool):
+    with pytest.raises(TaskError, match="on purpose") as caught:
+        pool.reduce(operator.add, misbehave, ["a", "b", "c", "raise", "d"])
+    assert caught.value.item == "raise"
+    with pytest.raises(TaskError, match="five") as caught:
+        pool.reduce(fail_on_five, str, range(7))
+    assert caught.value.item == range(4, 6)
 
 
 def check_held_and_shared_values_in_isolated_tasks(pool):
