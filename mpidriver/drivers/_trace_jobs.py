@@ -15,13 +15,13 @@ def read_trace(path: str | Path) -> list[Job]:
     """Return the jobs of a trace, in the order in which they began.
 
     A trace does not say what waited for what: its jobs count as independent. Of a task within which others ran on the
-    same rank, only its own time counts.
+    same rank, only its own time counts; the main program does not count at all.
 
     Parameters
     ----------
     path
         The file: complete events (``"ph": "X"``) with ``name``, ``ts`` and ``dur`` in microseconds, ``pid`` and
-        ``tid`` of a rank and, if it was measured, ``args.peak_rss_bytes``.
+        ``tid`` of a rank and, if they are known, ``args.peak_rss_bytes`` and a quantum's key as ``args.item``.
 
     Raises
     ------
@@ -31,8 +31,9 @@ def read_trace(path: str | Path) -> list[Job]:
     events = _complete_events(Path(path))
     own = _own_microseconds(events)
     return [
-        Job(str(event["name"]).partition("{")[0], microseconds / 1e6, memory_bytes=_memory(event))
+        Job(_stage(event), microseconds / 1e6, memory_bytes=_memory(event))
         for event, microseconds in zip(events, own, strict=True)
+        if not _is_main_program(event)
     ]
 
 
@@ -49,8 +50,8 @@ def _complete_events(path: Path) -> list[dict[str, Any]]:
         times = (event.get("ts"), event.get("dur"))
         if not all(isinstance(time, int | float) for time in times) or times[1] < 0 or "name" not in event:
             raise ConfigError(f"{path}: complete event {number}: name, ts and dur are needed, got {event}")
-    if not events:
-        raise ConfigError(f"{path}: no complete event (ph: X) in it")
+    if all(map(_is_main_program, events)):
+        raise ConfigError(f"{path}: no complete event (ph: X) of a task in it")
     return sorted(events, key=lambda event: (event["ts"], -event["dur"], str(event.get("tid"))))
 
 
@@ -68,7 +69,24 @@ def _own_microseconds(events: list[dict[str, Any]]) -> list[float]:
     return [max(0.0, microseconds) for microseconds in own]
 
 
-def _memory(event: dict[str, Any]) -> int:
+def _arguments(event: dict[str, Any]) -> dict[str, Any]:
     arguments = event.get("args")
-    peak = arguments.get("peak_rss_bytes") if isinstance(arguments, dict) else None
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def _is_main_program(event: dict[str, Any]) -> bool:
+    return _arguments(event).get("depth") == 0
+
+
+def _stage(event: dict[str, Any]) -> str:
+    """Return the task of a quantum, or else the event's name."""
+    for text in (_arguments(event).get("item"), event["name"]):
+        task, brace, _ = str(text).partition("{")
+        if brace and task.isidentifier():
+            return task
+    return str(event["name"])
+
+
+def _memory(event: dict[str, Any]) -> int:
+    peak = _arguments(event).get("peak_rss_bytes")
     return peak if isinstance(peak, int) and peak > 0 else 0

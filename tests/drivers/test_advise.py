@@ -118,11 +118,12 @@ def test_a_trace_gives_jobs_in_the_order_of_their_start_without_what_ran_inside(
     path = tmp_path / "trace.json"
     events = [
         {"ph": "M", "name": "process_name"},
+        event("main program", 0, 12, 0, args={"depth": 0}),
         event("warp{patch=1,2}", 5, 2, 1, args={"peak_rss_bytes": 7}),
         event("tract", 0, 10, 0),
         event("warp", 1, 3, 0),
         event("warp", 4, 5, 0),
-        event("coadd", 10, 1, 0),
+        event("partial", 10, 1, 0, args={"depth": 1, "item": "coadd{tract=0, band=r}"}),
     ]
     for content in (events, {"traceEvents": events}):
         path.write_text(json.dumps(content))
