@@ -131,6 +131,8 @@ class _Owned:
         """Other ranks that have looked them up."""
         self.places: dict[str, Place | None] = {}
         """Where they lie on other hosts, None where a rank was sent them and has not said where."""
+        self.keepers: dict[str, int] = {}
+        """Ranks that were sent them for such hosts."""
         self.waiting: dict[str, list[tuple[int, int]]] = {}
         """Ranks of such a host that wait until it has, and the numbers of their requests."""
 
@@ -153,6 +155,8 @@ class SharedValues:
         self._owned: dict[SharedName, _Owned] = {}
         self._found: dict[SharedName, dict[str, Any]] = {}
         self._requests = 0
+        self._asked: dict[int, SharedName] = {}
+        """What each request that has no answer is about."""
         self._answers: dict[int, tuple[Place | None, Any]] = {}
         self._kept: dict[SharedName, NodeMemory] = {}
         self._dropped: deque[SharedName] = deque()
@@ -214,6 +218,19 @@ class SharedValues:
         for values in (self._owned, self._kept, self._found):
             values.clear()
 
+    def lost(self, rank: int) -> None:
+        """Note that a rank has died: what it owned is gone, and what it kept for its host is sent again."""
+        for request, name in list(self._asked.items()):
+            if name.owner == rank:
+                self._on_shared(request, None, None)
+        for name, owned in self._owned.items():
+            owned.ranks.discard(rank)
+            for host in [host for host, keeper in owned.keepers.items() if keeper == rank]:
+                del owned.keepers[host], owned.places[host]
+                for other, request in owned.waiting.pop(host, []):
+                    if other != rank:
+                        self._on_attach(name, other, host, WANTS, request)
+
     def _release(self, name: SharedName) -> None:
         owned = self._owned.pop(name, None)
         if owned is None:
@@ -273,6 +290,7 @@ class SharedValues:
         with self._engine.lock:
             self._requests += 1
             request = self._requests
+            self._asked[request] = name
         self._tell(name, what, request)
         self._engine.drive_until(lambda: request in self._answers)
         place, blob = self._answers.pop(request)
@@ -303,7 +321,8 @@ class SharedValues:
             return
         owned.ranks.add(rank)
         if what == WANTS_DATA or (what == WANTS and host not in owned.places):
-            owned.places.setdefault(host, None)
+            if host not in owned.places:
+                owned.places[host], owned.keepers[host] = None, rank
             self._post.send(rank, kind.SHARED, request, None, PickleBuffer(owned.memory.memory))
         elif what == WANTS:
             self._tell_place(owned, rank, host, request)
@@ -324,7 +343,8 @@ class SharedValues:
             self._post.send(rank, kind.SHARED, request, place, None)
 
     def _on_shared(self, request: int, place: Place | None, blob: Any) -> None:
-        self._answers[request] = (place, blob)
+        if self._asked.pop(request, None) is not None:
+            self._answers[request] = (place, blob)
 
     def _on_placed(self, name: SharedName, host: str, place: Place | None) -> None:
         owned = self._owned.get(name)
@@ -335,6 +355,7 @@ class SharedValues:
             self._on_attach(name, rank, host, WANTS if place is not None else WANTS_DATA, request)
         if place is None:
             del owned.places[host]
+            owned.keepers.pop(host, None)
 
     def _on_release(self, name: SharedName) -> None:
         self._found.pop(name, None)

@@ -4,6 +4,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from test_contract import run_on_ranks
 
 from mpidriver.errors import PoolError
 from mpidriver.pool import Pool
+from mpidriver.pool import _messages as kind
 from mpidriver.pool._node_memory import attach, keep, keep_blob, read
 from mpidriver.pool._read_only import read_only
+from mpidriver.pool._shared import WANTS, SharedName, SharedValues
 
 VALUES = {"big": np.arange(1e5), "small": np.arange(3), "strided": np.arange(20)[::2], "text": "x", "none": None}
 
@@ -73,6 +76,50 @@ def test_a_child_process_finds_them_by_the_handle_alone():
         _ = shared.flat
     with pytest.raises(PoolError, match="as long as the handle"):
         _ = pickle.loads(sent).flat
+
+
+class Letters:
+    """A post of rank 0 that keeps what is sent."""
+
+    rank, size, host = 0, 4, "here"
+
+    def __init__(self):
+        self.sent = []
+
+    def send(self, rank, message, *fields):
+        self.sent.append((rank, message, *fields))
+
+
+class Rank:
+    """As much of an engine as shared values need."""
+
+    lock = threading.RLock()
+
+    def __init__(self, then):
+        self.then = then
+
+    def drive_until(self, done):
+        self.then()
+        assert done()
+
+
+def test_values_are_sent_again_if_the_rank_dies_that_was_to_keep_them_for_its_host():
+    post = Letters()
+    values = SharedValues(Rank(None), post)
+    shared = values.share((0, 1), {"flat": np.arange(5)})
+    for rank in (1, 2):
+        values.handlers[kind.ATTACH](shared._name, rank, "there", WANTS, 10 * rank)
+    assert [(rank, fields[0]) for rank, _, *fields in post.sent] == [(1, 10)]
+    values.lost(1)
+    assert [(rank, fields[0]) for rank, _, *fields in post.sent] == [(1, 10), (2, 20)]
+    assert post.sent[1][-1] is not None
+    values.close()
+
+
+def test_whoever_waits_for_a_rank_that_dies_is_told():
+    values = SharedValues(Rank(lambda: values.lost(3)), Letters())
+    with pytest.raises(PoolError, match="of rank 3 are not there"):
+        values.find(SharedName(3, 1, ("flat",)), None)
 
 
 SEVERAL_HOSTS = """
