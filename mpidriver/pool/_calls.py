@@ -354,6 +354,7 @@ class TaskFuture(PoolFuture):
 
     def resolve(self, outcome: Outcome) -> None:
         """Make the future done."""
+        self._help, self._cancel = _no_help, _too_late  # which know the call, which knows the future and its arguments
         self._outcome = outcome
         if outcome.error is not None:
             self.set_exception(outcome.error)
@@ -362,6 +363,14 @@ class TaskFuture(PoolFuture):
 
     def _wait(self, timeout: float | None) -> float | None:
         return self._help(self, timeout)
+
+
+def _no_help(future: TaskFuture, timeout: float | None) -> float | None:
+    return timeout
+
+
+def _too_late() -> bool:
+    return False
 
 
 class SubmitCall(Call):

@@ -399,6 +399,22 @@ def check_submit(pool):
     assert futures[3].outcome.value == 9
 
 
+def check_a_future_that_is_gone_keeps_nothing(pool):
+    """At once, not when the garbage is next collected: arguments may be large."""
+
+    class Item:
+        pass
+
+    item = Item()
+    reference = weakref.ref(item)
+    future = pool.submit(type, item)
+    assert future.result() is not None
+    pool.wait([future])
+    assert future.outcome.item is item
+    del future, item
+    assert reference() is None
+
+
 def check_wait(pool):
     futures = [pool.submit(uneven, i) for i in range(8)]
     done, not_done = pool.wait(futures, "FIRST_COMPLETED")
