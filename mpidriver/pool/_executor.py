@@ -118,7 +118,7 @@ class PoolExecutor(concurrent.futures.Executor):
             raise TypeError(f"initializer must be a callable, got {initializer!r}")
         self._context, self._scope, self._engine = context, scope, context.engine
         self._terms = terms
-        self._max_workers = max_workers or self._engine.size
+        self._limit = max_workers or self._engine.size
         self._is_alone = self._engine.size == 1
         self._travels = not self._is_alone or terms.isolate
         self._setup = Setup(initializer, initargs, travels=self._travels) if initializer is not None else None
@@ -135,8 +135,10 @@ class PoolExecutor(concurrent.futures.Executor):
 
     @property
     def num_workers(self) -> int:
-        """How many tasks can run at once; 0 once it is shut down or broken."""
-        return 0 if self._shutdown or self._broken else min(self._max_workers, self._engine.size)
+        """How many tasks can run at once beside this one; 0 once it is shut down or broken."""
+        return 0 if self._shutdown or self._broken else min(self._limit, max(1, self._engine.size - 1))
+
+    _max_workers = num_workers  # what dask asks executors for
 
     # What users call
 
@@ -232,8 +234,6 @@ class PoolExecutor(concurrent.futures.Executor):
             raise BrokenPoolError(self._broken)
         if self._shutdown:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        if not threading.main_thread().is_alive():
-            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self._engine.stopping is not None:
             raise PoolStopped(self._engine.stopping)
 
@@ -283,7 +283,7 @@ class PoolExecutor(concurrent.futures.Executor):
 
     def _next_waiting(self) -> _Call | None:
         with self._changed:
-            if not self._waiting or (len(self._given) >= self._max_workers and self._max_workers < self._engine.size):
+            if not self._waiting or (len(self._given) >= self._limit < self._engine.size):
                 return None
             call, _ = self._waiting.popitem(last=False)
             self._given[call] = None

@@ -71,6 +71,8 @@ class Runner:
                     if not self._patience_seconds:
                         self._changed.notify_all()
                     return
+                if not threading.main_thread().is_alive():
+                    raise RuntimeError("cannot schedule new futures after interpreter shutdown")
                 self._is_awaited = False
                 self._thread = threading.Thread(target=self._run, name="mpidriver-executor")
             self._thread.start()

@@ -7,6 +7,7 @@ import operator
 import os
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from mpidriver.errors import PoolError, TaskError
 from mpidriver.pool import current_pool
 
+SEEN = []
+"""Weak references to arguments of tasks that ran in this process."""
 SET_UP = []
 """What initializers have left in this process."""
 
@@ -35,6 +38,19 @@ class StubbornError(Exception):
 
 def fail_stubbornly():
     raise StubbornError(1, 2)
+
+
+class Thing:
+    """Something that can be referred to weakly."""
+
+
+def see(thing):
+    SEEN.append(weakref.ref(thing))
+
+
+def count_alive(_):
+    time.sleep(0.001)
+    return sum(reference() is not None for reference in SEEN)
 
 
 def set_up(word):
@@ -201,6 +217,18 @@ def check_max_workers(pool):
     with pool.executor(max_workers=1) as executor:
         spans = list(executor.map(began_and_ended, range(10)))
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+
+
+def check_executors_keep_nothing(pool):
+    """Neither arguments on the ranks, nor arguments and results here."""
+    with pool.executor() as executor:
+        things = [Thing() for _ in range(5 * pool.size)]
+        futures = [executor.submit(see, thing) for thing in things]
+        concurrent.futures.wait(futures)
+        references = [weakref.ref(thing) for thing in things]
+        things.clear()
+        assert sum(executor.map(count_alive, range(10 * pool.size))) == 0
+        assert [reference() for reference in references] == [None] * len(references)
 
 
 def check_map_with_a_timeout(pool):
