@@ -17,6 +17,12 @@ from mpidriver.pool import Pool, Terms, current_pool
 HERE = Path(__file__).parent
 
 
+@pytest.fixture(autouse=True)
+def without_mpi(monkeypatch):
+    """Let child processes be forked as in a process that has not loaded MPI, which a test before may have done."""
+    monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
+
+
 def square(x):
     return x * x
 
