@@ -118,7 +118,8 @@ class PoolExecutor(concurrent.futures.Executor):
             raise TypeError(f"initializer must be a callable, got {initializer!r}")
         self._context, self._scope, self._engine = context, scope, context.engine
         self._terms = terms
-        self._limit = max_workers or self._engine.size
+        self._reach = context.reach
+        self._limit = max_workers or self._reach
         self._is_alone = self._engine.size == 1
         self._travels = not self._is_alone or terms.isolate
         self._setup = Setup(initializer, initargs, travels=self._travels) if initializer is not None else None
@@ -129,14 +130,17 @@ class PoolExecutor(concurrent.futures.Executor):
         self._broken: str | None = None
         self._breaks = False
         self._runner: Runner | None = None
-        if self._is_alone or context.work is not None:
+        self._task = context
+        while self._task.opener is not None:
+            self._task = self._task.opener
+        if self._is_alone or self._task.work is not None or self._task is not context:
             self._runner = Runner(self._changed, self._take, self._has_tasks, terms, is_alone=self._is_alone)
         context.executors.add(self)
 
     @property
     def num_workers(self) -> int:
         """How many tasks can run at once beside this one; 0 once it is shut down or broken."""
-        return 0 if self._shutdown or self._broken else min(self._limit, max(1, self._engine.size - 1))
+        return 0 if self._shutdown or self._broken else min(self._limit, max(1, self._reach - 1))
 
     _max_workers = num_workers  # what dask asks executors for
 
@@ -222,7 +226,7 @@ class PoolExecutor(concurrent.futures.Executor):
 
     def end(self, *, cancel: bool) -> None:
         """Shut down because the task that it belongs to ends, or the pool closes."""
-        is_main_program = self._context.work is None
+        is_main_program = self._task.work is None
         self.shutdown(wait=not (cancel and is_main_program), cancel_futures=cancel)
         self._broken = self._broken or "the pool of this executor is closed: its task or main program has ended"
         self._context.executors.discard(self)
@@ -283,7 +287,7 @@ class PoolExecutor(concurrent.futures.Executor):
 
     def _next_waiting(self) -> _Call | None:
         with self._changed:
-            if not self._waiting or (len(self._given) >= self._limit < self._engine.size):
+            if not self._waiting or (len(self._given) >= self._limit < self._reach):
                 return None
             call, _ = self._waiting.popitem(last=False)
             self._given[call] = None
@@ -295,7 +299,7 @@ class PoolExecutor(concurrent.futures.Executor):
             alone = self._next_waiting()
             return None if alone is None else (alone, alone.errand)
         main = self._engine.main
-        if main.waits or main.innermost is not self._context:
+        if main.waits or main.innermost is not self._task:
             return None  # it works for this executor itself
         for call in self._given:
             if not call.future.running() and self._engine.withdraw(self._scope, call):

@@ -175,6 +175,16 @@ def check_executors_in_tasks(pool):
         assert executor.submit(leave_behind).result() is None
 
 
+def check_executors_of_parts_of_a_pool(pool):
+    """Also of the part that has nothing but this rank, which runs tasks while it waits only."""
+    with pool.split(pool.size) as parts:
+        executors = [part.executor() for part in parts]
+        futures = [executor.submit(square, i) for executor in executors for i in range(3)]
+        concurrent.futures.wait(futures)
+        assert [future.result() for future in futures] == [0, 1, 4] * pool.size
+        assert [executor.num_workers for executor in executors] == [1] * pool.size
+
+
 def check_an_initializer_runs_once_in_each_process(pool):
     word = f"set up at {time.time()}"
     with pool.executor(initializer=set_up, initargs=(word,)) as executor:
@@ -233,10 +243,10 @@ def check_executors_keep_nothing(pool):
 
 def check_map_with_a_timeout(pool):
     with pool.executor() as executor:
-        results = executor.map(time.sleep, [0, 0.2], timeout=0.05)
-        assert next(results) is None
-        with pytest.raises(concurrent.futures.TimeoutError):
-            next(results)
+        assert list(executor.map(time.sleep, [0, 0], timeout=60)) == [None, None]
+        for unordered in (False, True):
+            with pytest.raises(concurrent.futures.TimeoutError):
+                next(executor.map(time.sleep, [0.2], timeout=0, unordered=unordered))
 
 
 CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")]
