@@ -34,6 +34,8 @@ Layers, each knowing only those below it::
     _children    child processes, from outside         _child, _standin   from inside
     _zygote      where they come from                  _link, _segments   how to talk to them
     _neighbours  which of them run at once
+    _trace       what ran where when                    _usage     why ranks were idle
+    _observing   how far a program is
     _post        messages out                          _callbacks, _when: futures
     _wire        MPI                                   _serial    nobody to talk to
     _bell        wakes a rank that sleeps              _idle      how a thread waits
@@ -53,6 +55,7 @@ from mpidriver.pool._shared import Shared
 from mpidriver.pool._signals import read_walltime
 from mpidriver.pool._simulator import simulate
 from mpidriver.pool._terms import Terms
+from mpidriver.pool._usage import Usage
 from mpidriver.pool._workload import Job
 
 __all__ = [
@@ -65,6 +68,7 @@ __all__ = [
     "Shared",
     "StagePrediction",
     "Terms",
+    "Usage",
     "current_pool",
     "find_launcher",
     "launch",

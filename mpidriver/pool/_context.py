@@ -56,6 +56,8 @@ class Context:
         self.closed = False
         self.waited_seconds = 0.0
         self.inner_busy_seconds = 0.0
+        self.inner_idle_seconds = (0.0, 0.0)
+        """Lost to dependency and to stragglers in what it has scattered."""
         self.began = time.perf_counter()
         self.executors: weakref.WeakSet[PoolExecutor] = weakref.WeakSet()
         """Executors of this task that are not shut down."""

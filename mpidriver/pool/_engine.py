@@ -8,11 +8,12 @@ A rank that waits runs only tasks of the subtree it waits for (leapfrogging, Wag
 long task ever sits on top of a wait that is over.
 """
 
+import os
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mpidriver.errors import PoolError
@@ -27,6 +28,7 @@ from mpidriver.pool._idle import Idle
 from mpidriver.pool._isolation import Isolation
 from mpidriver.pool._leader import Leader
 from mpidriver.pool._messages import Message
+from mpidriver.pool._observing import Observer
 from mpidriver.pool._post import Handler, Post, Wire
 from mpidriver.pool._progress import Progress
 from mpidriver.pool._scheduler import Scheduler
@@ -34,10 +36,14 @@ from mpidriver.pool._scope import Scope
 from mpidriver.pool._shared import SharedValues
 from mpidriver.pool._stopping import Stopping
 from mpidriver.pool._terms import PLAIN, Terms
+from mpidriver.pool._trace import Trace
 from mpidriver.pool._work import Work
 from mpidriver.pool._worker import Worker
 
 __all__ = ["Engine", "name_of"]
+
+TRACE_SECONDS = 20.0
+"""How long the root waits for the other ranks' parts of the trace."""
 
 CallT = TypeVar("CallT", bound=Call)
 
@@ -53,9 +59,19 @@ class Engine:
         Whether rank 0 runs tasks while its main program waits; None means long ones.
     isolation
         Runs what is to be run in child processes.
+    trace, clock_offsets
+        File for the trace, None for none; and for `Trace`.
     """
 
-    def __init__(self, wire: Wire, *, root_works: bool | None = True, isolation: Isolation | None = None) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        *,
+        root_works: bool | None = True,
+        isolation: Isolation | None = None,
+        trace: str | os.PathLike[str] | None = None,
+        clock_offsets: Mapping[int, float] | None = None,
+    ) -> None:
         self.wire = wire
         self.rank, self.size, self.host = wire.rank, wire.size, wire.host
         self.lock = threading.RLock()
@@ -80,6 +96,9 @@ class Engine:
             **self.communicators.handlers,
             **self.held.handlers,
         }
+        if trace is not None:
+            self._leader.trace = Trace(self._post, trace, clock_offsets)
+            self._handlers |= self._leader.trace.handlers
         self._over: deque[tuple[Scope, Call]] = deque()
         self._stopped = False
         self._idle = Idle(wire.bell)
@@ -109,6 +128,8 @@ class Engine:
         scheduler = Scheduler(self.rank, others, owns_ranks=True, home_works=self._root_works)
         with self.lock:
             context.scope = self._leader.open(None, scheduler, self.size)
+            if context.scope.idle_clock is not None:
+                context.scope.idle_clock.look(scheduler, time.perf_counter())
             self.main.enters(context)
         return context
 
@@ -121,6 +142,10 @@ class Engine:
     def longest_seconds(self) -> float:
         """How long the longest item took that this rank had scattered."""
         return self._leader.longest_seconds
+
+    def observe(self, observer: Observer | None) -> None:
+        """Tell somebody of each item that this rank's main program scatters."""
+        self._leader.observer = observer
 
     def stop(self, reason: str, *, in_handler: bool = False) -> None:
         """Begin nothing more, on any rank; what runs is finished.
@@ -163,6 +188,7 @@ class Engine:
         self.callbacks.finish()
         while not (cancel and self.size == 1) and not scheduler.has_all_ranks:
             if not self.wait_until(context, lambda: scheduler.has_all_ranks, patience_seconds):
+                self._write_trace(patience_seconds=0.0)
                 return False
         with self.lock:
             self.main.leaves(context)
@@ -172,7 +198,16 @@ class Engine:
             for rank in range(self.size):
                 if rank != self.rank:
                     self.wire.send(rank, (kind.STOP,))
+        self._write_trace(patience_seconds=TRACE_SECONDS)
         return True
+
+    def _write_trace(self, *, patience_seconds: float) -> None:
+        """Write the trace with what the other ranks send of it in time."""
+        trace = self._leader.trace
+        if trace is not None:
+            self._main_waits()
+            self._work_until(lambda: trace.is_complete, time.perf_counter() + patience_seconds)
+            trace.write()
 
     def serve(self) -> None:
         """Be a worker until the root says stop."""
@@ -254,6 +289,8 @@ class Engine:
         """
         with self.lock:
             call.left += len(indexes)
+            if self._leader.observer is not None and scope.parent is None:
+                self._leader.observer.grow(len(indexes))
             ranks = scope.functions[call.function].terms.ranks
             places = self.held.places(call, indexes) if _held.exist() else None
             scope.scheduler.add(call.serial, call.function, indexes, costs, places, ranks=ranks)
@@ -296,6 +333,8 @@ class Engine:
             self.end_scope(part, cancel=cancel)
             part.closed = True
             context.inner_busy_seconds += part.inner_busy_seconds
+            if context.scope.idle_clock is not None:
+                context.scope.idle_clock.add(*part.inner_idle_seconds)
             context.waited_seconds += part.waited_seconds
         with self.lock:
             context.scope.scheduler.joined(rank for rank in ranks if rank != self.rank)
@@ -418,6 +457,10 @@ class Engine:
             self.held.end(scope.name)
             self._flush()
         context.inner_busy_seconds += scope.busy_seconds
+        if scope.idle_clock is not None:
+            _, dependency, straggler = scope.idle_clock.totals()
+            before = context.inner_idle_seconds
+            context.inner_idle_seconds = (before[0] + dependency, before[1] + straggler)
         context.scope = None
 
     # Driving
@@ -496,6 +539,8 @@ class Engine:
             if scope.scheduler.has_work:
                 self._leader.touch(scope)
                 self._flush()
+            elif scope.idle_clock is not None:
+                scope.idle_clock.look(scope.scheduler, time.perf_counter())
 
     def _main_waits(self) -> None:
         """Note that the main thread drives messages from here on."""
@@ -507,6 +552,8 @@ class Engine:
         with self.lock:
             self.main.waits = False
             scope.scheduler.home_leaves()
+            if scope.idle_clock is not None:
+                scope.idle_clock.look(scope.scheduler, time.perf_counter())
             self._worker.release_inbox()
             self._flush()
         self.listen()
@@ -554,7 +601,7 @@ class Engine:
         self.listen()
         try:
             reports = self._worker.run(context, work)
-            self._worker.send_outcome(work, reports, context.busy_seconds)
+            self._worker.send_outcome(work, reports, context.busy_seconds, context.inner_idle_seconds)
         finally:
             with self.lock:
                 self._long_work = None  # it would keep its items
@@ -568,6 +615,8 @@ class Engine:
         self._handlers[message[0]](*message[1:])
 
     def _on_stop(self) -> None:
+        if self._leader.trace is not None:
+            self._leader.trace.send()
         self.shared.close()
         self.communicators.close()
         self.held.close()

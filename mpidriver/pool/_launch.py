@@ -63,6 +63,7 @@ def launch(
     preload: Sequence[str] = (),
     walltime: float | str | None = None,
     drains_on_ctrl_c: bool | None = None,
+    trace: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Run a main program on a pool of all ranks.
 
@@ -89,6 +90,8 @@ def launch(
     drains_on_ctrl_c
         Whether Ctrl-C too stops the pool in good order, instead of raising KeyboardInterrupt in whatever runs; None
         means on several ranks.
+    trace
+        File to write what each rank ran when, for ui.perfetto.dev or chrome://tracing; None for none.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def launch(
             script = sys.argv[0] or "script.py"
             raise LaunchError(f"launch(ranks={ranks}): one rank was started; `mpirun -n {ranks} python {script}` would")
         with contextlib.closing(Isolation(preload)) as isolation:
-            engine = Engine(SerialWire(), isolation=isolation)
+            engine = Engine(SerialWire(), isolation=isolation, trace=trace)
             with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
                 return _run_main(engine, main, args)
     with contextlib.closing(Isolation(preload)) as isolation:
@@ -124,7 +127,9 @@ def launch(
             return None
         if root_works is None and not wire.allows_threads:  # nobody would hand out while the root works
             root_works = wire.size <= ROOT_WORKS_UP_TO
-        engine = Engine(wire, root_works=who_works(wire.size, root_works), isolation=isolation)
+        root_works = who_works(wire.size, root_works)
+        offsets = None if trace is None else wire.clock_offsets()
+        engine = Engine(wire, root_works=root_works, isolation=isolation, trace=trace, clock_offsets=offsets)
         with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
             return _run_rank(wire, engine, main, args)
 

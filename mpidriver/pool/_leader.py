@@ -1,5 +1,6 @@
 """What a rank leads: the scopes of its running tasks, their messages, and carrying out what their schedulers decide."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ from mpidriver.pool._codec import pack_each
 from mpidriver.pool._gangs import Need
 from mpidriver.pool._instructions import Assign, Batch, Grant, Return, Want
 from mpidriver.pool._messages import ScopeId, Standing
+from mpidriver.pool._observing import Observer, telling
 from mpidriver.pool._post import Handler, Post
 from mpidriver.pool._retrying import retry
 from mpidriver.pool._scheduler import Scheduler
 from mpidriver.pool._scope import Function, Scope
+from mpidriver.pool._trace import Trace
 from mpidriver.pool._work import unpack_report
 
 __all__ = ["Leader"]
@@ -39,6 +42,10 @@ class Leader:
         self._scopes_made = 0
         self._calls_made = 0
         self._stopped: str | None = None
+        self.trace: Trace | None = None
+        """Takes down what came back."""
+        self.observer: Observer | None = None
+        """Is told what became of the main program's items."""
         self.longest_seconds = 0.0
         """Of all items, or batches of short ones, that came back here."""
         self.handlers: dict[int, Handler] = {
@@ -118,6 +125,8 @@ class Leader:
                     self._send_to_parent(scope, kind.RETURN, scope.name, rank)
                 case Want(tasks, work, need):
                     self._send_to_parent(scope, kind.WANT, scope.name, scope.wants(), tasks, work, need)
+        if scope.idle_clock is not None:
+            scope.idle_clock.look(scope.scheduler, time.perf_counter())
         if scope.closed and scope.is_quiet:
             del self._scopes[scope.name]
 
@@ -167,14 +176,21 @@ class Leader:
 
     # Messages
 
-    def _on_outcome(self, name: ScopeId, number: int, rank: int, reports: list[Any], busy_seconds: float) -> None:
+    def _on_outcome(
+        self, name: ScopeId, number: int, rank: int, reports: list[Any], spent: tuple[float, float, float]
+    ) -> None:
         scope = self._scopes[name]
         read = [report if isinstance(report, Report) else unpack_report(report) for report in reports]
         batch = scope.scheduler.finished(rank, number, [report.total_seconds for report in read])
+        busy_seconds, *lost_seconds = spent
         scope.busy_seconds += busy_seconds
+        if scope.idle_clock is not None:
+            scope.idle_clock.add(*lost_seconds)
         for span, report in zip(batch.spans, read, strict=False):
             call = scope.calls[span.call]
             indexes: Sequence[int] = span.indexes
+            if self.trace is not None:
+                self.trace.note(scope, call, span, report)
             if report.has_failures and call.serial not in scope.abandoned:
                 indexes, report = retry(scope, call, span, report)
                 if not indexes:
@@ -182,6 +198,8 @@ class Leader:
             if call.learner is not None:
                 call.learn(indexes, report)
             self.longest_seconds = max(self.longest_seconds, report.seconds)
+            if self.observer is not None and scope.parent is None:
+                self._callbacks.add(telling(self.observer, call.name, report))
             self._conclude(scope, call, call.deliver(indexes, report))
         self.touch(scope)
 

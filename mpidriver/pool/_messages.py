@@ -12,6 +12,7 @@
     RETURN   leader -> parent   I have nothing for this rank
     STOPPING any    -> root     begin nothing more; the root tells all
     PART     leader -> member   the gang is over: free its communicator
+    TRACE    rank   -> root     what I have noted, after STOP
     STOP     root   -> all      the pool closes
     ATTACH   rank   -> owner    I have looked up your shared values, or want them
     SHARED   owner  -> rank     they lie there on your host, or: here they are, or: they are released
@@ -57,6 +58,7 @@ __all__ = [
     "STOP",
     "STOPPING",
     "TASK",
+    "TRACE",
     "VALUE",
     "WANT",
     "Message",
@@ -87,7 +89,7 @@ class Standing(NamedTuple):
 TASK = 0
 """scope, batch number, [(function key, (packed function, terms) or None, packed items, bare, timed), ...], standing."""
 OUTCOME = 1
-"""scope, batch number, rank, [packed report of each span], busy seconds."""
+"""scope, batch number, rank, [packed report of each span], (seconds busy, lost to dependency, lost to stragglers)."""
 GIVEBACK = 2
 """scope, batch number, rank, [items kept of each span], whether the rank leaves the scope."""
 FORGET = 3
@@ -126,10 +128,13 @@ MISSING = 19
 """holder, asking rank, [(number of the request, scope, name), ...]."""
 DROP = 20
 """[names]."""
+TRACE = 21
+"""rank, host, events, how many were dropped."""
 
 NAMES = (
     *("TASK", "OUTCOME", "GIVEBACK", "FORGET", "WANT", "SETTLED", "GRANT", "RETURN", "STOP"),
     *("ATTACH", "SHARED", "PLACED", "RELEASE"),
     *("STOPPING", "PART"),
     *("FETCH", "LEND", "VALUE", "HOLDS", "MISSING", "DROP"),
+    "TRACE",
 )

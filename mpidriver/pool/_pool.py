@@ -14,6 +14,7 @@ from mpidriver.pool._context import Context, contexts_of_thread
 from mpidriver.pool._engine import Engine, name_of
 from mpidriver.pool._held import Held, Token
 from mpidriver.pool._learned import LearnedCosts, learning
+from mpidriver.pool._observing import Observer
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._read_only import read_only
 from mpidriver.pool._reduce import ReduceCall, Step, block_size
@@ -23,6 +24,7 @@ from mpidriver.pool._serial import SerialWire
 from mpidriver.pool._shared import Shared
 from mpidriver.pool._stream import Stream
 from mpidriver.pool._terms import PLAIN, Terms, TermsArguments
+from mpidriver.pool._usage import Usage, usage_of
 from mpidriver.pool._when import WHEN_OVER, looking_when_changed, stay_undone
 
 if TYPE_CHECKING:
@@ -95,12 +97,33 @@ class Pool:
         return busy_seconds / (self.size * (time.perf_counter() - self._context.began))
 
     @property
+    def usage(self) -> Usage:
+        """Shares of the ranks' time since this pool's task began: `efficiency`, and what the rest was lost to."""
+        context = self._context
+        total_seconds = self.size * (time.perf_counter() - context.began)
+        clock = context.scope.idle_clock if context.scope is not None else None
+        lost_seconds = (0.0, 0.0, 0.0) if clock is None else clock.totals()
+        return usage_of(total_seconds, context.busy_seconds, *lost_seconds)
+
+    @property
     def stopping(self) -> str | None:
         """Why the pool stops early, as ``SIGUSR1``; None as long as it goes on.
 
         A task may look at it to end sooner: nothing that it scatters from then on is run.
         """
         return self._engine.stopping
+
+    def observe(self, observer: Observer | None) -> None:
+        """Tell an observer, as a progress bar, of each item that the main program scatters from now on.
+
+        Parameters
+        ----------
+        observer
+            Has methods ``grow(count)`` and ``advance(name, status, count)``; None to tell nobody any more.
+        """
+        if self._context.work is not None:
+            raise PoolError("pool.observe is for the main program; a task's items count there as one")
+        self._engine.observe(observer)
 
     def stop(self, reason: str) -> None:
         """Begin no more tasks, on any rank: what runs is finished, and whoever waits for the rest gets `PoolStopped`.

@@ -104,6 +104,7 @@ class Scheduler:
         self._announced = 0
         self._announced_need = NOTHING
         self._batches = 0
+        self._grants = 0
         self._parts = 0
         """How many parts the own ranks are split into just now."""
         others = tuple(ranks)
@@ -278,6 +279,22 @@ class Scheduler:
     def _has_no_tasks(self) -> bool:
         return not (self._children or self._parts or any(self._in_flight.values()))
 
+    @property
+    def idle(self) -> int:
+        """Ranks that are held and have nothing to do; the home rank too while its task waits."""
+        return len(self._idle) + self._home_is_free()
+
+    @property
+    def has_in_flight(self) -> bool:
+        """Whether some task has been handed out, to ranks or to children."""
+        held = len(self._in_flight) - 1 - len(self._idle) - len(self._reserved)
+        return bool(self._in_flight[self.home] or self._children or self._parts or held)
+
+    @property
+    def begun(self) -> int:
+        """Grows whenever a rank gets something to do."""
+        return self._batches + self._grants
+
     def seconds_of(self, function: int) -> float | None:
         """Return the moving average of a function's seconds, None before its first outcome."""
         return self._backlog.seconds_of(function)
@@ -416,6 +433,7 @@ class Scheduler:
             known.want -= 1
             if rank != self.home:
                 self._idle.append(rank)
+            self._grants += 1
             self._lend((rank,), child, instructions)
 
     def _neediest(self) -> ScopeId | None:

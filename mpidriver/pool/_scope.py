@@ -1,5 +1,6 @@
 """One scope: what a running task has scattered, led by the rank that runs it."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from mpidriver.pool._codec import Packed, WithKeywords, Wrapped, is_importable, 
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._scheduler import Scheduler
 from mpidriver.pool._terms import Terms
+from mpidriver.pool._usage import IdleClock
 
 __all__ = ["Function", "Scope"]
 
@@ -84,6 +86,7 @@ class Scope:
         """Whether its task has ended; it may still wait for ranks to come back."""
         self.busy_seconds = 0.0
         """Work done for it, by all ranks."""
+        self.idle_clock = IdleClock(time.perf_counter()) if travels else None
         self.abandoned: set[int] = set()
         """Calls whose results nobody takes any more, but some of whose items still run."""
         self._travels = travels

@@ -12,6 +12,7 @@ import pickle
 import socket
 import struct
 import sys
+import time
 from collections import deque
 from collections.abc import MutableMapping
 from typing import Any, NamedTuple
@@ -27,7 +28,9 @@ from mpidriver.pool._messages import Message
 
 __all__ = ["MpiWire", "connect", "lone_communicator"]
 
-_HEAD, _BUFFER = 1, 2
+_HEAD, _BUFFER, _CLOCK = 1, 2, 3
+_JOURNEYS = 9
+"""How often the clocks of two hosts are compared; the fastest time counts."""
 _TAGS = 1 << 15
 """Every MPI has so many tags."""
 _PIECE_BYTES = 1 << 30
@@ -242,6 +245,35 @@ class MpiWire:
         if self._mpi.Query_thread() < self._mpi.THREAD_MULTIPLE:
             raise PoolError("communicators of gangs need an MPI with MPI_THREAD_MULTIPLE; this one has less")
         return make_group_comm(self._comm, ranks, number % _TAGS)
+
+    def clock_offsets(self) -> dict[int, float]:
+        """Compare the clocks of other hosts with the root's; every rank must call it, before anything is sent.
+
+        Returns
+        -------
+        offsets
+            On the root, for ranks of other hosts: what to add to their `time.perf_counter` to get the root's. Right
+            to half of the fastest journey there and back.
+        """
+        hosts = self._comm.allgather(self.host)
+        others = [rank for rank, host in enumerate(hosts) if host != hosts[0]]
+        if self.rank == 0:
+            return {rank: self._offset_of(rank) for rank in others}
+        if self.rank in others:
+            for _ in range(_JOURNEYS):
+                self._comm.recv(source=0, tag=_CLOCK)
+                self._comm.send(time.perf_counter(), 0, tag=_CLOCK)
+        return {}
+
+    def _offset_of(self, rank: int) -> float:
+        journeys = []
+        for _ in range(_JOURNEYS):
+            sent = time.perf_counter()
+            self._comm.send(None, rank, tag=_CLOCK)
+            theirs = float(self._comm.recv(source=rank, tag=_CLOCK))
+            back = time.perf_counter()
+            journeys.append((back - sent, 0.5 * (sent + back) - theirs))
+        return min(journeys)[1]
 
     # Ending
 

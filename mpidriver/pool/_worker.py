@@ -160,7 +160,9 @@ class Worker:
         unpacks = is_home or terms.holds
         return self._engine.isolation.run_span(context, key, function, todo, terms, unpacks=unpacks)
 
-    def send_outcome(self, work: Work, reports: list[Report], busy_seconds: float) -> None:
+    def send_outcome(
+        self, work: Work, reports: list[Report], busy_seconds: float, idle_seconds: tuple[float, float]
+    ) -> None:
         """Send the results of a batch to its leader."""
         leader, sent = work.scope[0], cast("list[Any]", reports)
         if leader != self._post.rank:
@@ -170,7 +172,8 @@ class Worker:
         with self._engine.lock:
             if work.is_gone:
                 return
-            self._post.send(leader, kind.OUTCOME, work.scope, work.number, self._post.rank, sent, busy_seconds)
+            spent = (busy_seconds, *idle_seconds)
+            self._post.send(leader, kind.OUTCOME, work.scope, work.number, self._post.rank, sent, spent)
 
     def _watching_interrupts(self) -> AbstractContextManager[Any]:
         return self.interrupts if self._post.size == 1 and not self.interrupts.is_on else nullcontext()
