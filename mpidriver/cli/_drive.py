@@ -108,12 +108,19 @@ def _summary(verb: str, driven: DriverRun, pool: "Pool", wall_s: float, pictures
         for stage, count in counts.items()
     ]
     drawn = sorted({str(path.parent) for path in pictures})
+    usage = pool.usage
     return RunSummary(
         command=verb,
         stages=stages,
         wall_s=wall_s,
         ranks=pool.size,
-        efficiency=pool.efficiency,
+        efficiency=usage.busy,
+        idle={
+            "while the root computed": usage.serial,
+            "waiting for inputs": usage.dependency,
+            "last tasks": usage.straggler,
+            "latency": usage.latency,
+        },
         products=[*driven.products, *drawn],
         left=sum(count["left"] for count in counts.values()),
         failures=[FailedQuantum(key, cause) for key, cause in driven.result.failures],

@@ -1,4 +1,4 @@
-"""What `--verbose` and `--log-level` do: the standard logging of every rank, to standard error."""
+"""What `--verbose`, `--log-level` and `--log-dir` do: the standard logging of every rank."""
 
 import argparse
 import logging
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,13 +40,24 @@ def set_up_logging(options: argparse.Namespace) -> None:
     handler.setFormatter(
         logging.Formatter(f"%(asctime)s rank {_rank()} %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
     )
+    handler.setLevel(options.log_level or ("INFO" if options.verbose else "WARNING"))
     logger.addHandler(handler)
-    logger.setLevel(options.log_level or ("INFO" if options.verbose else "WARNING"))
+    logger.setLevel(handler.level)
+    if options.log_dir is not None:
+        _log_into_files(logger, Path(options.log_dir))
+
+
+def _log_into_files(logger: logging.Logger, folder: Path) -> None:
+    from mpidriver.cli._rank_log import JsonHandler, name_of_run
+
+    logger.addHandler(JsonHandler(folder / name_of_run(os.environ) / f"rank-{_rank()}.jsonl", int(_rank())))
+    logger.setLevel(min(logger.level, logging.INFO))
 
 
 def is_talkative() -> bool:
-    """Tell whether so much is logged that a progress bar would be torn by the lines of other ranks."""
-    return logging.getLogger("mpidriver").isEnabledFor(logging.INFO)
+    """Tell whether so much is printed that a progress bar would be torn by the lines of other ranks."""
+    handlers = logging.getLogger("mpidriver").handlers
+    return any(isinstance(handler, RankHandler) and handler.level <= logging.INFO for handler in handlers)
 
 
 @contextmanager

@@ -80,6 +80,10 @@ def _dispatch(options, arguments: list[str]) -> int:
         from mpidriver.report import own_terminal
 
         os.environ.update(own_terminal(sys.stderr, sys.stdout))
+        if options.log_dir is not None:
+            from mpidriver.cli._rank_log import RUN_VARIABLE, name_of_run
+
+            os.environ[RUN_VARIABLE] = name_of_run(os.environ)
         code = run_ranks(ranks, [sys.executable, "-m", "mpidriver", *arguments])
         return _interrupted() if code == EXIT_INTERRUPTED else code
     from mpidriver.cli import _drive
@@ -87,7 +91,8 @@ def _dispatch(options, arguments: list[str]) -> int:
 
     set_up_logging(options)
     walltime = getattr(options, "walltime", None)
-    code = launch(_drive.run_verb, options, ranks=ranks, walltime=walltime, drains_on_ctrl_c=True)
+    trace = getattr(options, "trace", None)
+    code = launch(_drive.run_verb, options, ranks=ranks, walltime=walltime, trace=trace, drains_on_ctrl_c=True)
     return 0 if code is None else code
 
 

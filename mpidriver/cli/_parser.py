@@ -127,6 +127,11 @@ def _add_driver(verbs, verb: str, summary: str) -> None:
         metavar="TIME",
         help="time limit of the job as Slurm's --time, 90 (minutes) or 1:30:00: stop early enough for what runs to end",
     )
+    parser.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write which rank ran what when, as JSON for ui.perfetto.dev or chrome://tracing",
+    )
     if verb in {"pipeline", "multiband", "faraday"}:
         parser.add_argument("--no-pictures", action="store_true", help="draw no pictures at the end")
     _add_ranks(parser, default=argparse.SUPPRESS)
@@ -138,6 +143,11 @@ def _add_talk(parser: argparse.ArgumentParser) -> None:
     talk.add_argument("-q", "--quiet", action="store_true", help="no progress, no closing table")
     talk.add_argument("-v", "--verbose", action="store_true", help="log at level INFO")
     parser.add_argument("--log-level", choices=("DEBUG", "INFO", "WARNING", "ERROR"), help="what is logged")
+    parser.add_argument(
+        "--log-dir",
+        metavar="DIR",
+        help="also log each rank, at level INFO or the one asked for, as JSON lines: DIR/<run>/rank-<number>.jsonl",
+    )
 
 
 def _add_status(verbs) -> None:

@@ -22,6 +22,8 @@ __all__ = ["Progress"]
 LINE_INTERVAL_S = 30.0
 #: Seconds between two drawings of the bar.
 DRAW_INTERVAL_S = 0.2
+#: Ends that are further away are named with their day.
+SAME_DAY_S = 20 * 3600
 #: Seconds over which the rate is measured.
 RATE_WINDOW_S = 120.0
 
@@ -43,6 +45,10 @@ class Progress:
         What stands before the bar.
     plain
         Write lines even where there is a terminal.
+    noun
+        What is counted.
+    wall_clock
+        Returns seconds since the epoch; for tests.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         label: str = "",
         plain: bool = False,
+        noun: str = "quanta",
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.total = total
         self.label = label
@@ -67,6 +75,8 @@ class Progress:
         self._live: Any = None
         self._silent = quiet
         self._plain = plain
+        self._noun = noun
+        self._wall_clock = wall_clock
         self._started = self._shown = clock()
         self._finished: deque[tuple[float, int]] = deque([(self._started, 0)])
 
@@ -90,19 +100,19 @@ class Progress:
 
     @property
     def finished(self) -> int:
-        """Quanta that are settled, whatever their status."""
-        return self.statuses.total()
+        """Quanta that are settled, whatever their status, but not those that a stop has left."""
+        return self.statuses.total() - self.statuses["left"]
 
     def grow(self, n: int) -> None:
         """Add `n` quanta to the total, as when a stage learns what it has to do."""
         with self._lock:
             self.total += n
 
-    def advance(self, stage: str, status: str) -> None:
-        """Count one quantum of `stage` as ``done``, ``failed``, ``skipped`` or ``blocked`` and show it."""
+    def advance(self, stage: str, status: str, count: int = 1) -> None:
+        """Count quanta of `stage` as ``done``, ``failed``, ``unchanged``, ``blocked`` or ``left`` and show it."""
         with self._lock:
-            self.statuses[status] += 1
-            self._stages.setdefault(stage, Counter())[status] += 1
+            self.statuses[status] += count
+            self._stages.setdefault(stage, Counter())[status] += count
             if status in ("done", "failed"):
                 self._remember()
         self.tick()
@@ -215,13 +225,21 @@ class Progress:
         rate = self.rate_per_s()
         if rate <= 0:
             return [*facts, f"{elapsed} so far"]
-        return [*facts, f"{rate:.3g}/s", f"{duration(self.remaining_s())} left"]
+        if self._live is None:  # beside a bar there is no room for it
+            facts.append(f"{self.total - self.finished} left")
+        return [*facts, f"{rate:.3g}/s", f"{duration(self.remaining_s())} to go", f"ends {self._end()}"]
+
+    def _end(self) -> str:
+        """Return the time of day when it may end, with the day if that is not the next such time."""
+        remaining_s = self.remaining_s()
+        form = "%H:%M" if remaining_s < SAME_DAY_S else "%a %d %b %H:%M"
+        return time.strftime(form, time.localtime(self._wall_clock() + remaining_s))
 
     def _stage_words(self) -> list[str]:
         """Return one phrase a stage: how many are through, how many of them failed."""
         words = []
         for stage, counts in self._stages.items():
-            through = counts["done"] + counts["skipped"]
+            through = counts["done"] + counts["unchanged"]
             failed = f" (+{counts['failed']} failed)" if counts["failed"] else ""
             words.append(f"{stage} {through}{failed}")
         return words
@@ -229,7 +247,7 @@ class Progress:
     def _line(self) -> str:
         head = f"{self.label}: " if self.label else ""
         stages = f"; {', '.join(self._stage_words())}" if self._stages else ""
-        return head + ", ".join([f"{self.finished}/{self.total} quanta", *self._facts()]) + stages
+        return head + ", ".join([f"{self.finished}/{self.total} {self._noun}", *self._facts()]) + stages
 
     def _bar(self) -> Any:
         from rich.console import Group

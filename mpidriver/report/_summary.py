@@ -1,7 +1,7 @@
 """What a finished run has to say: counts and seconds a stage, efficiency, products, failures."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 __all__ = ["FailedQuantum", "RunSummary", "StageSummary"]
@@ -54,6 +54,8 @@ class RunSummary:
     """Ranks that worked."""
     efficiency: float | None = None
     """Seconds of work over ranks times wall seconds, 0 to 1; None if it was not measured."""
+    idle: Mapping[str, float] = field(default_factory=dict)
+    """What the ranks' other time was lost to, each with its share of ranks times wall seconds."""
     products: Sequence[str | Path] = ()
     """Directories or files where the products lie."""
     left: int = 0

@@ -25,6 +25,9 @@ MANY_FAILURES = 10
 #: Keys that a group of failures names.
 NAMED_PER_GROUP = 3
 
+#: Causes of idle ranks with smaller shares are not named.
+LEAST_SHARE = 0.005
+
 #: Columns of a table where there is no terminal.
 LOG_COLUMNS = 120
 
@@ -153,6 +156,9 @@ def _verdict(summary: RunSummary) -> Text:
     text.append(f" in {duration(summary.wall_s)} on {plural(summary.ranks, 'rank')}", style="not bold")
     if summary.efficiency is not None:
         text.append(f", {100.0 * summary.efficiency:.0f} % efficient", style="not bold")
+        lost = [f"{100.0 * share:.0f} % {cause}" for cause, share in summary.idle.items() if share >= LEAST_SHARE]
+        if lost:
+            text.append(f"; idle: {', '.join(lost)}", style="not bold")
     return text
 
 

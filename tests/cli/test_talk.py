@@ -1,5 +1,6 @@
 """What the command line says, and where: logging, quiet runs, errors, pipes."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from survey import run
 from mpidriver.batch import rank_environment
 from mpidriver.batch._local import _launcher as find_mpirun
 from mpidriver.cli import _main
+from mpidriver.cli._rank_log import name_of_run
 from mpidriver.errors import TaskError
 
 SMALL = ["--bands", "r", "--exposures", "2", "--detectors", "1x1", "--detector-size", "200", "--channels", "0"]
@@ -35,6 +37,35 @@ def test_verbose_logs_each_quantum_with_the_rank_that_ran_it(raw):
         ("single_frame{exposure=1002, detector=0, band=r}", "done"),
     ]
     assert "DEBUG" not in ended.text
+
+
+@pytest.mark.mpi
+def test_each_rank_logs_json_lines_into_a_file_of_its_own_and_a_trace_names_the_quanta(raw, tmp_path):
+    trace, folder = tmp_path / "trace.json", tmp_path / "logs"
+    ended = run("-n", 2, "single-frame", raw, "--clobber", "--log-dir", folder, "--trace", trace)
+    assert ended.code == 1
+    assert "INFO" not in ended.text
+    assert re.search(r"on 2 ranks, \d+ % efficient; idle: \d+ % ", ended.text)
+    (of_run,) = folder.iterdir()
+    lines = [json.loads(line) for path in of_run.glob("rank-[01].jsonl") for line in path.read_text().splitlines()]
+    assert {(line["rank"], line["level"]) for line in lines} <= {(0, "INFO"), (1, "INFO")}
+    done = [line for line in lines if " done in " in line["message"]]
+    assert [line["quantum"] for line in done] == ["single_frame{exposure=1002, detector=0, band=r}"]
+    assert [line["task"] for line in done] == ["single_frame"]
+    events = [
+        event["args"] for event in json.loads(trace.read_text())["traceEvents"] if event["name"] == "single_frame"
+    ]
+    assert sorted((event["item"], "error" in event) for event in events) == [
+        ("single_frame{exposure=1001, detector=0, band=r}", True),
+        ("single_frame{exposure=1002, detector=0, band=r}", False),
+    ]
+
+
+def test_runs_of_all_launchers_have_a_name_that_their_ranks_agree_on():
+    assert name_of_run({"MPIDRIVER_RUN": "a", "PMIX_NAMESPACE": "b"}) == "a"
+    assert name_of_run({"SLURM_PROCID": "3", "SLURM_JOB_ID": "17", "SLURM_STEP_ID": "0"}) == "slurm-17.0"
+    assert name_of_run({"PMIX_NAMESPACE": "prterun-host-12@1"}) == "prterun-host-12-1"
+    assert name_of_run({"PMI_RANK": "1"}) == name_of_run({"PMI_RANK": "0"})
 
 
 def test_the_log_level_is_heard_also_in_a_quiet_run_and_warnings_are_the_default(raw):

@@ -1,6 +1,7 @@
 import io
 import sys
 import threading
+import time
 
 import pytest
 
@@ -35,17 +36,46 @@ def clock():
     return Clock()
 
 
-def test_a_log_gets_one_line_every_half_minute_and_one_at_the_end(clock):
+@pytest.fixture
+def two_o_clock(monkeypatch):
+    """The wall clock of a summer time afternoon, whatever the zone of this machine."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield lambda: 1762005600.0
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_log_gets_one_line_every_half_minute_and_one_at_the_end(clock, two_o_clock):
     log = io.StringIO()
-    with Progress(90, stream=log, clock=clock, label="pipeline") as progress:
+    with Progress(90, stream=log, clock=clock, wall_clock=two_o_clock, label="pipeline") as progress:
         for _ in range(61):
             clock.now_s += 1.0
             progress.advance("warp", "done")
         assert log.getvalue().splitlines() == [
-            "pipeline: 30/90 quanta, 1/s, 1 min 00 s left; warp 30",
-            "pipeline: 60/90 quanta, 1/s, 30 s left; warp 60",
+            "pipeline: 30/90 quanta, 60 left, 1/s, 1 min 00 s to go, ends 14:01; warp 30",
+            "pipeline: 60/90 quanta, 30 left, 1/s, 30 s to go, ends 14:00; warp 60",
         ]
-    assert log.getvalue().splitlines()[2] == "pipeline: 61/90 quanta, 1/s, 29 s left; warp 61"
+    assert log.getvalue().splitlines()[2] == "pipeline: 61/90 quanta, 29 left, 1/s, 29 s to go, ends 14:00; warp 61"
+
+
+def test_a_far_end_is_named_with_its_day_and_what_is_counted_by_its_name(clock, two_o_clock):
+    log = io.StringIO()
+    with Progress(0, stream=log, clock=clock, wall_clock=two_o_clock, noun="items") as progress:
+        progress.grow(90_001)
+        clock.now_s += 10.0
+        progress.advance("fit", "done", 10)
+        progress.advance("fit", "failed", 1)
+    line = "11/90001 items, 1 failed, 89990 left, 1.1/s, 22 h 43 min to go, ends Sun 02 Nov 12:43; fit 10 (+1 failed)\n"
+    assert log.getvalue() == line
+
+
+def test_what_a_stop_has_left_is_not_finished(clock):
+    log = io.StringIO()
+    with Progress(3, stream=log, clock=clock) as progress:
+        progress.advance("warp", "unchanged")
+        progress.advance("warp", "left", 2)
+    assert log.getvalue() == "1/3 quanta, 0.0 s so far; warp 1\n"
 
 
 def test_silence_is_broken_while_nothing_finishes(clock):
@@ -60,7 +90,7 @@ def test_skipped_quanta_do_not_count_as_speed(clock):
     log = io.StringIO()
     with Progress(1010, stream=log, clock=clock) as progress:
         for _ in range(1000):
-            progress.advance("warp", "skipped")
+            progress.advance("warp", "unchanged")
         clock.now_s += 10.0
         progress.advance("warp", "done")
         assert progress.rate_per_s() == pytest.approx(0.1)
@@ -108,7 +138,7 @@ def test_a_terminal_gets_a_bar_with_stages_and_rate(clock):
     assert "50 %" in shown
     assert "1 failed" in shown
     assert "coadd 0 (+1 failed)" in shown
-    assert "left" in shown
+    assert "to go · ends" in shown
 
 
 def test_the_launcher_tells_ranks_of_the_terminal_they_cannot_see(clock, monkeypatch):
