@@ -40,6 +40,8 @@ def main(pool):
         pool.map(task, range(20))
     elif HOW == "nested":
         pool.map(outer, range(4))
+    elif HOW == "gangs":
+        pool.map(task, range(20), ranks=2)
     elif HOW == "isolated":
         pool.map(outer, range(4), isolate=True)
     elif HOW == "stream":

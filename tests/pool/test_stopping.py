@@ -121,6 +121,16 @@ def test_a_signal_lets_what_runs_end_and_begins_nothing_more(ranks, how, number,
     assert sorted(map(int, re.findall(r"outcome (\d+)", output))) == (done if how == "stream" else [])
 
 
+@pytest.mark.mpi
+def test_gangs_that_run_are_finished_too(tmp_path):
+    with running(tmp_path, 4, "gangs") as program:
+        program.wait_for_tasks(2)
+        program.process.send_signal(signal.SIGUSR1)
+        program.wait_for("stopped by SIGUSR1")
+        program.let_go()
+        assert program.end() == (75, "", sorted(program.begun))
+
+
 @pytest.mark.parametrize("ranks", [1, pytest.param(3, marks=ON_RANKS)])
 def test_the_time_limit_does_the_same(ranks, tmp_path):
     with running(tmp_path, ranks, "map", "walltime=0:02") as program:
