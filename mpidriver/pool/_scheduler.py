@@ -279,21 +279,19 @@ class Scheduler:
     def _has_no_tasks(self) -> bool:
         return not (self._children or self._parts or any(self._in_flight.values()))
 
-    @property
-    def idle(self) -> int:
-        """Ranks that are held and have nothing to do; the home rank too while its task waits."""
-        return len(self._idle) + self._home_is_free()
+    def census(self) -> tuple[int, bool, int]:
+        """Return how many idle ranks find nothing ready, whether anything runs, and how often work was given out.
 
-    @property
-    def has_in_flight(self) -> bool:
-        """Whether some task has been handed out, to ranks or to children."""
-        held = len(self._in_flight) - 1 - len(self._idle) - len(self._reserved)
-        return bool(self._in_flight[self.home] or self._children or self._parts or held)
-
-    @property
-    def begun(self) -> int:
-        """Grows whenever a rank gets something to do."""
-        return self._batches + self._grants
+        The home rank counts as idle while its task waits.
+        """
+        idle, in_flight = len(self._idle), self._in_flight
+        home_runs = in_flight[self.home]
+        runs = bool(home_runs or self._children or self._parts or len(in_flight) - 1 - idle - len(self._reserved))
+        if self.ready:
+            idle = 0
+        elif self._home_waits and not home_runs and self._home_is_free():
+            idle += 1
+        return idle, runs, self._batches + self._grants
 
     def seconds_of(self, function: int) -> float | None:
         """Return the moving average of a function's seconds, None before its first outcome."""

@@ -64,23 +64,20 @@ class IdleClock:
 
     def look(self, scheduler: "Scheduler", now: float) -> None:
         """Note how things stand; until now they stood as at the look before."""
+        idle, runs, begun = scheduler.census()
         if self._idle:
             if self._is_serial:
                 self.serial += self._idle * (now - self._since)
             else:
                 self._undecided += self._idle * (now - self._since)
-        runs = scheduler.has_in_flight
         if self._undecided:
-            if scheduler.begun > self._begun:
+            if begun > self._begun:
                 self.dependency += self._undecided
                 self._undecided = 0.0
             elif not runs and not scheduler.home_waits_for_work:
                 self.straggler += self._undecided
                 self._undecided = 0.0
-        self._begun = scheduler.begun
-        self._since = now
-        self._is_serial = not runs
-        self._idle = scheduler.idle if not scheduler.ready else 0
+        self._idle, self._begun, self._since, self._is_serial = idle, begun, now, not runs
 
     def add(self, dependency: float, straggler: float) -> None:
         """Add what was lost in scopes further in."""

@@ -57,6 +57,12 @@ def test_states_that_never_occur_have_no_column():
     assert "coadd: all done in 2.0 s on 1 rank\n" in text
 
 
+def test_what_idle_ranks_waited_for_is_named_unless_it_is_next_to_nothing():
+    idle = {"waiting for inputs": 0.012, "last tasks": 0.018, "latency": 0.004}
+    text = printed(closing_table(RunSummary("coadd", wall_s=2.0, efficiency=0.966, idle=idle)))
+    assert "97 % efficient; idle: 1 % waiting for inputs, 2 % last tasks\n" in text
+
+
 def test_an_interrupted_run_does_not_claim_to_have_finished():
     text = printed(closing_table(RunSummary("coadd", (StageSummary("warp", done=3),), left=7)))
     assert "7 not started" in text
