@@ -1,6 +1,7 @@
 """A program that is stopped: each task says that it has begun, and ends when the test lets it."""
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def end_it(number):
 
 
 def main(pool):
+    (FOLDER / "root").write_text(str(os.getpid()))
     if HOW == "map":
         pool.map(task, range(20))
     elif HOW == "nested":

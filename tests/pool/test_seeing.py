@@ -89,6 +89,16 @@ def test_a_trace_keeps_the_newest_and_says_how_many_are_gone(tmp_path, monkeypat
     assert [event["args"].get("item") for event in trace["traceEvents"][3:]] == [None, *map(str, range(15, 20))]
 
 
+def test_a_program_that_fails_leaves_its_trace(tmp_path):
+    def main(pool):
+        pool.map(abs, [-1])
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        launch(main, trace=tmp_path / "trace.json")
+    assert "abs" in (tmp_path / "trace.json").read_text()
+
+
 def test_a_trace_that_cannot_be_written_is_told_and_ends_nothing(tmp_path, capsys):
     assert launch(lambda pool: 7, trace=tmp_path / "absent" / "trace.json") == 7
     assert "trace.json: the trace was not written: " in capsys.readouterr().err

@@ -122,6 +122,17 @@ def test_a_signal_lets_what_runs_end_and_begins_nothing_more(ranks, how, number,
 
 
 @pytest.mark.mpi
+def test_a_signal_to_the_root_alone_stops_all_ranks(tmp_path):
+    """As a batch system sends it to each rank; here even on SIGTERM the launcher knows nothing of it."""
+    with running(tmp_path, 3, "map") as program:
+        program.wait_for_tasks(3)
+        os.kill(int((tmp_path / "root").read_text()), signal.SIGTERM)
+        program.wait_for("stopped by SIGTERM")
+        program.let_go()
+        assert program.end() == (75, "", sorted(program.begun))
+
+
+@pytest.mark.mpi
 def test_gangs_that_run_are_finished_too(tmp_path):
     with running(tmp_path, 4, "gangs") as program:
         program.wait_for_tasks(2)
