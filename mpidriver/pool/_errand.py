@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
 
 from mpidriver.errors import PoolError, TaskError
+from mpidriver.pool import _held
 from mpidriver.pool._codec import Packed, Parcel, Wrapped, are_plain, describe, is_importable, pack, unpack
 from mpidriver.pool._context import contexts_of_thread
 from mpidriver.pool._outcome import Outcome
@@ -139,6 +140,8 @@ class Errand(Wrapped):
         stage = "read"
         try:
             call, positional, named = self._read(args)
+            if _held.exist():
+                positional, named = contexts_of_thread()[-1].engine.held.resolve((positional, named))
             stage = "task"
             value = call(*positional, **named)
             return Parcel(pack(value)) if self._travels and not are_plain((value,), 0) else value

@@ -6,11 +6,14 @@ and dictionaries. Captured by a function it stays a handle.
 
 import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpidriver.errors import TaskError
 from mpidriver.pool._codec import Packed
 from mpidriver.pool._messages import ScopeId
+
+if TYPE_CHECKING:
+    from mpidriver.pool._held_values import HeldValues
 
 __all__ = ["Held", "HeldName", "Record", "Token", "exist", "find_in", "may_be_in", "put_in"]
 
@@ -75,9 +78,11 @@ class Held:
         On the rank that scattered: what is known of it.
     error
         Why there is no value.
+    home
+        On the rank that scattered: all its held values.
     """
 
-    __slots__ = ("__weakref__", "_rank", "error", "record", "scope", "token")
+    __slots__ = ("__weakref__", "_rank", "error", "home", "record", "scope", "token")
 
     def __init__(
         self,
@@ -86,12 +91,14 @@ class Held:
         rank: int,
         record: Record | None = None,
         error: TaskError | None = None,
+        home: "HeldValues | None" = None,
     ) -> None:
         self.scope = scope
         self.token = token
         self._rank = rank
         self.record = record
         self.error = error
+        self.home = home
         _handles.add(self)
 
     @property

@@ -16,6 +16,7 @@ from mpidriver.pool import _held
 from mpidriver.pool import _messages as kind
 from mpidriver.pool._calls import Call, Report
 from mpidriver.pool._codec import Failure, Packed, describe, pack, unpack
+from mpidriver.pool._context import active_contexts
 from mpidriver.pool._held import Held, HeldName, Record, Token
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._post import Handler, Post
@@ -94,7 +95,7 @@ class HeldValues:
         if not found:
             return args
         values = self.fetch(found, keep=True)
-        return _held.put_in(args, Held, lambda held: values[held.token.name])  # type: ignore[no-any-return]
+        return _held.put_in(args, Held, lambda held: values[id(held)])  # type: ignore[no-any-return]
 
     @property
     def are_here(self) -> bool:
@@ -107,7 +108,7 @@ class HeldValues:
         """Return the handle of a value that a rank has reported."""
         record = Record(scope, token, rank, function, _held.put_in(args, Held, lambda held: held.record or held))
         self._records.setdefault(scope, weakref.WeakValueDictionary())[token.name] = record
-        held = Held(scope, token, rank, record)
+        held = Held(scope, token, rank, record, home=self)
         weakref.finalize(held, self._dropped.append, record).atexit = False
         return held
 
@@ -164,8 +165,10 @@ class HeldValues:
 
     # Fetching
 
-    def fetch(self, wanted: Sequence[Held], *, keep: bool) -> dict[HeldName, Any]:
-        """Return values by name, wherever they are.
+    def fetch(self, wanted: Sequence[Held], *, keep: bool) -> dict[int, Any]:
+        """Return values by the identity of their handles, wherever they are.
+
+        A process may have several pools, each with names of its own: handles of another are left to that.
 
         Parameters
         ----------
@@ -177,6 +180,19 @@ class HeldValues:
         PoolError
             If there is no such value, or it was released.
         """
+        own = [held for held in wanted if self._home_of(held) is self]
+        by_name = self._fetch(own, keep=keep)
+        values = {id(held): by_name[held.token.name] for held in own if held.token is not None}
+        for held in wanted:
+            if id(held) not in values:
+                values |= self._home_of(held).fetch([held], keep=False)
+        return values
+
+    def _home_of(self, held: Held) -> "HeldValues":
+        """Return the held values of the pool of a handle; what came by pickle belongs to the outermost."""
+        return held.home or (active_contexts[0].engine.held if active_contexts else self)
+
+    def _fetch(self, wanted: Sequence[Held], *, keep: bool) -> dict[HeldName, Any]:
         values: dict[HeldName, Any] = {}
         missing: dict[HeldName, Held] = {}
         for held in wanted:

@@ -364,7 +364,7 @@ class Pool:
         if failed:
             raise counted(failed[0], len(failed))
         values = self._engine.held.fetch(everything, keep=False)
-        return [values[one.token.name] for one in everything if one.token is not None]
+        return [values[id(one)] for one in everything]
 
     def reduce(
         self,

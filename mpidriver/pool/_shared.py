@@ -92,7 +92,7 @@ class Shared(Mapping[str, Any]):
     def _values_here(self) -> "SharedValues | None":
         if self._values is not None:
             return self._values
-        return active_contexts[-1].engine.shared if active_contexts else None
+        return active_contexts[0].engine.shared if active_contexts else None
 
     def _look_up(self) -> dict[str, Any]:
         store = self._values_here()

@@ -784,6 +784,27 @@ def check_reduce_with_initial_and_without_items(pool):
     assert pool.reduce(operator.add, str, "a") == "a"
 
 
+def in_a_pool_of_its_own(i):
+    """Use values of the pool outside beside those of a pool that has the same names for others."""
+    outer = current_pool().scatter(abs, [i, i + 1])
+    shared = current_pool().share(flat=[i])
+    with Pool() as alone:
+        inner = alone.scatter(abs, [-100, -200])
+        other = alone.share(flat=[-i])
+        assert alone.gather([*outer, *inner]) == [i, i + 1, 100, 200]
+        return alone.map(lambda a, b: a + b + shared.flat[0] + other.flat[0], outer, inner)
+
+
+def check_values_of_one_pool_in_another(pool):
+    assert pool.map(in_a_pool_of_its_own, range(4)) == [[100 + i, 201 + i] for i in range(4)]
+    held, shared = pool.scatter(abs, range(4)), pool.share(flat=[7])
+    with Pool() as alone:
+        assert alone.map(lambda value: value + shared.flat[0], held) == [7, 8, 9, 10]
+    with pool.executor() as executor:
+        assert list(executor.map(operator.add, held, held)) == [0, 2, 4, 6]
+        assert executor.submit(sum, held).result() == 6
+
+
 def check_what_fails_in_a_reduction(pool):
     with pytest.raises(TaskError, match="on purpose") as caught:
         pool.reduce(operator.add, misbehave, ["a", "b", "c", "raise", "d"])
