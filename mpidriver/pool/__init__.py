@@ -26,6 +26,7 @@ Layers, each knowing only those below it::
     _backlog     what nobody runs yet                  _calls     where results go
     _gangs       items that want several ranks         _communicators, _groups: MPI of gangs
     _blocks      many short items at once              _learned   costs known from earlier outcomes
+    _recovery    when a rank has died                  _farewell  how ranks part
     _terms       how items are to be run                _retrying  what is tried again
     _held_values values that stay                       _held, _scatter  their handles
     _reduce      values combined in a fixed tree       _placing   tasks that have a place

@@ -7,7 +7,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from dataclasses import dataclass
 from typing import Any
 
-from mpidriver.errors import PoolStopped, TaskError
+from mpidriver.errors import PoolError, PoolStopped, TaskError
 from mpidriver.pool._codec import UNDONE, Failure
 from mpidriver.pool._learned import TaskCosts
 from mpidriver.pool._outcome import Outcome
@@ -70,6 +70,8 @@ class Call:
 
     serial: int = -1
     """Number on its rank, set when the call begins."""
+    suspected: frozenset[int] = frozenset()
+    """Items that may have been to blame for the death of a rank, which had others too."""
     name: str = ""
     """What its outcomes are named, set when the call begins."""
     bare = False
@@ -127,6 +129,10 @@ class Call:
         """Note that items stay undone; return what must be done about them without holding any lock."""
         self.undone += len(indexes)
         self.undone_because = reason
+        return None
+
+    def fail(self, error: PoolError) -> Callable[[], None] | None:
+        """Give up all items; return what tells those who wait elsewhere than in `Engine.wait_until`."""
         return None
 
     def _outcome(self, index: int, report: Report, position: int) -> Outcome:
@@ -408,6 +414,10 @@ class SubmitCall(Call):
         """Return what cancels the future."""
         super().leave(indexes, reason)
         return lambda: self.future.leave(reason)
+
+    def fail(self, error: PoolError) -> Callable[[], None] | None:
+        """Return what gives the future the error."""
+        return None if self.future.done() else lambda: self.future.set_exception(error)
 
     def _item(self, index: int) -> Any:
         return self._args[0] if len(self._args) == 1 else self._args

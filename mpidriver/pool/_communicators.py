@@ -2,9 +2,12 @@
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+from mpidriver.errors import PoolError
 from mpidriver.pool import _messages as kind
 from mpidriver.pool._calls import MapCall, Report
 from mpidriver.pool._context import contexts_of_thread
@@ -13,6 +16,9 @@ from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._post import Handler, Wire
 
 __all__ = ["Communicators", "Together", "TogetherCall", "own_communicator"]
+
+PATIENCE_SECONDS = 60.0
+"""How long members wait for each other to make a communicator, where one may have died on the way."""
 
 log = logging.getLogger("mpidriver.pool")
 
@@ -24,19 +30,52 @@ class Communicators:
     ----------
     wire
         The way to the other ranks.
+    lock
+        What all use of the wire is made under.
     """
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, lock: AbstractContextManager[Any]) -> None:
         self._wire = wire
+        self._lock = lock
         self._made: dict[ScopeId, Any] = {}
+        self._ranks: dict[ScopeId, tuple[int, ...]] = {}
         self._broken: set[ScopeId] = set()
+        self._dead: set[int] = set()
         self.handlers: dict[int, Handler] = {kind.PART: self._on_part}
 
     def join(self, scope: ScopeId, ranks: tuple[int, ...]) -> Any:
         """Return the communicator of a scope; at first use all its ranks must call this at the same time."""
-        if scope not in self._made:
-            self._made[scope] = self._wire.communicator(ranks, scope[1] * self._wire.size + scope[0])
+        if self._ranks.get(scope) != ranks:
+            self._on_part(scope)
+            self._made[scope] = self._make(ranks, scope[1] * self._wire.size + scope[0])
+            self._ranks[scope] = ranks
         return self._made[scope]
+
+    def _make(self, ranks: tuple[int, ...], number: int) -> Any:
+        if not self._wire.outlives_deaths:
+            return self._wire.communicator(ranks, number)
+        with self._lock:  # this way of making one hangs if another thread uses MPI meanwhile
+            if not self._dead.isdisjoint(ranks):
+                raise PoolError(f"rank {min(self._dead.intersection(ranks))} of this gang has died")
+            patience = threading.Timer(PATIENCE_SECONDS, self._despair, [ranks])
+            patience.daemon = True
+            patience.start()
+            try:
+                return self._wire.communicator(ranks, number)
+            finally:
+                patience.cancel()
+
+    def _despair(self, ranks: tuple[int, ...]) -> None:
+        """End this rank: the others see it as dead, and try again elsewhere what it was doing."""
+        text = "rank %d ends itself: it has waited %.0f s for a communicator of ranks %s, of which one must have died"
+        log.error(text, self._wire.rank, PATIENCE_SECONDS, ", ".join(map(str, ranks)))
+        self._wire.leave()
+
+    def lost(self, rank: int) -> None:
+        """Note that a rank has died: who waits for it in MPI would do so for ever."""
+        self._dead.add(rank)
+        for scope in [scope for scope, ranks in self._ranks.items() if rank in ranks]:
+            self.give_up(scope)
 
     def close(self) -> None:
         """Free all that are left: those of the main program."""
@@ -50,6 +89,7 @@ class Communicators:
             break_group_comm(self._made[scope])
 
     def _on_part(self, scope: ScopeId) -> None:
+        self._ranks.pop(scope, None)
         if scope in self._made:
             free_group_comm(self._made.pop(scope), is_broken=scope in self._broken)
             self._broken.discard(scope)

@@ -5,6 +5,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING
 
+from mpidriver.errors import LeaderLostError
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._scope import Scope
 from mpidriver.pool._work import Work
@@ -54,6 +55,8 @@ class Context:
         self.opener: Context | None = None
         """For a part of a pool: the task that has split it off."""
         self.closed = False
+        self.is_orphan = False
+        """Whether a leader above has died: nobody wants its result."""
         self.waited_seconds = 0.0
         self.inner_busy_seconds = 0.0
         self.inner_idle_seconds = (0.0, 0.0)
@@ -75,6 +78,11 @@ class Context:
         if self.work is None:
             return self.engine.size
         return 1 + len(self.work.standing.members) if self.work.standing.members else self.work.standing.reach
+
+    def check(self) -> None:
+        """Stop a task whose result nobody wants."""
+        if self.is_orphan:
+            raise LeaderLostError
 
     @property
     def busy_seconds(self) -> float:

@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 
 from mpidriver.errors import PoolError
 from mpidriver.pool import _held
-from mpidriver.pool import _messages as kind
 from mpidriver.pool._callbacks import Callbacks
 from mpidriver.pool._calls import Call, SubmitCall
 from mpidriver.pool._communicators import Communicators
 from mpidriver.pool._context import Context, MainThread
+from mpidriver.pool._farewell import Farewell
 from mpidriver.pool._held_values import HeldValues
 from mpidriver.pool._idle import Idle
 from mpidriver.pool._isolation import Isolation
@@ -31,6 +31,7 @@ from mpidriver.pool._messages import Message
 from mpidriver.pool._observing import Observer
 from mpidriver.pool._post import Handler, Post, Wire
 from mpidriver.pool._progress import Progress
+from mpidriver.pool._recovery import Recovery
 from mpidriver.pool._scheduler import Scheduler
 from mpidriver.pool._scope import Scope
 from mpidriver.pool._shared import SharedValues
@@ -85,12 +86,16 @@ class Engine:
         self._worker = Worker(self, self._post, self.main)
         self.shared = SharedValues(self, self._post)
         self._stopping = Stopping(self._post, self._leader, self._worker)
-        self.communicators = Communicators(wire)
+        self.communicators = Communicators(wire, self.lock)
         self.held = HeldValues(self, self._post)
+        self._farewell = Farewell(self._post, self._hand_over)
+        mourners = (self.communicators.lost, self.held.lost)
+        self._recovery = Recovery(self._post, self._leader, self._worker, self.main, mourners)
         self._handlers: dict[int, Handler] = {
-            kind.STOP: self._on_stop,
+            **self._farewell.handlers,
             **self._stopping.handlers,
-            **self._leader.handlers,
+            **self._recovery.guarded(self._leader.handlers),
+            **self._recovery.handlers,
             **self._worker.handlers,
             **self.shared.handlers,
             **self.communicators.handlers,
@@ -100,12 +105,16 @@ class Engine:
             self._leader.trace = Trace(self._post, trace, clock_offsets)
             self._handlers |= self._leader.trace.handlers
         self._over: deque[tuple[Scope, Call]] = deque()
-        self._stopped = False
         self._idle = Idle(wire.bell)
         self._was_called = False
         self._main_ident = threading.get_ident()
         self._long_work: Work | None = None
         self._progress: Progress | None = None
+
+    @property
+    def alive(self) -> int:
+        """Number of ranks that live, as far as this one knows."""
+        return self.size - len(self._post.dead)
 
     # Starting and ending
 
@@ -195,10 +204,11 @@ class Engine:
             self.shared.close()
             self.communicators.close()
             self.held.close()
-            for rank in range(self.size):
-                if rank != self.rank:
-                    self.wire.send(rank, (kind.STOP,))
-        self._write_trace(patience_seconds=TRACE_SECONDS)
+            self._farewell.begin()
+        self._wait_elsewhere(lambda: self._farewell.all_have_answered, None)
+        with self.lock:
+            self._farewell.end()
+        self._write_trace(patience_seconds=0.0 if self.wire.outlives_deaths else TRACE_SECONDS)
         return True
 
     def _write_trace(self, *, patience_seconds: float) -> None:
@@ -212,7 +222,10 @@ class Engine:
     def serve(self) -> None:
         """Be a worker until the root says stop."""
         self._main_waits()
-        self._work_until(lambda: self._stopped, None)
+        self._work_until(lambda: self._farewell.is_over, None)
+        self.shared.close()
+        self.communicators.close()
+        self.held.close()
 
     def is_main_thread(self) -> bool:
         """Whether the caller is the thread that runs tasks."""
@@ -222,12 +235,16 @@ class Engine:
 
     def scope_of(self, context: Context) -> Scope:
         """Return what a task scatters, opening it at the first use."""
+        context.check()
         if context.scope is None:
             assert context.work is not None
             members = context.work.standing.members
             with self.lock:
+                context.check()
                 scheduler = Scheduler(self.rank, members, owns_ranks=bool(members))
-                context.scope = self._leader.open(context.work.scope, scheduler, context.reach)
+                reach, leaders = min(context.reach, self.alive), context.work.standing.leaders
+                context.scope = self._leader.open(context.work.scope, scheduler, reach, leaders)
+                self._recovery.meet(context.scope)
                 self._worker.release_inbox()
                 self._worker.trim(context.work)
                 self._flush()
@@ -304,6 +321,8 @@ class Engine:
     def add_together(self, scope: Scope, call: Call) -> None:
         """Let all ranks of a scope run one item each of a call at the same time."""
         with self.lock:
+            if scope.is_crippled:
+                raise PoolError("a rank of this gang has died")
             call.left += len(scope.scheduler.own)
             scope.has_communicator = True
             scope.scheduler.add_together(call.serial, call.function)
@@ -406,12 +425,12 @@ class Engine:
             raise PoolError("a done callback waits for tasks: that would hold up everybody; submit and return instead")
         deadline = None if timeout is None else time.perf_counter() + timeout
         if not self.is_main_thread():
-            return self._wait_elsewhere(done, deadline)
+            return self._wait_elsewhere(done, deadline, context)
         began = time.perf_counter()
         scope = context.scope or self.scope_of(context)
         self._enter_wait(scope)
         try:
-            return self._work_until(done, deadline)
+            return self._work_until(done, deadline, context)
         finally:
             self._leave_wait(scope)
             context.waited_seconds += time.perf_counter() - began
@@ -444,15 +463,16 @@ class Engine:
         scope = context.scope
         assert scope is not None
         context.end_executors(cancel=cancel)
-        if cancel:
+        if cancel and not context.is_orphan:
             self._cancel_all(scope)
         self.callbacks.finish()
-        while any(call.left for call in scope.calls.values()):
+        while not context.is_orphan and any(call.left for call in scope.calls.values()):
             self.wait_until(context, lambda: not any(call.left for call in scope.calls.values()))
-        if scope.scheduler.owns_ranks:  # they go back together, with the outcome of the task
+        if scope.scheduler.owns_ranks and not context.is_orphan:  # they go back together, with the outcome of the task
             self.wait_until(context, lambda: scope.scheduler.has_all_ranks)
         with self.lock:
-            self._leader.close(scope)
+            if not context.is_orphan:
+                self._leader.close(scope)
             self.shared.end(scope.name)
             self.held.end(scope.name)
             self._flush()
@@ -559,9 +579,11 @@ class Engine:
         self.listen()
         self.callbacks.finish()
 
-    def _work_until(self, done: Callable[[], bool], deadline: float | None) -> bool:
+    def _work_until(self, done: Callable[[], bool], deadline: float | None, context: Context | None = None) -> bool:
         with self._idle as idle:
             while not done():
+                if context is not None and context.is_orphan:
+                    context.check()
                 self._was_called = False
                 moved = self.drive()
                 if done():
@@ -577,10 +599,12 @@ class Engine:
         with self.lock:
             return self._was_called or self.wire.has_message()
 
-    def _wait_elsewhere(self, done: Callable[[], bool], deadline: float | None) -> bool:
+    def _wait_elsewhere(self, done: Callable[[], bool], deadline: float | None, context: Context | None = None) -> bool:
         """Wait on a thread that cannot run tasks."""
         idle = Idle(spins=False)
         while not done():
+            if context is not None:
+                context.check()
             if deadline is not None and time.perf_counter() >= deadline:
                 return False
             idle.reset() if self.drive() else idle.wait()
@@ -607,6 +631,7 @@ class Engine:
                 self._long_work = None  # it would keep its items
                 self.main.leaves(context)
                 self._main_waits()
+                self._recovery.settle()
         return True
 
     # Bookkeeping
@@ -614,13 +639,9 @@ class Engine:
     def _handle(self, message: Message) -> None:
         self._handlers[message[0]](*message[1:])
 
-    def _on_stop(self) -> None:
+    def _hand_over(self) -> None:
         if self._leader.trace is not None:
             self._leader.trace.send()
-        self.shared.close()
-        self.communicators.close()
-        self.held.close()
-        self._stopped = True
 
     def _flush(self) -> None:
         """Let all decide and do what they say, until they are content."""

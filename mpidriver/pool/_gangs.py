@@ -87,6 +87,13 @@ class GangBacklog:
             heapq.heapify(self._heap)
         return gone
 
+    def take_larger(self, ranks: int) -> list[Gang]:
+        """Take away those that want more than so many ranks."""
+        large = [gang for _, gang in self._heap if gang.ranks > ranks]
+        self._heap = [entry for entry in self._heap if entry[1].ranks <= ranks]
+        heapq.heapify(self._heap)
+        return large
+
     @property
     def work(self) -> float:
         """Sum of the costs over all ranks; each item counts as 1 where none is known."""

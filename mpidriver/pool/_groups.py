@@ -4,7 +4,7 @@
 over all ranks or builds on such a communicator (intercommunicators). ``MPI_Comm_create_from_group`` needs no
 communicator: the members find each other through the launcher, which takes 2 ms instead of 0.2 ms. Which of the
 two is used must not depend on whether a death has been noticed, as ranks notice it at different times: so it is the
-second one throughout wherever a rank may die and the others live.
+second one throughout wherever a rank may die and the others live. No other thread may use MPI meanwhile.
 """
 
 import os

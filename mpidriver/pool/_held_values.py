@@ -222,6 +222,8 @@ class HeldValues:
                 wanted.setdefault(owner, []).append((self._requests, held.scope, held.token.name))
             for owner, some in wanted.items():
                 self._post.send(owner, kind.FETCH, self._post.rank, some)
+            for rank in self._post.dead.intersection(wanted):
+                self.lost(rank)
         return requests
 
     def _received(self, request: int, held: Held, answer: Any, keep: bool) -> Any:

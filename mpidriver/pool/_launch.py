@@ -146,12 +146,13 @@ def _run_rank(wire: "MpiWire", engine: Engine, main: Callable[..., Any], args: t
             engine.start_progress(lambda: _give_up(wire))
         try:
             if wire.rank == 0:
-                return _run_main(engine, main, args, lambda: _give_up(wire))
+                with _leaving_word():
+                    return _run_main(engine, main, args, lambda: _give_up(wire))
             _serve(engine, wire)
             return None
         finally:
             engine.stop_progress()
-            wire.close()
+            wire.close(all_live=engine.alive == engine.size)
 
 
 def _run_main(
@@ -184,6 +185,26 @@ def _give_up(wire: "MpiWire") -> None:
     print(f"mpidriver: rank {wire.rank} of {wire.host} ends the run:", file=sys.stderr)
     traceback.print_exc()
     wire.abort()
+
+
+@contextlib.contextmanager
+def _leaving_word() -> Iterator[None]:
+    """Tell whoever has started the ranks, if it wants to know, that the main program has begun, and that it has ended.
+
+    Launchers under which ranks outlive each other do not say so if rank 0 was killed.
+    """
+    _write_word("began")
+    try:
+        yield
+    finally:
+        _write_word("ended")
+
+
+def _write_word(word: str) -> None:
+    witness = os.environ.get("MPIDRIVER_WITNESS")
+    if witness is not None:
+        with open(witness, "w", encoding="ascii") as file:
+            file.write(word)
 
 
 @contextlib.contextmanager

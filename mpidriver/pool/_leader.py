@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mpidriver.errors import LeaderLostError
 from mpidriver.pool import _messages as kind
 from mpidriver.pool._callbacks import Callbacks
 from mpidriver.pool._calls import Call, Report
@@ -36,7 +37,7 @@ class Leader:
     def __init__(self, post: Post, callbacks: Callbacks) -> None:
         self._post = post
         self._callbacks = callbacks
-        self._scopes: dict[ScopeId, Scope] = {}
+        self.scopes: dict[ScopeId, Scope] = {}
         self.touched: dict[ScopeId, None] = {}
         """Scopes in which something has happened since their schedulers decided."""
         self._scopes_made = 0
@@ -59,11 +60,13 @@ class Leader:
 
     # Scopes and calls
 
-    def open(self, parent: ScopeId | None, scheduler: Scheduler, reach: int) -> Scope:
-        """Open a scope whose tasks can have so many ranks; without a parent it is the root's."""
+    def open(self, parent: ScopeId | None, scheduler: Scheduler, reach: int, above: tuple[int, ...] = ()) -> Scope:
+        """Open a scope whose tasks can have so many ranks; without a parent, and leaders above, it is the root's."""
         self._scopes_made += 1
         name = (self._post.rank, self._scopes_made)
-        scope = self._scopes[name] = Scope(name, parent, scheduler, reach=reach, travels=self._post.size > 1)
+        leaders, travels = (*above, self._post.rank), self._post.size > 1
+        scope = self.scopes[name] = Scope(name, parent, scheduler, reach=reach, leaders=leaders, travels=travels)
+        scheduler.dead = self._post.dead
         return scope
 
     def close(self, scope: Scope) -> None:
@@ -97,10 +100,18 @@ class Leader:
         else:
             self.end(scope, call)
 
+    def forsake(self, scope: Scope) -> None:
+        """Drop a scope whose results nobody waits for any more: a leader above has died."""
+        del self.scopes[scope.name]
+        for call in scope.calls.values():
+            due = call.fail(LeaderLostError())
+            if due is not None:
+                self._callbacks.add(due)
+
     @property
     def is_quiet(self) -> bool:
         """Whether nothing happens in any scope unless some task starts something."""
-        return all(scope.is_quiet for scope in self._scopes.values())
+        return all(scope.is_quiet for scope in self.scopes.values())
 
     # Deciding
 
@@ -110,7 +121,7 @@ class Leader:
 
     def decide(self) -> None:
         """Let the scheduler of one touched scope decide, and do what it says."""
-        scope = self._scopes.get(self.touched.popitem()[0])
+        scope = self.scopes.get(self.touched.popitem()[0])
         if scope is None:
             return
         if self._stopped is not None:
@@ -128,21 +139,21 @@ class Leader:
         if scope.idle_clock is not None:
             scope.idle_clock.look(scope.scheduler, time.perf_counter())
         if scope.closed and scope.is_quiet:
-            del self._scopes[scope.name]
+            del self.scopes[scope.name]
 
     def leave_undone(self, reason: str) -> None:
         """Hand out nothing more: what is in the backlog, or comes back into it, stays undone."""
         self._stopped = reason
-        for scope in self._scopes.values():
+        for scope in self.scopes.values():
             self.touch(scope)
 
     def _leave_undone_in(self, scope: Scope, reason: str) -> None:
         for call in list(scope.calls.values()):
             indexes = scope.cancel_ready(call)
             if indexes:
-                self._conclude(scope, call, call.leave(indexes, reason))
+                self.conclude(scope, call, call.leave(indexes, reason))
 
-    def _conclude(self, scope: Scope, call: Call, due: Callable[[], None] | None) -> None:
+    def conclude(self, scope: Scope, call: Call, due: Callable[[], None] | None) -> None:
         """Let be done what is due about a call, and end it if nobody waits for it."""
         if due is not None:
             self._callbacks.add(due)
@@ -159,7 +170,7 @@ class Leader:
             function = scope.functions[span.function].for_rank(batch.rank, is_home=is_home)
             packed = items if is_home else pack_each(items)
             spans.append((span.function, function, packed, call.bare, call.timed))
-        standing = Standing(batch.members, scope.reach, scope.is_gang, batch.is_together)
+        standing = Standing(batch.members, scope.reach, scope.is_gang, batch.is_together, scope.leaders)
         self._post.send(batch.rank, kind.TASK, scope.name, batch.number, spans, standing)
 
     def _send_to_parent(self, scope: Scope, message: int, *fields: Any) -> None:
@@ -179,7 +190,7 @@ class Leader:
     def _on_outcome(
         self, name: ScopeId, number: int, rank: int, reports: list[Any], spent: tuple[float, float, float]
     ) -> None:
-        scope = self._scopes[name]
+        scope = self.scopes[name]
         read = [report if isinstance(report, Report) else unpack_report(report) for report in reports]
         batch = scope.scheduler.finished(rank, number, [report.total_seconds for report in read])
         busy_seconds, *lost_seconds = spent
@@ -200,33 +211,33 @@ class Leader:
             self.longest_seconds = max(self.longest_seconds, report.seconds)
             if self.observer is not None and scope.parent is None:
                 self._callbacks.add(telling(self.observer, call.name, report))
-            self._conclude(scope, call, call.deliver(indexes, report))
+            self.conclude(scope, call, call.deliver(indexes, report))
         self.touch(scope)
 
     def _on_giveback(self, name: ScopeId, number: int, rank: int, kept: list[int], leaves: bool) -> None:
-        scope = self._scopes[name]
+        scope = self.scopes[name]
         scope.scheduler.given_back(rank, number, kept, leaves=leaves)
         self.touch(scope)
 
     def _on_want(self, name: ScopeId, child: ScopeId, serial: int, count: int, work: float, need: Need) -> None:
-        scope = self._scopes[name]
+        scope = self.scopes[name]
         scope.scheduler.want(child, count, work, need)
         self.touch(scope)
         if not (count or need.ranks):
             self._post.send(child[0], kind.SETTLED, child, serial)
 
     def _on_settled(self, name: ScopeId, serial: int) -> None:
-        scope = self._scopes[name]
+        scope = self.scopes[name]
         scope.settled(serial)
         self.touch(scope)
 
     def _on_grant(self, name: ScopeId, ranks: tuple[int, ...], for_gangs: tuple[int, ...]) -> None:
-        scope = self._scopes[name]
+        scope = self.scopes[name]
         for rank in ranks:
             scope.scheduler.granted(rank, for_gangs=rank in for_gangs)
         self.touch(scope)
 
     def _on_return(self, name: ScopeId, child: ScopeId, rank: int) -> None:
-        scope = self._scopes[name]
+        scope = self.scopes[name]
         scope.scheduler.returned(rank, child)
         self.touch(scope)

@@ -14,6 +14,7 @@
     PART     leader -> member   the gang is over: free its communicator
     TRACE    rank   -> root     what I have noted, after STOP
     STOP     root   -> all      the pool closes
+    BYE      rank   -> root     I am still here, and ready to go
     ATTACH   rank   -> owner    I have looked up your shared values, or want them
     SHARED   owner  -> rank     they lie there on your host, or: here they are, or: they are released
     PLACED   rank   -> owner    my host's copy of them lies there
@@ -24,6 +25,8 @@
     HOLDS    rank   -> owner    I have it, or hold it too from now on
     MISSING  holder -> owner    I do not hold it
     DROP     owner  -> holder   these held values are released
+    LOST     wire   -> its rank a rank has died: nothing comes from it any more
+    RECLAIM  leader -> rank     the leader you were lent to has died: say when you do nothing more for it (RETURN)
 
 The life of an item: ``map`` puts it into the backlog of the scope of the running task. The scope's scheduler assigns
 it, alone or with others, to a rank that it holds (TASK). That rank's main thread runs it; if the item maps again,
@@ -39,6 +42,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
     "ATTACH",
+    "BYE",
     "DROP",
     "FETCH",
     "FORGET",
@@ -46,11 +50,13 @@ __all__ = [
     "GRANT",
     "HOLDS",
     "LEND",
+    "LOST",
     "MISSING",
     "NAMES",
     "OUTCOME",
     "PART",
     "PLACED",
+    "RECLAIM",
     "RELEASE",
     "RETURN",
     "SETTLED",
@@ -84,6 +90,8 @@ class Standing(NamedTuple):
     """Whether its rank belongs to the scope for as long as that lasts: what waits is not given back."""
     is_together: bool
     """Whether all ranks of the scope run such a batch at the same time: none may be given back."""
+    leaders: tuple[int, ...]
+    """Ranks of the scope's leader and of those of all scopes above: nobody wants the results once one has died."""
 
 
 TASK = 0
@@ -103,7 +111,7 @@ GRANT = 6
 RETURN = 7
 """parent scope, child scope, rank."""
 STOP = 8
-"""Nothing."""
+"""Ranks that have died, None to be answered by BYE first."""
 ATTACH = 9
 """name of the values, rank, its host, what it wants, number of the request."""
 SHARED = 10
@@ -130,11 +138,17 @@ DROP = 20
 """[names]."""
 TRACE = 21
 """rank, host, events, how many were dropped."""
+LOST = 22
+"""rank."""
+RECLAIM = 23
+"""parent scope, child scope."""
+BYE = 24
+"""rank."""
 
 NAMES = (
     *("TASK", "OUTCOME", "GIVEBACK", "FORGET", "WANT", "SETTLED", "GRANT", "RETURN", "STOP"),
     *("ATTACH", "SHARED", "PLACED", "RELEASE"),
     *("STOPPING", "PART"),
     *("FETCH", "LEND", "VALUE", "HOLDS", "MISSING", "DROP"),
-    "TRACE",
+    *("TRACE", "LOST", "RECLAIM", "BYE"),
 )

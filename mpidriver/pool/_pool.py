@@ -82,6 +82,11 @@ class Pool:
         return self._context.reach
 
     @property
+    def alive(self) -> int:
+        """Number of ranks that have not died, as far as this one knows."""
+        return self._engine.alive
+
+    @property
     def rank(self) -> int:
         """This rank."""
         return self._engine.rank
@@ -94,7 +99,7 @@ class Pool:
         finished.
         """
         busy_seconds = self._context.busy_seconds
-        return busy_seconds / (self.size * (time.perf_counter() - self._context.began))
+        return busy_seconds / (self.alive * (time.perf_counter() - self._context.began))
 
     @property
     def usage(self) -> Usage:

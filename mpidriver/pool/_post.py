@@ -20,6 +20,10 @@ class Wire(Protocol):
     rank: int
     size: int
     host: str
+    hosts: list[str]
+    """Host of each rank."""
+    outlives_deaths: bool
+    """Whether this rank lives on when another dies."""
 
     @property
     def holds_large_sends(self) -> bool:
@@ -48,8 +52,14 @@ class Wire(Protocol):
     def finish_sends(self) -> None:
         """Wait until everything sent has left."""
 
-    def close(self) -> None:
-        """End the connection."""
+    def close(self, *, all_live: bool) -> None:
+        """End the connection; `all_live` says whether no rank has died."""
+
+    def leave(self) -> None:
+        """End this rank at once; the others live on where they can."""
+
+    def abort(self) -> None:
+        """End all ranks at once."""
 
 
 class Post:
@@ -64,12 +74,15 @@ class Post:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.rank, self.size, self.host = wire.rank, wire.size, wire.host
+        self.hosts = wire.hosts
         self.to_self: deque[Message] = deque()
         """Messages from this rank to itself that are not handled yet."""
+        self.dead: set[int] = set()
+        """Ranks that have died; what is sent to them is dropped."""
 
     def send(self, rank: int, message: int, *fields: Any) -> None:
         """Send a message without blocking."""
         if rank == self.rank:
             self.to_self.append((message, *fields))
-        else:
+        elif rank not in self.dead:
             self.wire.send(rank, (message, *fields), holds_up=message == kind.OUTCOME)

@@ -49,8 +49,8 @@ def _with_tries(value: Any, tries: int) -> Any:
 
 
 def _may_try_again(scope: Scope, call: Call, span: Span, index: int, failure: Failure) -> bool:
-    retries = scope.functions[span.function].terms.retries
-    return failure.kind in RETRIED and call.retried.get(index, 0) < retries
+    terms = scope.functions[span.function].terms
+    return failure.kind in RETRIED and call.retried.get(index, 0) < terms.retries and terms.ranks <= scope.reach
 
 
 def _add_again(scope: Scope, call: Call, span: Span, index: int, failure: Failure) -> None:

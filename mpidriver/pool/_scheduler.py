@@ -27,7 +27,7 @@ from itertools import pairwise
 from typing import Any
 
 from mpidriver.pool._backlog import Backlog, Places, Span
-from mpidriver.pool._gangs import NOTHING, GangBacklog, Need
+from mpidriver.pool._gangs import NOTHING, Gang, GangBacklog, Need
 from mpidriver.pool._instructions import Assign, Batch, Grant, Instruction, Return, Want
 from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._placing import Placed, PlacedItem
@@ -107,6 +107,12 @@ class Scheduler:
         self._grants = 0
         self._parts = 0
         """How many parts the own ranks are split into just now."""
+        self.dead: set[int] = set()
+        """Ranks that have died."""
+        self.spares_home = False
+        """Whether home runs nothing that may kill its rank."""
+        self._alone: deque[Span] = deque()
+        self._announces_again = False
         others = tuple(ranks)
         self.own = (home, *others) if has_home else others
         """The ranks held from the start, home first."""
@@ -158,7 +164,10 @@ class Scheduler:
         """Forget the ready tasks of a call; return their indexes. What is in flight stays so."""
         together = [index for one, _ in self._together if one == call for index in range(len(self.own))]
         self._together = deque(pair for pair in self._together if pair[0] != call)
-        return self._backlog.cancel(call) + self._placed.cancel(call) + self._gangs.cancel(call) + together
+        alone = [index for span in self._alone if span.call == call for index in span.indexes]
+        self._alone = deque(span for span in self._alone if span.call != call)
+        others = self._backlog.cancel(call) + self._placed.cancel(call) + self._gangs.cancel(call)
+        return others + together + alone
 
     def finished(self, rank: int, number: int, seconds: Sequence[float]) -> Batch:
         """Note that a rank has run a batch, and the seconds of each of its spans; return the batch."""
@@ -241,6 +250,59 @@ class Scheduler:
         for rank in sorted(ranks, reverse=True):
             self.granted(rank)
 
+    # Ranks that die
+
+    def lost(self, rank: int) -> tuple[list[Batch], dict[ScopeId, list[int]]]:
+        """Note that a rank has died.
+
+        Returns
+        -------
+        batches
+            What it had been sent, oldest first.
+        orphans
+            Its scopes that are children of this one, and the ranks lent to each; these come back by `returned`.
+        """
+        batches = list(self._in_flight.pop(rank, {}).values())
+        self._hungry.pop(rank, None)
+        for ranks in (self._held_up, self._for_gangs, self._borrowed, self._parked):
+            ranks.discard(rank)
+        for others in (self._idle, self._reserved, self._leaving):
+            if rank in others:
+                others.remove(rank)
+        self.own = tuple(one for one in self.own if one != rank)
+        members = {one for batch in batches for one in batch.members if one not in self.dead}
+        if members:  # of gangs that it led: no scope of it is known to have them
+            self._children[rank, 0] = _Child(lent=members)
+        orphans = self._orphans_of(rank)
+        self.announce_again()
+        return batches, orphans
+
+    def _orphans_of(self, rank: int) -> dict[ScopeId, list[int]]:
+        orphans = {}
+        for child, known in list(self._children.items()):
+            known.lent.discard(rank)
+            if child[0] == rank:
+                known.want, known.work, known.need = 0, 0.0, NOTHING
+                orphans[child] = sorted(known.lent)
+            self._drop_if_done(child)
+        return orphans
+
+    def add_alone(self, call: int, function: int, index: int, costs: Any = None) -> None:
+        """Note a ready task that a rank is sent alone, with nothing ahead or behind: it may kill its rank."""
+        self._alone.append(Span(call, function, [index], costs))
+
+    def take_larger(self, ranks: int) -> list[Gang]:
+        """Take away the gangs that want more than so many ranks."""
+        return self._gangs.take_larger(ranks)
+
+    def announce_again(self) -> None:
+        """Tell the parent once more what is wanted: ranks that it had lent may be gone."""
+        self._announces_again = bool(self._announced or self._announced_need.ranks)
+
+    def has_lent(self, rank: int, child: ScopeId) -> bool:
+        """Whether a rank is lent to a child."""
+        return child in self._children and rank in self._children[child].lent
+
     # What is so
 
     @property
@@ -256,7 +318,8 @@ class Scheduler:
     @property
     def ready(self) -> int:
         """Tasks that nobody runs."""
-        return self._backlog.count + self._placed.count + len(self._gangs) + len(self._together)
+        waiting = len(self._gangs) + len(self._together) + len(self._alone)
+        return self._backlog.count + self._placed.count + waiting
 
     @property
     def has_work(self) -> bool:
@@ -308,6 +371,8 @@ class Scheduler:
         instructions: list[Instruction] = []
         if self._children:
             self._serve_needs(instructions)
+        if self._alone and not self._together:
+            self._assign_alone(instructions)
         if self._gangs or self._together:
             self._run_together(instructions)
             self._form_gangs(instructions)
@@ -375,6 +440,16 @@ class Scheduler:
             return math.inf
         spans = [span for batch in self._in_flight[rank].values() for span in batch.spans]
         return sum(len(span.indexes) * self._backlog.seconds_or(PREFETCH_SECONDS, span.function) for span in spans)
+
+    def _assign_alone(self, instructions: list[Instruction]) -> None:
+        while self._alone and (rank := self._next_to_risk()) is not None:
+            instructions.append(Assign(self._new_batch(rank, self._alone.popleft())))
+            self._held_up.add(rank)
+
+    def _next_to_risk(self) -> int | None:
+        if self._idle:
+            return self._idle[-1]
+        return self.home if self._home_is_idle() and not self.spares_home else None
 
     def _next_idle(self) -> int | None:
         if (self._backlog.count == 1 or not self._idle) and self._home_is_idle():
@@ -451,12 +526,13 @@ class Scheduler:
     def _announce(self, instructions: list[Instruction]) -> None:
         if self.owns_ranks:
             return
-        ready, need = self._backlog.count + self._placed.count, self._need()
+        ready, need = self._backlog.count + self._placed.count + len(self._alone), self._need()
         count = ready + sum(known.want for known in self._children.values())
         before = self._announced
         is_news = bool(count) != bool(before) or count > 2 * before or 2 * count < before
-        if not is_news and need == self._announced_need:
+        if not (is_news or self._announces_again) and need == self._announced_need:
             return
+        self._announces_again = False
         self._announced, self._announced_need = count, need
         own = self._backlog.work + self._gangs.work + self._placed.count * self._backlog.mean_seconds
         work = own + sum(child.work for child in self._children.values())
@@ -532,7 +608,7 @@ class Scheduler:
     def _spare_below(self) -> Iterator[int]:
         for known in self._children.values():
             if known.need.ranks:
-                yield from (rank for rank in known.need.spare if rank not in self._borrowed)
+                yield from (rank for rank in known.need.spare if rank not in self._borrowed and rank not in self.dead)
 
     def _lend(self, ranks: Sequence[int], child: ScopeId, instructions: list[Instruction]) -> None:
         ordinary = {*self._idle, *([self.home] if self._home_is_free() else [])}
@@ -571,7 +647,8 @@ class Scheduler:
     def _release(self, batch: Batch) -> None:
         """Note that the gang of a batch is over."""
         for rank in batch.members:
-            self._is_back(rank)
+            if rank not in self.dead:
+                self._is_back(rank)
 
     def _new_batch(self, rank: int, span: Span, members: tuple[int, ...] = (), *, is_together: bool = False) -> Batch:
         self._batches += 1

@@ -67,18 +67,30 @@ class Scope:
         Scope whose task has opened this one, None for the root's.
     reach
         How many ranks its tasks can have at most.
+    leaders
+        Ranks of its leader and of those of all scopes above, which it does not outlive.
     travels
         Whether anything can leave this process.
     """
 
     def __init__(
-        self, name: ScopeId, parent: ScopeId | None, scheduler: Scheduler, *, reach: int, travels: bool
+        self,
+        name: ScopeId,
+        parent: ScopeId | None,
+        scheduler: Scheduler,
+        *,
+        reach: int,
+        leaders: tuple[int, ...],
+        travels: bool,
     ) -> None:
         self.name = name
         self.reach = reach
         self.has_communicator = False
         """Whether its ranks have made a communicator."""
+        self.is_crippled = False
+        """Whether a rank of this gang has died."""
         self.parent = parent
+        self.leaders = leaders
         self.scheduler = scheduler
         self.calls: dict[int, Call] = {}
         self.functions: dict[int, Function] = {}

@@ -19,9 +19,11 @@ class SerialWire:
     holds_large_sends = False
     is_moving = False
     bell = None
+    outlives_deaths = False
 
     def __init__(self) -> None:
         self.host = socket.gethostname()
+        self.hosts = [self.host]
 
     def send(self, rank: int, message: Message, *, holds_up: bool = False) -> None:
         """There is nobody to send to."""
@@ -44,8 +46,16 @@ class SerialWire:
     def finish_sends(self) -> None:
         """There are none."""
 
-    def close(self) -> None:
+    def close(self, *, all_live: bool) -> None:
         """Nothing was opened."""
+
+    def leave(self) -> None:
+        """There is nobody who could have died."""
+        raise AssertionError("a world of one rank has lost a rank")
+
+    def abort(self) -> None:
+        """There is nobody to end, and nobody who asks for it."""
+        raise AssertionError("a world of one rank ends all others")
 
 
 class InterruptWatch:

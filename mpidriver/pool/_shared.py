@@ -292,8 +292,8 @@ class SharedValues:
             request = self._requests
             self._asked[request] = name
         self._tell(name, what, request)
-        self._engine.drive_until(lambda: request in self._answers)
-        place, blob = self._answers.pop(request)
+        self._engine.drive_until(lambda: request in self._answers or name.owner in self._post.dead)
+        place, blob = self._answers.pop(request, (None, None))
         if place is not None:
             memory = attach(place)
             return self._ask(name, WANTS_DATA) if memory is None else memory

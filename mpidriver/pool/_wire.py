@@ -1,17 +1,23 @@
-"""Messages over MPI; the one file that imports mpi4py. What the messages mean stands in `_messages`.
+"""Messages over MPI; with `_groups` the only file that imports mpi4py. What the messages mean stands in `_messages`.
 
 A message is one head, a pickle, and the large buffers that it names, each a message of its own: the buffers are
 received where they stay, without a copy in between. Receives of buffers are posted when their head arrives and
 checked later, so that a sender that is slow, or busy with a task, holds up nobody.
+
+Where ranks outlive the death of others (ULFM), a look for messages raises once a rank has died. What had arrived from
+it is still received, then comes the message LOST; from there on nothing is received from it or sent to it. Collective
+calls are made only at the start.
 
 Every call into MPI is made under the engine's lock.
 """
 
 import os
 import pickle
+import signal
 import socket
 import struct
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import MutableMapping
@@ -23,8 +29,8 @@ from mpidriver.errors import LaunchError, PoolError
 from mpidriver.pool._bell import Bell
 from mpidriver.pool._buffers import Buffers
 from mpidriver.pool._codec import OUT_OF_BAND_BYTES
-from mpidriver.pool._groups import make_group_comm
-from mpidriver.pool._messages import Message
+from mpidriver.pool._groups import make_group_comm, outlives_deaths
+from mpidriver.pool._messages import LOST, Message
 
 __all__ = ["MpiWire", "connect", "lone_communicator"]
 
@@ -36,6 +42,10 @@ _TAGS = 1 << 15
 _PIECE_BYTES = 1 << 30
 _COUNT = struct.Struct("<q")
 _NO_BUFFERS = _COUNT.pack(0)
+_PATIENCE_SECONDS = 2.0
+"""How long MPI may take to end when a rank has died."""
+_LOOKS_AFTER_DEATH = 9
+"""How often to look again in vain: a death may be told of more than once, but should not be for ever."""
 
 
 def connect(expected: int | None, ranks: int | None) -> "MpiWire | None":
@@ -62,7 +72,10 @@ def connect(expected: int | None, ranks: int | None) -> "MpiWire | None":
     if ranks is not None and ranks > world.size:
         raise LaunchError(f"launch(ranks={ranks}): the launcher started only {world.size}")
     used = ranks is None or world.rank < ranks
-    comm = world.Split(0 if used else MPI.UNDEFINED, world.rank)
+    try:
+        comm = world.Split(0 if used else MPI.UNDEFINED, world.rank)
+    except MPI.Exception as error:
+        raise LaunchError(f"the ranks cannot come together: {error}; has one died since they were started?") from error
     return MpiWire(comm) if used else None
 
 
@@ -127,7 +140,15 @@ class MpiWire:
         self._sending: deque[_Outgoing] = deque()
         self._buffers = Buffers()
         self._incoming: dict[int, deque[_Incoming]] = {}
+        self.hosts: list[str] = comm.allgather(self.host)
         self.bell = Bell(self.rank, self.host, comm.allgather)
+        self.outlives_deaths = outlives_deaths(os.environ)
+        self._classes_of_death = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_IN_STATUS)
+        self._dead: set[int] = set()
+        self._untold: list[int] = []
+        """Dead ranks that `receive` has not told of yet."""
+        self._remains: list[Any] = []
+        """What had begun to be sent to or received from dead ranks: MPI may still look at its memory."""
         self._room = np.empty(2 * OUT_OF_BAND_BYTES, np.uint8)
 
     # Sending
@@ -140,23 +161,37 @@ class MpiWire:
         holds_up
             If it has large buffers, `holds_large_sends` is true until they are on their way.
         """
+        if rank in self._dead:
+            return
         buffers: list[pickle.PickleBuffer] = []
         data = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
         if not buffers:
-            request = self._comm.Isend([_NO_BUFFERS + data, self._mpi.BYTE], rank, _HEAD)
-            if not request.Test():
-                self._sending.append(_Outgoing(rank, [request], False))
-            self.bell.ring(rank)
+            self._send_short(rank, _NO_BUFFERS + data)
             return
         raws = [buffer.raw() for buffer in buffers]
         sizes = b"".join(_COUNT.pack(raw.nbytes) for raw in raws)
         head = _COUNT.pack(len(raws)) + sizes + data
-        requests = [self._comm.Isend([head, self._mpi.BYTE], rank, _HEAD)]
-        for raw in raws:
-            requests += [self._comm.Isend([piece, self._mpi.BYTE], rank, _BUFFER) for piece in _pieces(raw)]
-        if not self._mpi.Request.Testall(requests):
-            self._sending.append(_Outgoing(rank, requests, holds_up))
-        self.bell.ring(rank)
+        requests: list[Any] = []
+        try:
+            requests.append(self._comm.Isend([head, self._mpi.BYTE], rank, _HEAD))
+            for raw in raws:
+                requests += [self._comm.Isend([piece, self._mpi.BYTE], rank, _BUFFER) for piece in _pieces(raw)]
+            if not self._mpi.Request.Testall(requests):
+                self._sending.append(_Outgoing(rank, requests, holds_up))
+        except self._mpi.Exception as error:
+            self._pass_over(error, rank, requests)
+        else:
+            self.bell.ring(rank)
+
+    def _send_short(self, rank: int, head: bytes) -> None:
+        try:
+            request = self._comm.Isend([head, self._mpi.BYTE], rank, _HEAD)
+            if not request.Test():
+                self._sending.append(_Outgoing(rank, [request], False))
+        except self._mpi.Exception as error:
+            self._pass_over(error, rank, head)
+        else:
+            self.bell.ring(rank)
 
     @property
     def holds_large_sends(self) -> bool:
@@ -170,10 +205,14 @@ class MpiWire:
 
     def finish_sends(self) -> None:
         """Wait until everything sent has left."""
-        for outgoing in self._sending:
-            self._mpi.Request.Waitall(outgoing.requests)
-            self.bell.ring(outgoing.rank)
-        self._sending.clear()
+        while self._sending:
+            outgoing = self._sending.popleft()
+            try:
+                self._mpi.Request.Waitall(outgoing.requests)
+            except self._mpi.Exception as error:
+                self._pass_over(error, outgoing.rank, outgoing.requests)
+            else:
+                self.bell.ring(outgoing.rank)
 
     # Receiving
 
@@ -188,18 +227,29 @@ class MpiWire:
         self._buffers.trim_if_unused()
         if self._incoming:
             self._complete(messages)
+        if self._untold:
+            self._bury(messages)
         return messages
 
     def _has_left(self, outgoing: _Outgoing) -> bool:
-        if not self._mpi.Request.Testall(outgoing.requests):
-            return False
-        self.bell.ring(outgoing.rank)  # the first ring may have come before it could be seen
+        try:
+            if not self._mpi.Request.Testall(outgoing.requests):
+                return False
+        except self._mpi.Exception as error:
+            self._pass_over(error, outgoing.rank, outgoing.requests)
+        else:
+            self.bell.ring(outgoing.rank)  # the first ring may have come before it could be seen
         return True
 
     def has_message(self) -> bool:
         """Look for a head. Of two probes the first may only move MPI along, and the second then sees the message."""
         probe, anyone, status = self._comm.Iprobe, self._mpi.ANY_SOURCE, self._status
-        return bool(probe(anyone, _HEAD, status) or probe(anyone, _HEAD, status))
+        for _ in range(_LOOKS_AFTER_DEATH):
+            try:
+                return bool(probe(anyone, _HEAD, status) or probe(anyone, _HEAD, status))
+            except self._mpi.Exception as error:
+                self._note_deaths(error)
+        return False
 
     def _begin(self, messages: list[Message]) -> None:
         """Receive the head just seen; nobody else receives on this communicator, so it is still the first.
@@ -208,7 +258,14 @@ class MpiWire:
         """
         source, size = self._status.Get_source(), self._status.Get_count(self._mpi.BYTE)
         room = self._room[:size] if size <= len(self._room) else np.empty(size, np.uint8)
-        self._comm.Recv([room, self._mpi.BYTE], source, _HEAD)
+        try:
+            self._comm.Recv([room, self._mpi.BYTE], source, _HEAD)
+            if source not in self._dead or source in self._untold:
+                self._read_head(source, room, messages)
+        except self._mpi.Exception as error:
+            self._pass_over(error, source, room)
+
+    def _read_head(self, source: int, room: Any, messages: list[Message]) -> None:
         (count,) = _COUNT.unpack_from(room.data)
         if not count and source not in self._incoming:
             messages.append(pickle.loads(room.data[_COUNT.size :]))
@@ -228,11 +285,50 @@ class MpiWire:
     def _complete(self, messages: list[Message]) -> None:
         for source in list(self._incoming):
             queue = self._incoming[source]
-            while queue and (not queue[0].requests or self._mpi.Request.Testall(queue[0].requests)):
+            while queue and self._is_complete(source, queue[0]):
                 incoming = queue.popleft()
                 messages.append(pickle.loads(incoming.data, buffers=incoming.buffers))
             if not queue:
                 del self._incoming[source]
+
+    def _is_complete(self, source: int, incoming: _Incoming) -> bool:
+        try:
+            return not incoming.requests or bool(self._mpi.Request.Testall(incoming.requests))
+        except self._mpi.Exception as error:
+            self._pass_over(error, source, incoming)
+            return False
+
+    # Ranks that have died
+
+    def _pass_over(self, error: Any, rank: int, memory: Any) -> None:
+        """Raise an error of MPI again unless it is due to the death of a rank; keep the memory that was in use."""
+        self._note_deaths(error)
+        if rank not in self._dead:
+            raise error
+        self._remains.append(memory)
+
+    def _note_deaths(self, error: Any) -> None:
+        """Learn who has died; raise any other error again."""
+        if not self.outlives_deaths or error.Get_error_class() not in self._classes_of_death:
+            raise error
+        failed, group = self._comm.Get_failed(), self._comm.Get_group()
+        self._comm.Ack_failed(failed.size)
+        dead = set(failed.Translate_ranks(None, group)) - self._dead
+        self._untold += sorted(dead)
+        self._dead |= dead
+        group.Free()
+        failed.Free()
+
+    def _bury(self, messages: list[Message]) -> None:
+        """Drop what cannot be finished any more, and append messages that say so."""
+        dead, self._untold = self._untold, []
+        for rank in dead:
+            self._remains += self._incoming.pop(rank, ())
+            messages.append((LOST, rank))
+        self._remains += [outgoing for outgoing in self._sending if outgoing.rank in self._dead]
+        self._sending = deque(outgoing for outgoing in self._sending if outgoing.rank not in self._dead)
+
+    # Gangs
 
     def communicator(self, ranks: tuple[int, ...], number: int) -> Any:
         """Return a new communicator over some ranks, all of which call this at the same time with the same number.
@@ -277,11 +373,34 @@ class MpiWire:
 
     # Ending
 
-    def close(self) -> None:
-        """Finish what was sent and free the communicator; every rank must call it."""
+    def close(self, *, all_live: bool) -> None:
+        """Finish what was sent and free the communicator; every rank must call it.
+
+        Parameters
+        ----------
+        all_live
+            Whether no rank has died. Else MPI ends here, and will never be used again.
+        """
         self.finish_sends()
-        self._comm.Free()
+        if all_live:
+            self._comm.Free()
+        else:
+            self._end_mpi()
         self.bell.close()
+
+    def _end_mpi(self) -> None:
+        """End MPI, but do not wait for long: it may hang, and then would do so for ever at the end of the process."""
+        ending = threading.Thread(target=self._mpi.Finalize, name="mpidriver-end", daemon=True)
+        ending.start()
+        ending.join(_PATIENCE_SECONDS)
+
+    def leave(self) -> None:
+        """End this rank at once, as if it had been killed; the root ends all."""
+        if self.rank == 0:
+            self.abort()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def abort(self) -> None:
         """End all ranks with an exit code that says so."""

@@ -134,7 +134,9 @@ def failure_of(context: "Context", function: Any, args: Any, error: BaseExceptio
             return broken.failure
     if context.engine.must_stop_for(error):
         raise error
-    return describe(error, skip=1, keep=context.engine.size == 1)
+    failure = describe(error, skip=1, keep=context.engine.size == 1)
+    is_crippled = context.scope is not None and context.scope.is_crippled
+    return failure._replace(kind="lost") if is_crippled else failure
 
 
 def _peak_rss_bytes() -> int:

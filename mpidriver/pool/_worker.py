@@ -53,6 +53,8 @@ class Worker:
     # Messages
 
     def _on_task(self, scope: ScopeId, number: int, spans: list[tuple[Any, ...]], standing: Standing) -> None:
+        if self._post.dead and not self._post.dead.isdisjoint(standing.leaders):
+            return
         for key, function, *_ in spans:
             if function is not None:
                 self._functions[scope, key] = function
@@ -68,6 +70,21 @@ class Worker:
         self._engine.isolation.forget([(scope, key) for key in keys])
 
     # Giving back
+
+    def drop_work_of(self, leader: int) -> None:
+        """Drop what is not begun of all that a rank which has died led, directly or not."""
+        self._inbox = deque(work for work in self._inbox if leader not in work.standing.leaders)
+        for context in self._main.contexts:
+            if context.work is not None and leader in context.work.standing.leaders:
+                context.is_orphan = True
+                context.work.trim()
+
+    def forget_scopes_of_the_dead(self) -> None:
+        """Forget the functions of scopes that dead ranks led, but for those that run."""
+        gone = [key for key in self._functions if key[0][0] in self._post.dead]
+        for key in gone:
+            if not self._main.is_in_task_of(key[0]):
+                del self._functions[key]
 
     def release_inbox(self) -> None:
         """Give back every batch that is not begun, but those that nobody else may run."""
