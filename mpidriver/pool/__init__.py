@@ -46,18 +46,22 @@ Layers, each knowing only those below it::
 Beside it, the same schedulers on virtual ranks: _simulator, _virtual_ranks, _workload, _prediction.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from mpidriver.pool._held import Held
 from mpidriver.pool._launch import find_launcher, launch
 from mpidriver.pool._learned import LearnedCosts
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool, current_pool
-from mpidriver.pool._prediction import Prediction, StagePrediction
 from mpidriver.pool._shared import Shared
 from mpidriver.pool._signals import read_walltime
-from mpidriver.pool._simulator import simulate
 from mpidriver.pool._terms import Terms
 from mpidriver.pool._usage import Usage
 from mpidriver.pool._workload import Job
+
+if TYPE_CHECKING:
+    from mpidriver.pool._prediction import Prediction, StagePrediction
+    from mpidriver.pool._simulator import simulate
 
 __all__ = [
     "Held",
@@ -76,3 +80,16 @@ __all__ = [
     "read_walltime",
     "simulate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the simulator when it is used: ranks do without it."""
+    if name == "simulate":
+        from mpidriver.pool import _simulator
+
+        return _simulator.simulate
+    if name in ("Prediction", "StagePrediction"):
+        from mpidriver.pool import _prediction
+
+        return getattr(_prediction, name)
+    raise AttributeError(f"module 'mpidriver.pool' has no attribute {name!r}")

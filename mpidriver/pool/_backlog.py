@@ -71,16 +71,16 @@ class Backlog:
 
     def add(self, call: int, function: int, indexes: Sequence[int], costs: Any = None) -> None:
         """Take more items, costliest first; for the parameters see `Scheduler.add`."""
-        if len(indexes):
-            ready = _Ready(call, function, indexes, costs)
-            heapq.heappush(self._heap, (ready.key(), ready))
+        if indexes:
+            key = (0.0 if costs is None else -costs[indexes[0]], call, indexes[0])
+            heapq.heappush(self._heap, (key, _Ready(call, function, indexes, costs)))
             self._note(call, indexes, costs, 1)
 
     def take(self, count: int) -> Span:
         """Take away the costliest items, at most so many and all of one call."""
         ready = self._heap[0][1]
         indexes = ready.take(count)
-        if len(ready):
+        if ready.taken < len(ready.indexes):
             heapq.heapreplace(self._heap, (ready.key(), ready))
         else:
             heapq.heappop(self._heap)
@@ -138,9 +138,12 @@ class Backlog:
         return sum(self._seconds.values()) / len(self._seconds) if self._seconds else 1.0
 
     def _note(self, call: int, indexes: Sequence[int], costs: Any, sign: int) -> None:
-        self.count += sign * len(indexes)
-        self._calls[call] = self._calls.get(call, 0) + sign * len(indexes)
-        if not self._calls[call]:
+        change = sign * len(indexes)
+        self.count += change
+        left = self._calls.get(call, 0) + change
+        if left:
+            self._calls[call] = left
+        else:
             del self._calls[call]
         if costs is not None:
             self._cost += sign * sum(costs[index] for index in indexes)

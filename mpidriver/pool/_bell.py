@@ -16,10 +16,8 @@ import mmap
 import os
 import select
 import socket
-import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -66,20 +64,30 @@ class Bell:
         self._rank = rank
         self._main, main = _unix_socket()
         self._helper, helper = _unix_socket()
-        has_other_hosts = len(set(exchange(host))) > 1
+        everybody: list[tuple[str, Any, Any, str]] = exchange((host, main, helper, os.urandom(16).hex()))
+        hosts = [one[0] for one in everybody]
+        has_other_hosts = len(set(hosts)) > 1
         self._remote: socket.socket | None = None
         remote = None
         if has_other_hosts:
             self._remote, remote = _udp_socket()
-        self._entrances = [_Entrance(*one) for one in exchange((host, main, helper, remote))]
-        self._is_near = [one.host == host for one in self._entrances]
-        self._asleep, self.host_file = _shared_bytes(rank, [one.host for one in self._entrances], exchange)
-        self._says = [
-            sees and near and self._asleep is not None
-            for sees, near in zip(exchange(self._asleep is not None), self._is_near, strict=True)
+        remotes = exchange(remote) if has_other_hosts else [None] * len(hosts)
+        self._entrances = [
+            _Entrance(where, bell, other, remote)
+            for (where, bell, other, _), remote in zip(everybody, remotes, strict=True)
         ]
+        self._is_near = [one.host == host for one in self._entrances]
+        first = hosts.index(host)
+        path = _shared_path(everybody[first][3])
+        self._asleep, self.host_file = _shared_bytes(path, len(hosts))
+        sees = exchange(self._asleep is not None)
+        if rank == first:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        self._says = [one and near and self._asleep is not None for one, near in zip(sees, self._is_near, strict=True)]
         self.settle_seconds = SETTLE_SECONDS if has_other_hosts else 0.0
         self.is_crowded = sum(self._is_near) > len(os.sched_getaffinity(0))
+        self._main_poll, self._helper_poll = _poll_of(self._main, self._remote), _poll_of(self._helper)
         self._main_lies = False
         self.helper_listens = False
         """Whether the progress thread is to be woken while the main thread does not sleep."""
@@ -155,14 +163,14 @@ class Bell:
 
     def sleep(self, seconds: float) -> bool:
         """Let the main thread sleep until the bell rings, but not for long; return whether it rang."""
-        if not _is_rung((self._main, self._remote), min(seconds, LONGEST_SLEEP_SECONDS)):
+        if not self._main_poll.poll(1e3 * min(seconds, LONGEST_SLEEP_SECONDS)):
             return False
         self._was_rung, self._missed = True, 0
         return True
 
     def helper_sleep(self, seconds: float) -> bool:
         """Let the progress thread sleep until its bell rings; return whether it rang."""
-        if not _is_rung((self._helper,), seconds):
+        if not self._helper_poll.poll(1e3 * seconds):
             return False
         _empty(self._helper)
         return True
@@ -192,12 +200,13 @@ class Bell:
             os.close(self.host_file)
 
 
-def _is_rung(bells: tuple[socket.socket | None, ...], seconds: float) -> bool:
+def _poll_of(*bells: socket.socket | None) -> Any:
+    """Return what sleeps until one of them rings."""
     poll = select.poll()
     for bell in bells:
         if bell is not None:
             poll.register(bell, select.POLLIN)
-    return bool(poll.poll(1e3 * seconds))
+    return poll
 
 
 def _empty(bell: socket.socket | None) -> None:
@@ -211,7 +220,7 @@ def _unix_socket() -> tuple[socket.socket | None, Any]:
     bell = None
     try:
         bell = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        address = b"\0mpidriver-" + uuid.uuid4().hex.encode()
+        address = b"\0mpidriver-" + os.urandom(16).hex().encode()
         bell.bind(address)
     except (OSError, AttributeError):
         if bell is not None:
@@ -240,25 +249,20 @@ def _own_address() -> str | None:
     return next((one for one in candidates if not one.startswith("127.")), None)
 
 
-def _shared_bytes(
-    rank: int, hosts: list[str], exchange: Callable[[Any], list[Any]]
-) -> tuple[mmap.mmap | None, int | None]:
-    """Return one byte a rank, shared by the ranks of each host, and their file; None where that does not work."""
-    first = hosts.index(hosts[rank])
-    path = None
-    if first == rank:
-        with contextlib.suppress(OSError):
-            where = _SHARED_MEMORY if os.path.isdir(_SHARED_MEMORY) else None
-            descriptor, path = tempfile.mkstemp(prefix="mpidriver-", dir=where)
-            os.ftruncate(descriptor, len(hosts))
-            os.close(descriptor)
-    path_of_host = exchange(path)[first]
+def _shared_path(name: str) -> str:
+    """Return where the bytes that the ranks of a host share lie until all have opened them."""
+    if os.path.isdir(_SHARED_MEMORY):
+        return f"{_SHARED_MEMORY}/mpidriver-{name}"
+    import tempfile
+
+    return os.path.join(tempfile.gettempdir(), f"mpidriver-{name}")
+
+
+def _shared_bytes(path: str, count: int) -> tuple[mmap.mmap | None, int | None]:
+    """Return bytes shared by the ranks of a host, and their file; whoever comes first makes it."""
     shared = opened = None
-    if path_of_host is not None:
-        with contextlib.suppress(OSError, ValueError):
-            opened = os.open(path_of_host, os.O_RDWR | os.O_CLOEXEC)
-            shared = mmap.mmap(opened, len(hosts))
-    exchange(None)  # all have opened it
-    if path is not None:
-        os.unlink(path)
+    with contextlib.suppress(OSError, ValueError):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        os.ftruncate(opened, count)
+        shared = mmap.mmap(opened, count)
     return shared, opened

@@ -28,7 +28,8 @@ def run_blocks(context: "Context", function: Callable[..., Any], work: Work, *, 
     task scatters: then nothing is left of the block but the running item.
     """
     clock = time.perf_counter
-    todo, values = work.todo, list[Any]()
+    todo = work.todo
+    values: list[Any] = []
     apply: Any = map if bare else starmap
     started, began, has_failures, count = time.time(), clock(), False, 1
     ended = began

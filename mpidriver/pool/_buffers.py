@@ -2,13 +2,15 @@
 
 The kernel hands out fresh memory page by page, each cleared at its first use; that takes longer than copying an array
 into pages that are there already.
+
+numpy would do, but it takes long to load, and a rank may never need it.
 """
 
+import contextlib
+import mmap
 import sys
 import time
 from typing import Any
-
-import numpy as np
 
 __all__ = ["Buffers"]
 
@@ -27,16 +29,24 @@ def _is_free(buffers: list[Any]) -> list[bool]:
     return [sys.getrefcount(buffer) <= _REFERENCES_HERE for buffer in buffers]
 
 
+def _fresh(nbytes: int) -> mmap.mmap:
+    """Return memory of the kernel, in large pages if it has some."""
+    memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError, AttributeError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
+
+
 _REFERENCES_HERE = 0
 """What refers to a buffer that nobody else holds: how many depends on the interpreter, so it is counted."""
-while not _is_free([np.empty(1)])[0]:
+while not _is_free([mmap.mmap(-1, 1)])[0]:
     _REFERENCES_HERE += 1
 
 
 class Buffers:
     """Receive buffers of one rank.
 
-    A buffer is free when nothing refers to it: arrays made on top of it do, and so do their views.
+    A buffer is free when nothing refers to it: views of it and arrays made on top of them do.
     """
 
     def __init__(self) -> None:
@@ -44,17 +54,19 @@ class Buffers:
         self._kept_bytes = 0
         self._taken_at = 0.0
 
-    def take(self, nbytes: int) -> Any:
+    def take(self, nbytes: int) -> memoryview:
         """Return memory of so many bytes, which is the caller's until it drops it."""
-        if not SMALLEST_BYTES <= nbytes <= MOST_BYTES:
-            return np.empty(nbytes, np.uint8)
+        if nbytes < SMALLEST_BYTES:
+            return memoryview(bytearray(nbytes))
+        if nbytes > MOST_BYTES:
+            return memoryview(_fresh(nbytes))
         self._taken_at = time.perf_counter()
         for buffer, is_free in zip(self._kept, _is_free(self._kept), strict=True):
             if is_free and nbytes <= len(buffer) <= LARGEST_WASTE * nbytes:
-                return buffer[:nbytes]
-        buffer = np.empty(nbytes, np.uint8)
+                return memoryview(buffer)[:nbytes]
+        buffer = _fresh(nbytes)
         self._keep(buffer)
-        return buffer[:nbytes]
+        return memoryview(buffer)
 
     def trim(self) -> None:
         """Give back the memory of all that is free."""

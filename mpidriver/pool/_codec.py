@@ -187,10 +187,12 @@ def are_plain(things: Sequence[Any], depth: int = _DEEPEST) -> bool:
     if isinstance(things, range):
         return True
     kinds = set(map(type, things))
-    if kinds <= _PLAIN:
+    if _PLAIN.issuperset(kinds):
         return True
     if not depth or not kinds <= _PLAIN | _HOLDERS:
         return False
+    if len(things) == 1:
+        return are_plain(things[0], depth - 1)
     holders = things if kinds <= _HOLDERS else [thing for thing in things if type(thing) in _HOLDERS]
     return are_plain(list(chain.from_iterable(holders)), depth - 1)
 

@@ -62,12 +62,18 @@ class Context:
         self.inner_idle_seconds = (0.0, 0.0)
         """Lost to dependency and to stragglers in what it has scattered."""
         self.began = time.perf_counter()
-        self.executors: weakref.WeakSet[PoolExecutor] = weakref.WeakSet()
+        self._executors: weakref.WeakSet[PoolExecutor] | None = None
+
+    @property
+    def executors(self) -> "weakref.WeakSet[PoolExecutor]":
         """Executors of this task that are not shut down."""
+        if self._executors is None:
+            self._executors = weakref.WeakSet()
+        return self._executors
 
     def end_executors(self, *, cancel: bool) -> None:
         """Shut down its executors: nothing outlives its task."""
-        for executor in tuple(self.executors):
+        for executor in tuple(self._executors or ()):
             executor.end(cancel=cancel)
 
     @property

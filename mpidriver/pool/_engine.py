@@ -423,10 +423,10 @@ class Engine:
             return True
         if self.callbacks.are_running_here:
             raise PoolError("a done callback waits for tasks: that would hold up everybody; submit and return instead")
-        deadline = None if timeout is None else time.perf_counter() + timeout
+        began = time.perf_counter()
+        deadline = None if timeout is None else began + timeout
         if not self.is_main_thread():
             return self._wait_elsewhere(done, deadline, context)
-        began = time.perf_counter()
         scope = context.scope or self.scope_of(context)
         self._enter_wait(scope)
         try:
@@ -512,6 +512,8 @@ class Engine:
             return
         with self.lock:
             listens = not self.main.waits and (has_work or self.has_open_work())
+            if not (listens or bell.helper_listens):
+                return
             bell.listen(listens=listens)
             is_late = listens and self.wire.has_message()
         if is_late:
@@ -520,8 +522,8 @@ class Engine:
     def has_open_work(self) -> bool:
         """Whether messages may arrive that somebody waits for."""
         with self.lock:
-            is_asked = self.shared.are_owned or self.held.are_here
-            return bool(self.callbacks or self._over) or is_asked or not self._leader.is_quiet
+            is_asked = bool(self.callbacks or self._over) or self.shared.are_owned or self.held.are_here
+            return is_asked or not self._leader.is_quiet
 
     def rescue(self) -> None:
         """Give back what waits behind a task that has been running since the last call."""

@@ -6,8 +6,8 @@ Arguments are packed when they are submitted, so that what cannot be packed is t
 """
 
 import contextlib
+import os
 import threading
-import uuid
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
@@ -61,7 +61,7 @@ class Setup:
     """
 
     def __init__(self, initializer: Callable[..., Any], initargs: tuple[Any, ...], *, travels: bool) -> None:
-        self.token = uuid.uuid4().hex
+        self.token = os.urandom(16).hex()
         self._call = pack((initializer, initargs)) if travels else (initializer, initargs)
         self._travels = travels
 

@@ -11,7 +11,7 @@ from mpidriver.pool._calls import Call, Report
 from mpidriver.pool._codec import pack_each
 from mpidriver.pool._gangs import Need
 from mpidriver.pool._instructions import Assign, Batch, Grant, Return, Want
-from mpidriver.pool._messages import ScopeId, Standing
+from mpidriver.pool._messages import ScopeId
 from mpidriver.pool._observing import Observer, telling
 from mpidriver.pool._post import Handler, Post
 from mpidriver.pool._retrying import retry
@@ -111,7 +111,7 @@ class Leader:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing happens in any scope unless some task starts something."""
-        return all(scope.is_quiet for scope in self.scopes.values())
+        return not self.scopes or all(scope.is_quiet for scope in self.scopes.values())
 
     # Deciding
 
@@ -167,10 +167,11 @@ class Leader:
             call = scope.calls[span.call]
             call.begins(span.indexes)
             items = call.arguments_of(span.indexes)
-            function = scope.functions[span.function].for_rank(batch.rank, is_home=is_home)
+            known = scope.functions[span.function]
+            function = None if batch.rank in known.ranks else known.for_rank(batch.rank, is_home=is_home)
             packed = items if is_home else pack_each(items)
             spans.append((span.function, function, packed, call.bare, call.timed))
-        standing = Standing(batch.members, scope.reach, scope.is_gang, batch.is_together, scope.leaders)
+        standing = (batch.members, scope.reach, scope.is_gang, batch.is_together, scope.leaders)
         self._post.send(batch.rank, kind.TASK, scope.name, batch.number, spans, standing)
 
     def _send_to_parent(self, scope: Scope, message: int, *fields: Any) -> None:

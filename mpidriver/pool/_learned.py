@@ -3,8 +3,10 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["LearnedCosts", "TaskCosts", "learning"]
 
@@ -57,7 +59,7 @@ class LearnedCosts:
         key: Callable[..., str | None] | None = None,
         size: Callable[..., float] | None = None,
     ) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else _as_path(path)
         self._key = key or _plain_key
         self._size = size or _plain_size
         self._known = {} if self.path is None else _load(self.path)
@@ -76,7 +78,7 @@ class LearnedCosts:
         """
         import json
 
-        target = self.path if path is None else Path(path)
+        target = self.path if path is None else _as_path(path)
         if target is None:
             raise ValueError("LearnedCosts.save needs a path: none was given before")
         known = {
@@ -151,7 +153,13 @@ def _size_of(value: Any) -> float:
     return float(len(value)) if hasattr(value, "__len__") else 1.0
 
 
-def _load(path: Path) -> dict[str, _Known]:
+def _as_path(path: str | os.PathLike[str]) -> "Path":
+    from pathlib import Path  # ranks that learn nothing do without it
+
+    return Path(path)
+
+
+def _load(path: "Path") -> dict[str, _Known]:
     import json
     import warnings
 
@@ -174,7 +182,7 @@ def _read(one: dict[str, Any]) -> _Known:
     return known
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _write_whole(path: "Path", text: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("w", encoding="utf-8") as file:

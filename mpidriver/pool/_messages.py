@@ -95,7 +95,10 @@ class Standing(NamedTuple):
 
 
 TASK = 0
-"""scope, batch number, [(function key, (packed function, terms) or None, packed items, bare, timed), ...], standing."""
+"""scope, batch number, [(function key, (packed function, terms) or None, packed items, bare, timed), ...], standing.
+
+The standing is a plain tuple, the fields of `Standing`, which is faster to read.
+"""
 OUTCOME = 1
 """scope, batch number, rank, [packed report of each span], (seconds busy, lost to dependency, lost to stragglers)."""
 GIVEBACK = 2

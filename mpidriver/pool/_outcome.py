@@ -8,9 +8,12 @@ from mpidriver.errors import TaskError
 __all__ = ["Outcome"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """One finished task: its value or its error, and what it cost."""
+    """One finished task: its value or its error, and what it cost.
+
+    Nobody changes one; it is not frozen because making a frozen one takes a microsecond longer.
+    """
 
     index: int
     """Position of the item among the items of its call; 0 for a submitted task."""

@@ -477,14 +477,16 @@ class Scheduler:
     def _begin(self, rank: int, spans: list[Span]) -> Batch:
         self._batches += 1
         batch = Batch(self._batches, rank, spans)
-        self._in_flight[rank][batch.number] = batch
-        if len(self._in_flight[rank]) == 1:
-            self._reconsider(rank)
+        in_flight = self._in_flight[rank]
+        in_flight[batch.number] = batch
+        if len(in_flight) == 1 and rank != self.home and rank not in self._held_up:
+            self._hungry[rank] = None
         return batch
 
     def _spans(self) -> list[Span]:
         """Take what is worth a message, but not more than a fair share."""
-        backlog, spans = self._backlog, list[Span]()
+        backlog = self._backlog
+        spans: list[Span] = []
         most = max(1, backlog.count // (2 * len(self._in_flight)))
         seconds, least = BATCH_SECONDS, LEAST_SECONDS
         while backlog.count and seconds > 0:

@@ -21,9 +21,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import MutableMapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from mpidriver.errors import LaunchError, PoolError
 from mpidriver.pool._bell import Bell
@@ -40,6 +39,8 @@ _JOURNEYS = 9
 _TAGS = 1 << 15
 """Every MPI has so many tags."""
 _PIECE_BYTES = 1 << 30
+_RECEIVED_AT_ONCE_BYTES = 128 << 20
+"""Large buffers are received one after the other beyond this: memory that is used again is faster than more of it."""
 _COUNT = struct.Struct("<q")
 _NO_BUFFERS = _COUNT.pack(0)
 _PATIENCE_SECONDS = 2.0
@@ -112,10 +113,16 @@ class _Outgoing(NamedTuple):
     holds_up: bool
 
 
-class _Incoming(NamedTuple):
-    data: Any
-    buffers: list[Any]
-    requests: list[Any]
+@dataclass(slots=True)
+class _Incoming:
+    """A message whose head is here."""
+
+    data: bytes
+    sizes: list[int]
+    """Of its buffers, in bytes."""
+    buffers: list[Any] = field(default_factory=list)
+    requests: list[Any] | None = None
+    """Receives of its buffers, None before they are posted."""
 
 
 class MpiWire:
@@ -140,6 +147,7 @@ class MpiWire:
         self._sending: deque[_Outgoing] = deque()
         self._buffers = Buffers()
         self._incoming: dict[int, deque[_Incoming]] = {}
+        self._receiving_bytes = 0
         self.hosts: list[str] = comm.allgather(self.host)
         self.bell = Bell(self.rank, self.host, comm.allgather)
         self.outlives_deaths = outlives_deaths(os.environ)
@@ -149,7 +157,7 @@ class MpiWire:
         """Dead ranks that `receive` has not told of yet."""
         self._remains: list[Any] = []
         """What had begun to be sent to or received from dead ranks: MPI may still look at its memory."""
-        self._room = np.empty(2 * OUT_OF_BAND_BYTES, np.uint8)
+        self._room = memoryview(bytearray(2 * OUT_OF_BAND_BYTES))
 
     # Sending
 
@@ -257,7 +265,7 @@ class MpiWire:
         Most messages are complete with it, and are appended.
         """
         source, size = self._status.Get_source(), self._status.Get_count(self._mpi.BYTE)
-        room = self._room[:size] if size <= len(self._room) else np.empty(size, np.uint8)
+        room = self._room[:size] if size <= len(self._room) else memoryview(bytearray(size))
         try:
             self._comm.Recv([room, self._mpi.BYTE], source, _HEAD)
             if source not in self._dead or source in self._untold:
@@ -266,37 +274,44 @@ class MpiWire:
             self._pass_over(error, source, room)
 
     def _read_head(self, source: int, room: Any, messages: list[Message]) -> None:
-        (count,) = _COUNT.unpack_from(room.data)
+        (count,) = _COUNT.unpack_from(room)
         if not count and source not in self._incoming:
-            messages.append(pickle.loads(room.data[_COUNT.size :]))
+            messages.append(pickle.loads(room[_COUNT.size :]))
             return
-        start = _COUNT.size * (1 + count)
-        if count:
-            sizes = (_COUNT.unpack_from(room.data, _COUNT.size * (1 + i))[0] for i in range(count))
-            buffers = [self._buffers.take(nbytes) for nbytes in sizes]
-            requests = [
-                self._comm.Irecv([piece, self._mpi.BYTE], source, _BUFFER) for one in buffers for piece in _pieces(one)
-            ]
-            incoming = _Incoming(room[start:].copy(), buffers, requests)
-        else:
-            incoming = _Incoming(room[start:].tobytes(), [], [])
+        sizes = [_COUNT.unpack_from(room, _COUNT.size * (1 + i))[0] for i in range(count)]
+        incoming = _Incoming(room[_COUNT.size * (1 + count) :].tobytes(), sizes)
         self._incoming.setdefault(source, deque()).append(incoming)
 
     def _complete(self, messages: list[Message]) -> None:
+        """Receive buffers; append the messages that are complete with them."""
         for source in list(self._incoming):
             queue = self._incoming[source]
-            while queue and self._is_complete(source, queue[0]):
+            while queue and self._has_come(source, queue[0]):
                 incoming = queue.popleft()
+                self._receiving_bytes -= sum(incoming.sizes)
                 messages.append(pickle.loads(incoming.data, buffers=incoming.buffers))
             if not queue:
                 del self._incoming[source]
 
-    def _is_complete(self, source: int, incoming: _Incoming) -> bool:
+    def _has_come(self, source: int, incoming: _Incoming) -> bool:
         try:
+            if incoming.requests is None and not self._begin_buffers(source, incoming):
+                return False
             return not incoming.requests or bool(self._mpi.Request.Testall(incoming.requests))
         except self._mpi.Exception as error:
             self._pass_over(error, source, incoming)
             return False
+
+    def _begin_buffers(self, source: int, incoming: _Incoming) -> bool:
+        """Begin to receive the buffers of a message, unless enough is being received."""
+        nbytes = sum(incoming.sizes)
+        if self._receiving_bytes and self._receiving_bytes + nbytes > _RECEIVED_AT_ONCE_BYTES:
+            return False
+        self._receiving_bytes += nbytes
+        incoming.buffers, incoming.requests = [self._buffers.take(size) for size in incoming.sizes], []
+        for piece in (piece for buffer in incoming.buffers for piece in _pieces(buffer)):
+            incoming.requests.append(self._comm.Irecv([piece, self._mpi.BYTE], source, _BUFFER))
+        return True
 
     # Ranks that have died
 
@@ -323,7 +338,9 @@ class MpiWire:
         """Drop what cannot be finished any more, and append messages that say so."""
         dead, self._untold = self._untold, []
         for rank in dead:
-            self._remains += self._incoming.pop(rank, ())
+            unfinished = self._incoming.pop(rank, ())
+            self._receiving_bytes -= sum(sum(one.sizes) for one in unfinished if one.requests is not None)
+            self._remains += unfinished
             messages.append((LOST, rank))
         self._remains += [outgoing for outgoing in self._sending if outgoing.rank in self._dead]
         self._sending = deque(outgoing for outgoing in self._sending if outgoing.rank not in self._dead)

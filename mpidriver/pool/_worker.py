@@ -7,7 +7,6 @@ batches that wait behind a task that turns out long.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from mpidriver.pool import _messages as kind
@@ -52,14 +51,15 @@ class Worker:
 
     # Messages
 
-    def _on_task(self, scope: ScopeId, number: int, spans: list[tuple[Any, ...]], standing: Standing) -> None:
+    def _on_task(self, scope: ScopeId, number: int, spans: list[tuple[Any, ...]], fields: tuple[Any, ...]) -> None:
+        standing = Standing(*fields)
         if self._post.dead and not self._post.dead.isdisjoint(standing.leaders):
             return
         for key, function, *_ in spans:
             if function is not None:
                 self._functions[scope, key] = function
         work = Work(scope, number, [WorkSpan(key, *items) for key, _, *items in spans], standing)
-        if self._must_keep(work) or (self._main.may_take(scope) and self._engine.stopping is None):
+        if (self._engine.stopping is None and self._main.may_take(scope)) or self._must_keep(work):
             self._inbox.append(work)
         else:
             self._refuse(work)
@@ -138,17 +138,22 @@ class Worker:
 
     def run(self, context: Context, work: Work) -> list[Report]:
         """Run a batch."""
+        if self._post.size > 1 or self.interrupts.is_on:
+            return self._run_spans(context, work)
+        with self.interrupts:
+            return self._run_spans(context, work)
+
+    def _run_spans(self, context: Context, work: Work) -> list[Report]:
         reports: list[Report] = []
-        with self._watching_interrupts():
-            while (span := work.next_span()) is not None:
-                began = time.perf_counter()
-                report = self._run_span(context, work, span)
-                if report is None:
-                    break
-                if self._functions[work.scope, span.function][1].holds:
-                    report = self._engine.held.hold(report)
-                report.total_seconds = time.perf_counter() - began
-                reports.append(report)
+        while (span := work.next_span()) is not None:
+            began = time.perf_counter()
+            report = self._run_span(context, work, span)
+            if report is None:
+                break
+            if self._functions[work.scope, span.function][1].holds:
+                report = self._engine.held.hold(report)
+            report.total_seconds = time.perf_counter() - began
+            reports.append(report)
         return reports
 
     def _run_span(self, context: Context, work: Work, span: WorkSpan) -> Report | None:
@@ -192,9 +197,6 @@ class Worker:
             spent = (busy_seconds, *idle_seconds)
             self._post.send(leader, kind.OUTCOME, work.scope, work.number, self._post.rank, sent, spent)
 
-    def _watching_interrupts(self) -> AbstractContextManager[Any]:
-        return self.interrupts if self._post.size == 1 and not self.interrupts.is_on else nullcontext()
-
     def _function(self, scope: ScopeId, key: int) -> Callable[..., Any]:
         function, terms = self._functions[scope, key]
         if isinstance(function, Packed):
@@ -208,6 +210,8 @@ class Worker:
         items, is_plain = self._read(scope, span.items)
         if is_plain and not span.timed and terms.are_plain:
             return items, True
+        if is_plain and not span.bare:
+            return items, False
         if span.bare:
             items = [item if isinstance(item, Failure) else (item,) for item in items]
         return [Broken(item) if isinstance(item, Failure) else item for item in items], False

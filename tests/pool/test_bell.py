@@ -132,3 +132,17 @@ def test_what_came_while_the_thread_lay_down_is_seen_before_it_sleeps(monkeypatc
                 idle.wait()
                 did.append("looks")
     assert did == ["lies", *["looks"] * LAST_LOOKS, "sleeps", "looks"]
+
+
+def test_a_rank_stays_awake_as_long_as_the_last_wait_needed_but_not_for_long(monkeypatch):
+    now, slept = 0.0, []
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    monkeypatch.setattr("time.sleep", slept.append)
+    idle = Idle()
+    for needed, sleeps in ((5e-4, True), (7e-4, False), (5e-3, True), (5e-4, True)):
+        slept.clear()
+        with idle:
+            idle.wait()
+            now += needed
+            idle.wait()
+        assert bool(slept) == sleeps, needed

@@ -11,7 +11,7 @@ SIZE = 4 * SMALLEST_BYTES
 
 
 def address(buffer):
-    return buffer.__array_interface__["data"][0]
+    return np.frombuffer(buffer, np.uint8).__array_interface__["data"][0]
 
 
 def test_what_nobody_holds_is_used_again():
