@@ -3,7 +3,7 @@
 from mpidriver.pool._messages import Standing
 from mpidriver.pool._work import Work, WorkSpan
 
-ALONE = Standing((), 1, is_firm=False, is_together=False)
+ALONE = Standing((), 1, is_firm=False, is_together=False, leaders=())
 
 
 def test_a_batch_that_is_given_back_before_its_first_item_has_no_outcome():
