@@ -42,10 +42,14 @@ def make_group_comm(comm: "Intracomm", ranks: Sequence[int], tag: int) -> "Intra
     """
     from mpi4py import MPI
 
+    # mpi4py duplicates a communicator at the first reduction of objects. If a member dies meanwhile, Open MPI 5.0 makes
+    # no communicator ever after on the others: so it is done here, where that is least likely.
     group = comm.Get_group().Incl(list(ranks))
     try:
         if outlives_deaths(os.environ):
-            return MPI.Intracomm.Create_from_group(group, f"mpidriver-{tag}", MPI.INFO_NULL, MPI.ERRORS_RETURN)
+            made = MPI.Intracomm.Create_from_group(group, f"mpidriver-{tag}", MPI.INFO_NULL, MPI.ERRORS_RETURN)
+            made.allreduce(0)
+            return made
         return comm.Create_group(group, tag)
     finally:
         group.Free()

@@ -52,7 +52,7 @@ class Wire(Protocol):
     def finish_sends(self) -> None:
         """Wait until everything sent has left."""
 
-    def close(self, *, all_live: bool) -> None:
+    def close(self, *, all_live: bool = True) -> None:
         """End the connection; `all_live` says whether no rank has died."""
 
     def leave(self) -> None:

@@ -46,7 +46,7 @@ class SerialWire:
     def finish_sends(self) -> None:
         """There are none."""
 
-    def close(self, *, all_live: bool) -> None:
+    def close(self, *, all_live: bool = True) -> None:
         """Nothing was opened."""
 
     def leave(self) -> None:

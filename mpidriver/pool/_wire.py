@@ -43,6 +43,8 @@ _RECEIVED_AT_ONCE_BYTES = 128 << 20
 """Large buffers are received one after the other beyond this: memory that is used again is faster than more of it."""
 _COUNT = struct.Struct("<q")
 _NO_BUFFERS = _COUNT.pack(0)
+_OPEN_MPI = "libmpi.so.40"
+"""The library of Open MPI 5, the only MPI whose ranks outlive the death of others."""
 _PATIENCE_SECONDS = 2.0
 """How long MPI may take to end when a rank has died."""
 _LOOKS_AFTER_DEATH = 9
@@ -390,7 +392,7 @@ class MpiWire:
 
     # Ending
 
-    def close(self, *, all_live: bool) -> None:
+    def close(self, *, all_live: bool = True) -> None:
         """Finish what was sent and free the communicator; every rank must call it.
 
         Parameters
@@ -406,8 +408,14 @@ class MpiWire:
         self.bell.close()
 
     def _end_mpi(self) -> None:
-        """End MPI, but do not wait for long: it may hang, and then would do so for ever at the end of the process."""
-        ending = threading.Thread(target=self._mpi.Finalize, name="mpidriver-end", daemon=True)
+        """End MPI, but do not wait for long: it may hang, and then would do so for ever at the end of the process.
+
+        mpi4py would keep the interpreter's lock meanwhile, so the library itself is called; it is loaded already.
+        """
+        import ctypes
+
+        library = ctypes.CDLL(_OPEN_MPI, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        ending = threading.Thread(target=library.MPI_Finalize, name="mpidriver-end", daemon=True)
         ending.start()
         ending.join(_PATIENCE_SECONDS)
 

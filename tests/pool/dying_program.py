@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mpidriver.errors import LeaderLostError, TaskError
+from mpidriver.errors import LeaderLostError, PoolError, TaskError
 from mpidriver.pool import current_pool, launch
 
 MARKS = Path(sys.argv[2])
@@ -102,6 +102,16 @@ def die_above(x):
     return futures
 
 
+def gang(x, victim):
+    return current_pool().spmd(gang_member, x, victim)
+
+
+def gang_member(comm, x, victim):
+    if x == victim and comm.rank == 1 and mark(f"gang-{x}"):
+        die()
+    return comm.allreduce(x)
+
+
 def pid_of(_):
     pool = current_pool()
     mark(f"here-{pool.rank}")
@@ -145,6 +155,16 @@ def check_leader(pool):
 
 def check_inner_killer(pool):
     assert pool.map(lead_killers, [3]) == [[None] * 3 + ["lost"] + [None] * 4]
+
+
+def check_gangs(pool):
+    assert pool.map(gang, range(8), [5] * 8, ranks=2) == [[2 * x] * 2 for x in range(8)]
+    assert pool.alive == 4
+    assert pool.map(gang, range(4), [9] * 4, ranks=3) == [[3 * x] * 3 for x in range(4)]
+    (outcome,) = pool.map(gang, [10], [10], ranks=4, on_error="return")
+    assert (outcome.error.kind, pool.alive) == ("lost", 3)
+    with pytest.raises(PoolError, match="at most 3 ranks"):
+        pool.map(gang, [11], [11], ranks=4)
 
 
 def check_stream_and_submit(pool):
