@@ -78,7 +78,9 @@ class Context:
 
     @property
     def reach(self) -> int:
-        """How many ranks it can have at most."""
+        """How many ranks it can have at most; for the main program, how many were started."""
+        if self.work is None and self.opener is None:
+            return self.engine.size
         if self.scope is not None and self.scope.scheduler.owns_ranks:
             return len(self.scope.scheduler.own)
         if self.work is None:

@@ -128,7 +128,7 @@ def kill_one(pool):
 
 def check_map(pool):
     assert pool.map(die_once, range(500), [{17, 300}] * 500) == list(map(square, range(500)))
-    assert pool.alive == 3
+    assert (pool.alive, pool.size) == (3, 5)
     assert pool.map(square, range(500)) == list(map(square, range(500)))
 
 

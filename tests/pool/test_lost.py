@@ -1,10 +1,17 @@
 """Ranks that die, one by one and several at once, and what the others make of it."""
 
+import os
+import re
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import dying_program
 import pytest
-from test_contract import run_on_ranks
+from test_contract import run_on_mpich, run_on_ranks
+
+from mpidriver.batch import rank_environment
 
 PROGRAM = Path(__file__).with_name("dying_program.py")
 CHECKS = [name for name in vars(dying_program) if name.startswith("check_")]
@@ -36,3 +43,19 @@ def test_without_its_root_the_run_ends(program, tmp_path):
     assert "rank 0 of" in finished.stderr
     assert "ends the run" in finished.stderr
     assert "Traceback" not in finished.stderr
+
+
+def without_ulfm(*arguments):
+    command = [Path(sys.executable).with_name("mpirun"), "-n", "5", sys.executable, *map(str, arguments)]
+    environment = rank_environment(os.environ)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("run", [without_ulfm, partial(run_on_mpich, 5)], ids=["Open MPI", "MPICH"])
+@pytest.mark.parametrize("program", ["check_map", "root_of_long_tasks"])
+def test_where_ranks_do_not_outlive_each_other_the_launcher_ends_the_run(run, program, tmp_path):
+    """Nobody hangs, and the launcher says what has happened."""
+    finished = run(PROGRAM, program, tmp_path)
+    assert finished.returncode != 0
+    assert re.search("signal[: ]*9", finished.stdout + finished.stderr, re.IGNORECASE)
