@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from mpidriver.pool import _pool
-from mpidriver.pool._codec import Failure, Packed, describe, pack, unpack
+from mpidriver.pool._codec import Failure, Packed, describe, pack, unpack_or_fail
 from mpidriver.pool._context import active_contexts
 from mpidriver.pool._link import Link, LinkLostError
 from mpidriver.pool._standin import StandIn
@@ -43,7 +43,7 @@ def work(end: int, last_words: int) -> None:
     active_contexts.clear()
     pool = StandIn(link)
     _pool.stand_ins.append(pool)
-    functions: dict[int, Callable[..., Any]] = {}
+    functions: dict[Any, Any] = {}
     with suppress(LinkLostError):
         while True:
             message = link.receive()
@@ -55,17 +55,17 @@ def work(end: int, last_words: int) -> None:
             del result
 
 
-def _run(functions: dict[int, Callable[..., Any]], message: list[Any]) -> Packed | Failure:
+def _run(functions: dict[Any, Any], message: list[Any]) -> Packed | Failure:
     _, _, key, packed, items, memory_bytes = message
     message.clear()  # nothing may keep the arguments' memory
-    try:
-        if packed is not None:
-            functions[key] = unpack(packed)
-        args = unpack(items)
-    except BaseException as error:
-        return describe(error, prefix="cannot be unpickled: ")
+    if packed is not None:
+        functions[key] = unpack_or_fail(packed)
+    function, args = functions[key], unpack_or_fail(items)
     del packed, items
-    result = _call(functions[key], args, memory_bytes)
+    for part in (function, args):
+        if isinstance(part, Failure):
+            return part
+    result = _call(function, args, memory_bytes)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

@@ -115,6 +115,8 @@ def launch(
             script = sys.argv[0] or "script.py"
             raise LaunchError(f"launch(ranks={ranks}): one rank was started; `mpirun -n {ranks} python {script}` would")
         with contextlib.closing(Isolation(preload)) as isolation:
+            if preload:
+                isolation.prepare()
             engine = Engine(SerialWire(), isolation=isolation, trace=trace)
             with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
                 return _run_main(engine, main, args)

@@ -24,6 +24,7 @@ from mpidriver.pool._context import Context
 from mpidriver.pool._link import Link
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool
+from mpidriver.pool._terms import Terms
 
 __all__ = ["ANSWER", "ASK", "ITEM", "PULL", "StandIn"]
 
@@ -84,11 +85,13 @@ class StandIn(Pool):
 
     def map(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> list[Any]:
         """Apply a function to every item; see `Pool.map`."""
+        _isolate_too(options)
         columns = list(map(list, zip(*zip(*iterables, strict=False), strict=True))) or [[] for _ in iterables]
         return list(self._ask("map", fn, columns, options))
 
     def stream(self, fn: Callable[..., Any], /, *iterables: Iterable[Any], **options: Any) -> Iterator[Outcome]:
         """Apply a function to every item and yield the outcomes as they come; see `Pool.stream`."""
+        _isolate_too(options)
         self._made += 1
         number = self._made
         self._ask("stream", number, fn, len(iterables), options)
@@ -104,6 +107,7 @@ class StandIn(Pool):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **keywords: Any) -> TaskFuture:
         """Put one task into the backlog; see `Pool.submit`."""
+        keywords.setdefault("terms", Terms(isolate=True))
         self._made += 1
         self._ask("submit", self._made, fn, args, keywords)
         return _Future(self, self._made)
@@ -162,6 +166,15 @@ class StandIn(Pool):
         except BaseException as error:
             self._raised = error
             return False, None
+
+
+def _isolate_too(options: dict[str, Any]) -> None:
+    """Let what an isolated task scatters be isolated too, unless the call says otherwise or wants what only ranks have.
+
+    The rank would meet the same danger else; and it has a second thread, beside which modules are not safely loaded.
+    """
+    if options.get("ranks", 1) == 1:
+        options.setdefault("isolate", True)
 
 
 class _Future(TaskFuture):

@@ -1000,6 +1000,12 @@ def pid_of(_):
     return os.getpid()
 
 
+def is_isolated(_):
+    from mpidriver.pool._pool import stand_ins
+
+    return bool(stand_ins)
+
+
 def die(how):
     """Take the process down, or fail as no ``try`` can catch."""
     match how:
@@ -1024,8 +1030,8 @@ def nest(how, count):
     match how:
         case "map":
             return sum(pool.map(square, range(count)))
-        case "isolated map":
-            return sum(pool.map(square, range(count), isolate=True))
+        case "map in the ranks":
+            return sum(pool.map(square, range(count), isolate=False))
         case "map over two":
             return sum(pool.map(operator.mul, range(count), iter(range(count)))) + len(pool.map(square, []))
         case "tree":
@@ -1159,12 +1165,14 @@ def check_what_ran_out_of_memory_is_tried_again_alone(pool):
 
 
 def check_isolated_tasks_may_scatter(pool):
-    hows = ["map", "isolated map", "map over two", "tree", "stream", "stream over two"]
+    hows = ["map", "map in the ranks", "map over two", "tree", "stream", "stream over two"]
     squares = sum(i * i for i in range(30))
     assert pool.map(nest, hows, [30] * len(hows), isolate=True) == [squares] * len(hows)
     assert pool.submit(nest, "submit", 10, terms=Terms(isolate=True)).result() == 90
     assert pool.map(nest, ["broken stream"], [10], isolate=True)[0] - 10 in {i * i for i in range(1, 1000)}
     assert pool.map(lambda _: current_pool().size, [1], isolate=True) == [pool.size]
+    assert pool.map(lambda _: current_pool().map(is_isolated, range(9)), [1], isolate=True) == [[True] * 9]
+    assert pool.map(lambda _: current_pool().map(is_isolated, [1], isolate=False), [1], isolate=True) == [[False]]
     assert pool.map(lambda x: sum(pool.map(square, range(x))), range(5), isolate=True) == [0, 0, 1, 5, 14]
 
 

@@ -186,6 +186,23 @@ def test_limits_end_with_their_task():
         assert pool.map(limits, [0], isolate=True)[0] == free
 
 
+class Unreadable:
+    """A function that pickles but does not unpickle."""
+
+    def __reduce__(self):
+        return (int, ("no number",))
+
+    def __call__(self, item):
+        return item
+
+
+def test_a_function_that_cannot_be_read_fails_each_item_and_no_process():
+    with Pool() as pool:
+        outcomes = pool.map(Unreadable(), range(3), isolate=True, on_error="return")
+        assert {outcome.error.kind for outcome in outcomes} == {"raised"}
+        assert all("cannot be unpickled: ValueError" in outcome.error.cause for outcome in outcomes)
+
+
 def test_a_function_is_sent_once_and_forgotten_after_its_call():
     with Pool() as pool:
         sent = []
