@@ -54,6 +54,7 @@ def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
                     observer=progress,
                     clobber=options.clobber,
                     fail_fast=options.fail_fast,
+                    isolate=options.isolate,
                 )
             ended = "stopped" if driven.result.stopped else "done"
         finally:

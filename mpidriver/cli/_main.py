@@ -40,6 +40,9 @@ EXIT_CODES = {
     PoolError: EXIT_POOL,
 }
 
+#: What isolated quanta need sooner or later, loaded once for all child processes of a rank.
+_PRELOADED = ("mpidriver.drivers.pipeline", "astropy.wcs", "astropy.table")
+
 #: Verbs that scatter work over the ranks.
 POOL_VERBS = frozenset(DRIVER_VERBS) | {"ingest", "simulate"}
 
@@ -92,7 +95,10 @@ def _dispatch(options, arguments: list[str]) -> int:
     set_up_logging(options)
     walltime = getattr(options, "walltime", None)
     trace = getattr(options, "trace", None)
-    code = launch(_drive.run_verb, options, ranks=ranks, walltime=walltime, trace=trace, drains_on_ctrl_c=True)
+    preload = _PRELOADED if getattr(options, "isolate", False) else ()
+    code = launch(
+        _drive.run_verb, options, ranks=ranks, walltime=walltime, trace=trace, drains_on_ctrl_c=True, preload=preload
+    )
     return 0 if code is None else code
 
 

@@ -122,6 +122,12 @@ def _add_driver(verbs, verb: str, summary: str) -> None:
     parser.add_argument("--clobber", action="store_true", help="run also what is done and unchanged")
     parser.add_argument("--fail-fast", action="store_true", help="hand out nothing more after the first failure")
     parser.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="run each quantum in a child process of its rank, so that one that crashes costs itself alone",
+    )
+    parser.add_argument(
         "--walltime",
         type=_walltime,
         metavar="TIME",

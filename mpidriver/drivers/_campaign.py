@@ -21,6 +21,7 @@ from mpidriver.drivers._stage import Context, Record
 from mpidriver.drivers._stages import STAGES, code_digest
 from mpidriver.errors import MpidriverError, PoolStopped, RepositoryError
 from mpidriver.options import digest
+from mpidriver.pool import Terms
 from mpidriver.store import all_or_none
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class Campaign:
         Run also what is unchanged.
     fail_fast
         Hand out nothing more after the first failure.
+    isolate
+        Run each quantum in a child process of its rank, so that one that crashes takes nothing with it.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Campaign:
         observer: Observer | None = None,
         clobber: bool = False,
         fail_fast: bool = False,
+        isolate: bool = False,
     ) -> None:
         self.result = CampaignResult()
         self._graph = graph
@@ -122,6 +126,7 @@ class Campaign:
         self._observer = observer
         self._clobber = clobber
         self._fail_fast = fail_fast
+        self._terms = Terms(isolate=isolate)
         self._walk = Walk(graph)
         self._ledger = Ledger(desk)
         self._runs: dict[str, Callable[..., Record]] = {}
@@ -202,7 +207,7 @@ class Campaign:
             return True
         try:
             run, cost = self._runner(quantum.task), self._priority[quantum]
-            future = self._pool.submit(run, quantum, prepared.arguments, cost=cost)
+            future = self._pool.submit(run, quantum, prepared.arguments, cost=cost, terms=self._terms)
         except PoolStopped:
             self._stop()
             self._count(quantum, "left")

@@ -109,6 +109,7 @@ def run_driver(
     observer: Observer | None = None,
     clobber: bool = False,
     fail_fast: bool = False,
+    isolate: bool = False,
 ) -> DriverRun:
     """Run one driver over the selected part of a survey.
 
@@ -130,6 +131,8 @@ def run_driver(
         Run also what is unchanged.
     fail_fast
         Hand out nothing more after the first failure.
+    isolate
+        Run each quantum in a child process of its rank, so that one that crashes takes nothing with it.
     """
     plan, own = plan_driver(context, state, verb, selection)
     tasks = set(DRIVERS[verb])
@@ -143,6 +146,7 @@ def run_driver(
         observer=observer,
         clobber=clobber,
         fail_fast=fail_fast,
+        isolate=isolate,
     )
     result = campaign.run()
     made = {folder for quantum in own for folder in FOLDERS.get(quantum.task, ())}

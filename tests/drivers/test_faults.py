@@ -233,3 +233,37 @@ def test_a_template_of_calibrations_that_cannot_be_filled_is_named(raw, tmp_path
     ended = run("single-frame", root)
     assert ended.code == 1
     assert "survey.toml [calibrations]: bias = 'calib/bias-{ccd}.fits': expected a path with {detector}" in ended.text
+
+
+CRASHING = """
+import dataclasses, os, signal, sys
+from mpidriver.cli import main
+from mpidriver.drivers._stages import STAGES
+
+stage = STAGES["single_frame"]
+
+def run(context, quantum, **arguments):
+    if "exposure=1001" in quantum.key:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stage.run(context, quantum, **arguments)
+
+STAGES["single_frame"] = dataclasses.replace(stage, run=run)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.mpi)])
+def test_a_quantum_whose_process_dies_is_named_and_everything_else_is_finished(raw, tmp_path, ranks):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    arguments = [sys.executable, "-c", CRASHING, "single-frame", str(root), "--isolate"]
+    start = "import sys; from mpidriver.batch import run_ranks; sys.exit(run_ranks(int(sys.argv[1]), sys.argv[2:]))"
+    command = arguments if ranks == 1 else [sys.executable, "-c", start, str(ranks), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "its process was killed by SIGKILL (tried 2 times)" in ended.stdout, ended.stderr
+    assert ended.returncode != 0
+    with open_state(open_context(str(root)).repository, readonly=True) as state:
+        assert [record.key for record in state.quanta(status="failed")] == [
+            "single_frame{exposure=1001, detector=0, band=r}"
+        ]
+        assert len(state.quanta(status="done")) == 1
