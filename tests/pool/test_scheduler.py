@@ -294,3 +294,56 @@ def test_cancelled_tasks_are_not_assigned():
     (second,) = scheduler.decide()
     assert second.batch.spans[0].call == 2
     assert scheduler.cancel(1) == []
+
+
+def test_what_a_dead_rank_had_is_sent_alone_and_nothing_behind_it():
+    """So that a second death proves which item kills."""
+    scheduler = Scheduler(0, [1, 2, 3], owns_ranks=True, home_works=False)
+    scheduler.add(1, 1, range(100))
+    dead, busy, *_ = [one.batch for one in scheduler.decide()]
+    scheduler.cancel(1)
+    scheduler.dead.add(dead.rank)
+    assert scheduler.lost(dead.rank) == ([dead], {})
+    for index in range(5):
+        scheduler.add_alone(1, 1, index)
+    assert scheduler.decide() == []
+    for index in range(5):
+        scheduler.finished(busy.rank, busy.number, [1e-6])
+        (busy,) = [one.batch for one in scheduler.decide()]
+        assert [list(span.indexes) for span in busy.spans] == [[index]]
+
+
+def test_ranks_lent_to_a_dead_leader_come_back_one_by_one():
+    """Those that have died themselves do not; until the last is back the scope is not quiet."""
+    scheduler = Scheduler(0, [1, 2, 3, 4], owns_ranks=True, home_works=False)
+    scheduler.want((1, 7), 3, 3.0)
+    assert {one.ranks for one in scheduler.decide()} <= {(1,), (2,), (3,), (4,)}
+    lent = {rank for rank in (1, 2, 3, 4) if scheduler.has_lent(rank, (1, 7))}
+    assert len(lent) == 3
+    scheduler.dead.add(1)
+    _, orphans = scheduler.lost(1)
+    assert orphans == {(1, 7): sorted(lent - {1})}
+    for rank in orphans[1, 7]:
+        assert not scheduler.has_all_ranks
+        scheduler.returned(rank, (1, 7))
+    assert scheduler.has_all_ranks
+    assert not scheduler.has_lent(2, (1, 7))
+
+
+def test_a_scope_asks_its_parent_again_when_a_rank_has_died():
+    """The parent may believe to have lent enough."""
+    scheduler = Scheduler(5)
+    scheduler.add(1, 1, range(8))
+    assert [one.tasks for one in scheduler.decide() if isinstance(one, Want)] == [8]
+    assert not scheduler.decide()
+    scheduler.lost(3)
+    assert [one.tasks for one in scheduler.decide() if isinstance(one, Want)] == [8]
+
+
+def test_gangs_that_want_more_ranks_than_are_left_are_taken_away():
+    scheduler = Scheduler(0, [1, 2, 3], owns_ranks=True)
+    scheduler.add(1, 1, range(2), ranks=4)
+    scheduler.add(2, 1, range(1), ranks=3)
+    scheduler.lost(1)
+    assert sorted(gang.index for gang in scheduler.take_larger(3)) == [0, 1]
+    assert scheduler.ready == 1
