@@ -212,6 +212,7 @@ def _serve(control: socket.socket, rank: int, preload: Sequence[str]) -> None:
     except (_OrphanedError, BrokenPipeError, ConnectionResetError):
         pass
     finally:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # that the rank is gone may be told by its socket first
         for pid in list(children):
             _end_child(children, pid)
 

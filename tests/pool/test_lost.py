@@ -25,6 +25,7 @@ def test_the_others_do_the_rest(check, tmp_path):
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert finished.stdout.count("done") >= 1, finished.stderr
     assert "has died" in finished.stderr or check == "check_close"
+    assert "OrphanedError" not in finished.stderr
 
 
 @pytest.mark.mpi
