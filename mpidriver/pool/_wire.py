@@ -43,6 +43,7 @@ _RECEIVED_AT_ONCE_BYTES = 128 << 20
 """Large buffers are received one after the other beyond this: memory that is used again is faster than more of it."""
 _COUNT = struct.Struct("<q")
 _NO_BUFFERS = _COUNT.pack(0)
+_PR_SET_PDEATHSIG = 1
 _OPEN_MPI = "libmpi.so.40"
 """The library of Open MPI 5, the only MPI whose ranks outlive the death of others."""
 _PATIENCE_SECONDS = 2.0
@@ -153,6 +154,8 @@ class MpiWire:
         self.hosts: list[str] = comm.allgather(self.host)
         self.bell = Bell(self.rank, self.host, comm.allgather)
         self.outlives_deaths = outlives_deaths(os.environ)
+        if self.outlives_deaths:
+            _die_with_the_launcher()
         self._classes_of_death = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_IN_STATUS)
         self._dead: set[int] = set()
         self._untold: list[int] = []
@@ -423,15 +426,34 @@ class MpiWire:
         """End this rank at once, as if it had been killed; the root ends all."""
         if self.rank == 0:
             self.abort()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         os.kill(os.getpid(), signal.SIGKILL)
 
     def abort(self) -> None:
-        """End all ranks with an exit code that says so."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._mpi.COMM_WORLD.Abort(1)
+        """End all ranks with an exit code that says so.
+
+        Where ranks outlive each other, MPI_Abort ends this one alone, and the others are not told: only of a rank that
+        was killed they are. So the root kills itself, and the others end with a code when they notice.
+        """
+        _flush()
+        if not self.outlives_deaths:
+            self._mpi.COMM_WORLD.Abort(1)
+        is_noticed = len(self._dead) < self.size - 1 if self.rank == 0 else 0 not in self._dead
+        if is_noticed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(1)
+
+
+def _flush() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _die_with_the_launcher() -> None:
+    """Let the kernel end this rank when the launcher ends: it leaves ranks behind if these may outlive each other."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _pieces(buffer: Any) -> list[Any]:

@@ -174,6 +174,8 @@ def _exiting() -> Iterator[None]:
     try:
         yield
         code = 0
+    except _OrphanedError:
+        pass
     except BaseException:
         traceback.print_exc()
     finally:

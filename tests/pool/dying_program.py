@@ -208,6 +208,14 @@ def root_of_long_tasks(pool):
     die()
 
 
+def failing(pool):
+    """Fail while all others are busy for long."""
+    for _ in range(4):
+        pool.submit(sleep_long)
+    until("asleep")
+    raise RuntimeError("gave up")
+
+
 def everybody(pool):
     """Let all die at the same moment: nobody is left to end the run with a code."""
     pids = [os.getpid(), *dict(pool.map(pid_of, range(4))).values()]
@@ -216,6 +224,8 @@ def everybody(pool):
 
 
 def sleep_long():
+    """Leave one's number, for who looks whether anybody is left."""
+    (MARKS / f"pid-{os.getpid()}").touch()
     mark("asleep")
     time.sleep(600)
 

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -36,14 +37,29 @@ def test_if_all_are_killed_the_exit_code_says_so(tmp_path):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("program", ["root", "root_of_long_tasks"])
-def test_without_its_root_the_run_ends(program, tmp_path):
-    """In the middle of maps and of long tasks: with one clear line and an exit code that tells."""
+@pytest.mark.parametrize("program", ["root", "root_of_long_tasks", "failing"])
+def test_without_its_main_program_the_run_ends(program, tmp_path):
+    """In the middle of maps and of long tasks: with one clear line, a code that tells, and nobody left."""
     finished = run_on_ranks(5, PROGRAM, program, tmp_path, seconds=60)
     assert finished.returncode != 0
     assert "rank 0 of" in finished.stderr
     assert "ends the run" in finished.stderr
-    assert "Traceback" not in finished.stderr
+    assert ("gave up" in finished.stderr) == ("Traceback" in finished.stderr) == (program == "failing")
+    for pid in [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]:
+        assert ends(pid)
+
+
+def ends(pid):
+    """Return whether a process ends, soon if it has not yet."""
+    for _ in range(200):
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return True
+        if b"dying_program" not in command:  # ended, but not waited for yet, or another one
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def without_ulfm(*arguments):
