@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mpidriver.errors import LaunchError, PoolStopped
-from mpidriver.pool._engine import Engine
-from mpidriver.pool._idle import sharpen_sleep
-from mpidriver.pool._isolation import Isolation
+from mpidriver.pool._isolated._isolation import Isolation
 from mpidriver.pool._pool import Pool
-from mpidriver.pool._serial import SerialWire
+from mpidriver.pool._rank._engine import Engine
 from mpidriver.pool._signals import EXIT_STOPPED, heeding_signals, read_walltime
+from mpidriver.pool._transport._idle import sharpen_sleep
+from mpidriver.pool._transport._serial import SerialWire
 
 if TYPE_CHECKING:
-    from mpidriver.pool._wire import MpiWire
+    from mpidriver.pool._transport._wire import MpiWire
 
 __all__ = ["Launcher", "find_launcher", "launch", "who_works"]
 
@@ -122,7 +122,7 @@ def launch(
                 return _run_main(engine, main, args)
     with contextlib.closing(Isolation(preload)) as isolation:
         isolation.prepare()
-        from mpidriver.pool._wire import connect
+        from mpidriver.pool._transport._wire import connect
 
         wire = connect(launcher.ranks, ranks)
         if wire is None:

@@ -8,27 +8,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from mpidriver.errors import PoolClosedError, PoolError, PoolStopped
-from mpidriver.pool._calls import Call, MapCall, OutcomesCall, SubmitCall, TaskFuture, counted
-from mpidriver.pool._communicators import Together, TogetherCall, own_communicator
-from mpidriver.pool._context import Context, contexts_of_thread
-from mpidriver.pool._engine import Engine, name_of
-from mpidriver.pool._held import Held, Token
-from mpidriver.pool._learned import LearnedCosts, learning
-from mpidriver.pool._observing import Observer
+from mpidriver.pool._futures._when import WHEN_OVER, looking_when_changed, stay_undone
 from mpidriver.pool._outcome import Outcome
-from mpidriver.pool._read_only import read_only
-from mpidriver.pool._reduce import ReduceCall, Step, block_size
-from mpidriver.pool._scatter import ScatterCall
-from mpidriver.pool._scope import Scope
-from mpidriver.pool._serial import SerialWire
-from mpidriver.pool._shared import Shared
+from mpidriver.pool._rank._calls import Call, MapCall, OutcomesCall, SubmitCall, TaskFuture, counted
+from mpidriver.pool._rank._communicators import Together, TogetherCall, own_communicator
+from mpidriver.pool._rank._context import Context, contexts_of_thread
+from mpidriver.pool._rank._engine import Engine, name_of
+from mpidriver.pool._rank._scope import Scope
 from mpidriver.pool._stream import Stream
 from mpidriver.pool._terms import PLAIN, Terms, TermsArguments
-from mpidriver.pool._usage import Usage, usage_of
-from mpidriver.pool._when import WHEN_OVER, looking_when_changed, stay_undone
+from mpidriver.pool._transport._serial import SerialWire
+from mpidriver.pool._values._held import Held, Token
+from mpidriver.pool._values._read_only import read_only
+from mpidriver.pool._values._reduce import ReduceCall, Step, block_size
+from mpidriver.pool._values._scatter import ScatterCall
+from mpidriver.pool._values._shared import Shared
+from mpidriver.pool._watching._learned import LearnedCosts, learning
+from mpidriver.pool._watching._observing import Observer
+from mpidriver.pool._watching._usage import Usage, usage_of
 
 if TYPE_CHECKING:
-    from mpidriver.pool._executor import PoolExecutor
+    from mpidriver.pool._futures._executor import PoolExecutor
 
 __all__ = ["Cost", "Pool", "current_pool"]
 
@@ -521,7 +521,7 @@ class Pool:
         executor
             Closed by ``with`` or its ``shutdown``, at the latest when this pool's task ends.
         """
-        from mpidriver.pool._executor import PoolExecutor
+        from mpidriver.pool._futures._executor import PoolExecutor
 
         context, scope = self._open()
         terms = Terms(isolate=isolate, memory=memory, timeout=timeout, retries=retries)

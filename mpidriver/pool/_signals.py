@@ -19,7 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mpidriver.pool._engine import Engine
+    from mpidriver.pool._rank._engine import Engine
 
 __all__ = ["EXIT_STOPPED", "heeding_signals", "read_walltime"]
 

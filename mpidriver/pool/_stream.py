@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mpidriver.errors import PoolStopped
-from mpidriver.pool._calls import StreamCall
-from mpidriver.pool._context import Context
 from mpidriver.pool._outcome import Outcome
-from mpidriver.pool._scope import Scope
+from mpidriver.pool._rank._calls import StreamCall
+from mpidriver.pool._rank._context import Context
+from mpidriver.pool._rank._scope import Scope
 from mpidriver.pool._terms import Terms
 
 __all__ = ["Stream"]

@@ -171,7 +171,7 @@ def wander_or_fail(seed, depth):
 
 
 def count_functions(_):
-    from mpidriver.pool._context import active_contexts  # a global would travel with this function
+    from mpidriver.pool._rank._context import active_contexts  # a global would travel with this function
 
     time.sleep(0.002)
     return len(active_contexts[-1].engine._worker._functions)
@@ -603,7 +603,7 @@ def plus(array, i):
 
 def count_held(_):
     """Return how many values this rank holds."""
-    from mpidriver.pool._context import active_contexts
+    from mpidriver.pool._rank._context import active_contexts
 
     time.sleep(0.003)
     return len(active_contexts[-1].engine.held._values)
@@ -843,7 +843,7 @@ def check_what_fails_in_a_scatter(pool):
 
 def lose_values(_):
     """Forget what this rank holds, as a rank does that has died."""
-    from mpidriver.pool._context import active_contexts
+    from mpidriver.pool._rank._context import active_contexts
 
     time.sleep(0.003)
     active_contexts[-1].engine.held._values.clear()

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from mpidriver.pool._bell import DISTRUST_SECONDS, MISSED_IN_A_ROW, Bell
-from mpidriver.pool._idle import LAST_LOOKS, Idle
+from mpidriver.pool._transport._bell import DISTRUST_SECONDS, MISSED_IN_A_ROW, Bell
+from mpidriver.pool._transport._idle import LAST_LOOKS, Idle
 
 NO_TIME, LONG = 0.0, 30.0
 

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mpidriver.pool._buffers import LARGEST_WASTE, MOST_BYTES, SMALLEST_BYTES, UNUSED_SECONDS, Buffers
+from mpidriver.pool._transport._buffers import LARGEST_WASTE, MOST_BYTES, SMALLEST_BYTES, UNUSED_SECONDS, Buffers
 
 SIZE = 4 * SMALLEST_BYTES
 

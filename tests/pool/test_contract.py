@@ -76,7 +76,7 @@ FAILING = {
         "gave up",
     ),
     "engine of a worker": (
-        "import mpidriver.pool._worker as worker\n"
+        "import mpidriver.pool._rank._worker as worker\n"
         "def broken(*args):\n    raise RuntimeError('a bug of the pool')\n"
         "worker.Worker.run = broken\n"
         "def main(pool):\n    pool.map(abs, range(9))",

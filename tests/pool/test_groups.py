@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from mpidriver.batch import rank_environment
-from mpidriver.pool._groups import outlives_deaths
+from mpidriver.pool._transport._groups import outlives_deaths
 
 PROGRAM = """
 import os, signal, sys
 from mpi4py import MPI
-from mpidriver.pool._groups import break_group_comm, free_group_comm, make_group_comm
+from mpidriver.pool._transport._groups import break_group_comm, free_group_comm, make_group_comm
 
 comm = MPI.COMM_WORLD.Dup()
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpidriver.pool import LearnedCosts, Pool, _learned
+from mpidriver.pool import LearnedCosts, Pool
+from mpidriver.pool._watching import _learned
 
 
 def test_an_item_costs_what_it_took_and_others_by_their_size():

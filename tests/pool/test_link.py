@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpidriver.pool._codec import Packed, pack, unpack
-from mpidriver.pool._link import LARGEST_FRAME_BYTES, Link, LinkLostError
-from mpidriver.pool._segments import MOST_FREE, MOST_MAPS
+from mpidriver.pool._isolated._link import LARGEST_FRAME_BYTES, Link, LinkLostError
+from mpidriver.pool._isolated._segments import MOST_FREE, MOST_MAPS
+from mpidriver.pool._transport._codec import Packed, pack, unpack
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from test_contract import run_on_ranks
 
 from mpidriver.errors import TaskError
 from mpidriver.pool import Pool, current_pool, launch
-from mpidriver.pool._scheduler import Scheduler
-from mpidriver.pool._trace import Event, trace_events
-from mpidriver.pool._usage import IdleClock, usage_of
+from mpidriver.pool._scheduling._scheduler import Scheduler
+from mpidriver.pool._watching._trace import Event, trace_events
+from mpidriver.pool._watching._usage import IdleClock, usage_of
 
 TRACED = """
 import sys, time
@@ -76,7 +76,7 @@ def check_nesting(events):
 
 
 def test_a_trace_keeps_the_newest_and_says_how_many_are_gone(tmp_path, monkeypatch):
-    monkeypatch.setattr("mpidriver.pool._trace.EVENTS_A_RANK", 5)
+    monkeypatch.setattr("mpidriver.pool._watching._trace.EVENTS_A_RANK", 5)
     path = tmp_path / "trace.json"
 
     def main(pool):
@@ -116,7 +116,7 @@ OFFSETS = """
 import socket
 from mpi4py import MPI
 socket.gethostname = lambda: f"host {MPI.COMM_WORLD.rank % 2}"
-from mpidriver.pool._wire import connect
+from mpidriver.pool._transport._wire import connect
 wire = connect(None, None)
 offsets = wire.clock_offsets()
 assert sorted(offsets) == ([1, 3] if wire.rank == 0 else []), offsets

@@ -12,10 +12,10 @@ from test_contract import run_on_ranks
 
 from mpidriver.errors import PoolError
 from mpidriver.pool import Pool
-from mpidriver.pool import _messages as kind
-from mpidriver.pool._node_memory import attach, keep, keep_blob, read
-from mpidriver.pool._read_only import read_only
-from mpidriver.pool._shared import WANTS, SharedName, SharedValues
+from mpidriver.pool._transport import _messages as kind
+from mpidriver.pool._values._node_memory import attach, keep, keep_blob, read
+from mpidriver.pool._values._read_only import read_only
+from mpidriver.pool._values._shared import WANTS, SharedName, SharedValues
 
 VALUES = {"big": np.arange(1e5), "small": np.arange(3), "strided": np.arange(20)[::2], "text": "x", "none": None}
 
@@ -125,7 +125,7 @@ def test_whoever_waits_for_a_rank_that_dies_is_told():
 SEVERAL_HOSTS = """
 import os, socket, sys, time
 import numpy as np
-import mpidriver.pool._shared as shared_values
+import mpidriver.pool._values._shared as shared_values
 from mpidriver.pool import current_pool, launch
 
 how, rank = sys.argv[1], int(os.environ["OMPI_COMM_WORLD_RANK"])

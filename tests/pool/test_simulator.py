@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpidriver.pool import Job, simulate
-from mpidriver.pool._workload import critical_path
+from mpidriver.pool._simulation._workload import critical_path
 
 
 @st.composite

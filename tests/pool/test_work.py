@@ -1,7 +1,7 @@
 """A batch, as the thread that runs it and the one that gives it back see it."""
 
-from mpidriver.pool._messages import Standing
-from mpidriver.pool._work import Work, WorkSpan
+from mpidriver.pool._rank._work import Work, WorkSpan
+from mpidriver.pool._transport._messages import Standing
 
 ALONE = Standing((), 1, is_firm=False, is_together=False, leaders=())
 

@@ -1,0 +1,1 @@
+"""Futures, and the pool as an executor of the standard library."""

@@ -1,0 +1,1 @@
+"""Which rank does what next: objects without MPI and without clocks."""

@@ -1,0 +1,1 @@
+"""Workloads on virtual ranks with the real schedulers."""

@@ -1,0 +1,1 @@
+"""How messages travel: MPI, doorbells, memory, pickles."""

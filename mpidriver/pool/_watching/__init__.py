@@ -1,0 +1,1 @@
+"""What can be seen of a run: traces, idle times, progress, and costs learned from it."""
