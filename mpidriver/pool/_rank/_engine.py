@@ -305,12 +305,9 @@ class Engine:
             The caller waits for them at once: they are handed out when it does, to its own rank too.
         """
         with self.lock:
-            call.left += len(indexes)
             if self._leader.observer is not None and scope.parent is None:
                 self._leader.observer.grow(len(indexes))
-            ranks = scope.functions[call.function].terms.ranks
-            places = self.held.places(call, indexes) if _held.exist() else None
-            scope.scheduler.add(call.serial, call.function, indexes, costs, places, ranks=ranks)
+            self._put(scope, call, indexes, costs)
             self._leader.touch(scope)
             if then_waits:
                 return
@@ -363,9 +360,14 @@ class Engine:
     def extend(self, scope: Scope, call: Call, index: int) -> None:
         """Add an item to a call because another has its result, unless nobody wants it any more."""
         if call.serial not in scope.abandoned:
-            call.left += 1
-            ranks, places = scope.functions[call.function].terms.ranks, self.held.places(call, [index])
-            scope.scheduler.add(call.serial, call.function, [index], None, places, ranks=ranks)
+            self._put(scope, call, [index])
+
+    def _put(self, scope: Scope, call: Call, indexes: Sequence[int], costs: Any = None) -> None:
+        """Put items of a call into the backlog, each where its held arguments are."""
+        call.left += len(indexes)
+        ranks = scope.functions[call.function].terms.ranks
+        places = self.held.places(call, indexes) if _held.exist() else None
+        scope.scheduler.add(call.serial, call.function, indexes, costs, places, ranks=ranks)
 
     def finish(self, scope: Scope, call: Call) -> None:
         """Drop a call whose results were taken, or are not wanted any more."""

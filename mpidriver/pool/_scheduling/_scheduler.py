@@ -623,11 +623,18 @@ class Scheduler:
         for rank in ranks:
             if rank == self.home and self._home_is_free():
                 self._home_lent = True
-            elif rank in self._idle or rank in self._reserved:
-                (self._idle if rank in self._idle else self._reserved).remove(rank)
+            elif self._stops_being_idle(rank):
                 del self._in_flight[rank]
             else:
                 self._borrowed.add(rank)
+
+    def _stops_being_idle(self, rank: int) -> bool:
+        """Take a rank out of those that are idle or reserved; return whether it was one of them."""
+        for idle in (self._idle, self._reserved):
+            if rank in idle:
+                idle.remove(rank)
+                return True
+        return False
 
     def _is_back(self, rank: int) -> None:
         if rank in self._borrowed:
@@ -655,9 +662,7 @@ class Scheduler:
     def _new_batch(self, rank: int, span: Span, members: tuple[int, ...] = (), *, is_together: bool = False) -> Batch:
         self._batches += 1
         batch = Batch(self._batches, rank, [span], members, is_together)
-        for idle in (self._idle, self._reserved):
-            if rank in idle:
-                idle.remove(rank)
+        self._stops_being_idle(rank)
         self._in_flight[rank][batch.number] = batch
         return batch
 
