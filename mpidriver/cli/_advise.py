@@ -5,13 +5,30 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from mpidriver.cli._arguments import add_json, add_verb, positive
 from mpidriver.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mpidriver.cli._arguments import Verbs
     from mpidriver.drivers.advise import Advice, Workload
     from mpidriver.pool import Prediction
 
-__all__ = ["advise"]
+__all__ = ["add_arguments"]
+
+
+def add_arguments(verbs: "Verbs") -> None:
+    """Add `advise` to the command line."""
+    summary = "predict wall time, efficiency and memory against the number of ranks, and recommend one"
+    parser = add_verb(verbs, "advise", summary, run=advise)
+    parser.add_argument("repo", metavar="REPO", nargs="?", help="repository: what is left to run of it")
+    parser.add_argument("--table", metavar="FILE", help="CSV of task, seconds, count, spread, memory, needs")
+    parser.add_argument("--trace", metavar="FILE", help="Chrome trace of an earlier run")
+    parser.add_argument("--ranks", dest="rank_counts", metavar="12,112,448", help="numbers of ranks to try")
+    parser.add_argument("--ranks-per-node", type=positive, metavar="N", help="ranks that share a node")
+    parser.add_argument("--memory-per-node", metavar="SIZE", help="memory of a node, as 192GiB")
+    parser.add_argument("--margin", type=float, metavar="SHARE", help="added to the time limit (default: 0.25)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the times that are drawn")
+    add_json(parser)
 
 
 def advise(options: argparse.Namespace) -> int:

@@ -1,37 +1,100 @@
-"""The verbs that scatter work over ranks; each runs on the root with the pool and returns the exit code."""
+"""The verbs of the drivers: each runs its stages of the survey on the pool."""
 
 import argparse
-import functools
-import shlex
 import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import mpidriver
+from mpidriver.cli._arguments import add_repo, add_verb
 from mpidriver.cli._logging import is_talkative, through_progress
-from mpidriver.cli._parser import DRIVER_VERBS
-from mpidriver.drivers._selection import Selection
-from mpidriver.drivers.pipeline import DriverRun, open_context, plan_driver, run_driver
-from mpidriver.errors import ConfigError, PoolStopped, RepositoryError
-from mpidriver.report import FailedQuantum, Progress, RunSummary, StageSummary, print_summary
-from mpidriver.store import open_state
+from mpidriver.errors import PoolStopped, RepositoryError
 
 if TYPE_CHECKING:
+    from mpidriver.cli._arguments import Verbs
+    from mpidriver.drivers._selection import Selection
     from mpidriver.drivers._stage import Context
     from mpidriver.pool import Pool
     from mpidriver.store import StateDatabase
 
-__all__ = ["run_verb"]
+__all__ = ["add_arguments"]
 
-#: The exit code that the pool's `launch` uses too: run the same command again.
-EXIT_STOPPED = 75
+#: Verb of a driver to what it does.
+DRIVER_VERBS = {
+    "single-frame": "reduce raw frames to calibrated frames and source catalogues",
+    "mosaic": "solve astrometry and photometry of each tract over all its frames",
+    "coadd": "warp frames to patches and stack them",
+    "multiband": "detect and measure objects over all bands, make the catalogues",
+    "faraday": "make Stokes cubes of patches, RM synthesis and the RM catalogue",
+    "pipeline": "all of these in one run, each quantum as soon as its inputs are there",
+}
+
+#: Drivers whose products are shown in pictures at the end.
+_DRAWING = {"pipeline", "multiband", "faraday"}
 
 
-def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
+def add_arguments(verbs: "Verbs") -> None:
+    """Add the drivers to the command line."""
+    for verb, summary in DRIVER_VERBS.items():
+        _add_driver(verbs, verb, summary)
+
+
+def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
+    epilog = "selections: numbers, lists and ranges as 1..9^12 or 0..100:10"
+    parser = add_verb(verbs, verb, summary, run_on_pool=drive, epilog=epilog)
+    add_repo(parser)
+    for name, example in (
+        ("exposure", "1204..1210"),
+        ("detector", "0..49^62"),
+        ("band", "g^r"),
+        ("tract", "9813"),
+        ("patch", "2,5^3,5"),
+    ):
+        parser.add_argument(f"--{name}", default="", metavar=example, help=f"work on no other {name}")
+    parser.add_argument("--dry-run", action="store_true", help="list the quanta that would run, and leave")
+    parser.add_argument("--clobber", action="store_true", help="run also what is done and unchanged")
+    parser.add_argument("--fail-fast", action="store_true", help="hand out nothing more after the first failure")
+    parser.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="run each quantum in a child process of its rank, so that one that crashes costs itself alone",
+    )
+    parser.add_argument(
+        "--walltime",
+        type=_walltime,
+        metavar="TIME",
+        help="time limit of the job as Slurm's --time, 90 (minutes) or 1:30:00: stop early enough for what runs to end",
+    )
+    parser.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write which rank ran what when, as JSON for ui.perfetto.dev or chrome://tracing",
+    )
+    if verb in _DRAWING:
+        parser.add_argument("--no-pictures", action="store_true", help="draw no pictures at the end")
+
+
+def _walltime(text: str) -> float:
+    from mpidriver.pool import read_walltime
+
+    try:
+        return read_walltime(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def drive(pool: "Pool", options: argparse.Namespace) -> int:
     """Run a driver, show its progress and close with its table."""
+    import mpidriver
+    from mpidriver.cli._closing import closing_summary, quiet_failures
+    from mpidriver.drivers._selection import Selection
+    from mpidriver.drivers.pipeline import open_context, run_driver
+    from mpidriver.report import Progress, print_summary
+    from mpidriver.store import open_state
+
+    verb = options.verb
     context = open_context(options.repo)
     selection = Selection(options.tract, options.patch, options.exposure, options.detector, options.band)
     if options.dry_run:
@@ -62,9 +125,9 @@ def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
         skips_pictures = getattr(options, "no_pictures", True) or pool.stopping is not None
         pictures = [] if skips_pictures else _draw(context, state, pool)
     if not options.quiet:
-        print_summary(_summary(verb, driven, pool, time.monotonic() - started, pictures))
+        print_summary(closing_summary(verb, driven, pool, wall_s=time.monotonic() - started, pictures=pictures))
     elif driven.result.failures:
-        print(f"mpidriver: {_quiet_failures(driven, options.repo)}", file=sys.stderr)
+        print(f"mpidriver: {quiet_failures(driven, options.repo)}", file=sys.stderr)
     if driven.result.refusal:
         raise RepositoryError(f"{driven.result.refusal}, then run the same command to go on")
     if driven.result.stopped:
@@ -72,14 +135,10 @@ def drive(verb: str, pool: "Pool", options: argparse.Namespace) -> int:
     return 0 if driven.result.complete else 1
 
 
-def _quiet_failures(driven: DriverRun, repo: str) -> str:
-    failures = driven.result.failures
-    key, cause = failures[0]
-    more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-    return f"failed: {key}: {cause}{more}; `mpidriver status {repo}` names all"
+def _list_quanta(context: "Context", verb: str, selection: "Selection") -> int:
+    from mpidriver.drivers.pipeline import plan_driver
+    from mpidriver.store import open_state
 
-
-def _list_quanta(context: "Context", verb: str, selection: Selection) -> int:
     with open_state(context.repository, readonly=True) as state:
         plan, own = plan_driver(context, state, verb, selection)
     for quantum in own:
@@ -93,88 +152,3 @@ def _draw(context: "Context", state: "StateDatabase", pool: "Pool") -> list[Path
     from mpidriver.report import draw_all
 
     return draw_all(context.repository, state, pool=pool)
-
-
-def _summary(verb: str, driven: DriverRun, pool: "Pool", wall_s: float, pictures: list[Path]) -> RunSummary:
-    counts, seconds = driven.result.counts, driven.result.seconds
-    stages = [
-        StageSummary(
-            stage,
-            done=count["done"],
-            skipped=count["unchanged"],
-            failed=count["failed"],
-            blocked=count["blocked"],
-            seconds=seconds[stage],
-        )
-        for stage, count in counts.items()
-    ]
-    drawn = sorted({str(path.parent) for path in pictures})
-    usage = pool.usage
-    return RunSummary(
-        command=verb,
-        stages=stages,
-        wall_s=wall_s,
-        ranks=pool.size,
-        efficiency=usage.busy,
-        idle={
-            "while the root computed": usage.serial,
-            "waiting for inputs": usage.dependency,
-            "last tasks": usage.straggler,
-            "latency": usage.latency,
-        },
-        products=[*driven.products, *drawn],
-        left=sum(count["left"] for count in counts.values()),
-        failures=[FailedQuantum(key, cause) for key, cause in driven.result.failures],
-        notes=driven.notes,
-    )
-
-
-def ingest(pool: "Pool", options: argparse.Namespace) -> int:
-    """Enter raw frames into a repository."""
-    from mpidriver.drivers.ingest import expand
-    from mpidriver.drivers.ingest import ingest as ingest_files
-
-    context = open_context(options.repo)
-    files = expand(options.files)
-    with open_state(context.repository) as state:
-        report = ingest_files(context.repository, context.config, state, files, pool=pool, copy=options.copy)
-    if not options.quiet:
-        print(f"{context.root}: {report.new} frames entered, {report.known} known already, from {len(files)} files")
-    for path, reason in report.rejected:
-        print(f"mpidriver: not entered: {path}: {reason}", file=sys.stderr)
-    return 1 if report.rejected else 0
-
-
-def simulate(pool: "Pool", options: argparse.Namespace) -> int:
-    """Make the repository of a simulated survey."""
-    from mpidriver.cli._simulation import simulation_options
-    from mpidriver.drivers.ingest import ingest as ingest_files
-    from mpidriver.drivers.simulate import simulate as simulate_survey
-
-    root = Path(options.repo).absolute()
-    config, files = simulate_survey(root, simulation_options(options), pool=pool)
-    context = open_context(str(root))
-    with open_state(context.repository) as state:
-        report = ingest_files(context.repository, config, state, files, pool=pool)
-    if not options.quiet:
-        next_step = f"mpidriver pipeline {shlex.quote(options.repo)}"
-        print(f"{options.repo}: {report.new} raw frames, their truth in truth/; next: {next_step}")
-    if report.rejected:
-        raise ConfigError(f"the simulated frame {report.rejected[0][0]} was rejected: {report.rejected[0][1]}")
-    return 0
-
-
-def run_verb(pool: "Pool", options: argparse.Namespace) -> int:
-    """Run a verb and return its exit code, also when a signal or the time limit stops the pool."""
-    try:
-        return VERBS[options.verb](pool, options)
-    except PoolStopped as stopped:
-        print(f"mpidriver: {stopped}; what is done is recorded, run the same command to go on", file=sys.stderr)
-        return EXIT_STOPPED
-
-
-VERBS: dict[str, Callable[["Pool", argparse.Namespace], int]] = {
-    **{verb: functools.partial(drive, verb) for verb in DRIVER_VERBS},
-    "ingest": ingest,
-    "simulate": simulate,
-}

@@ -16,13 +16,18 @@ Exit codes
 ===  =======================================================================
 """
 
+import argparse
 import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mpidriver.cli._parser import DRIVER_VERBS, build_parser
-from mpidriver.errors import ConfigError, DataError, PoolError, RepositoryError, TaskError
+from mpidriver.cli._parser import build_parser
+from mpidriver.errors import ConfigError, DataError, PoolError, PoolStopped, RepositoryError, TaskError
+
+if TYPE_CHECKING:
+    from mpidriver.pool import Pool
 
 __all__ = ["main"]
 
@@ -30,6 +35,7 @@ EXIT_USAGE = 2
 EXIT_REPOSITORY = 3
 EXIT_POOL = 4
 EXIT_BUG = 70
+EXIT_STOPPED = 75
 EXIT_INTERRUPTED = 130
 
 #: Errors that somebody else can mend, and their exit codes.
@@ -42,9 +48,6 @@ EXIT_CODES = {
 
 #: What isolated quanta need sooner or later, loaded once for all child processes of a rank.
 _PRELOADED = ("mpidriver.drivers.pipeline", "astropy.wcs", "astropy.table")
-
-#: Verbs that scatter work over the ranks.
-POOL_VERBS = frozenset(DRIVER_VERBS) | {"ingest", "simulate"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,12 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _confess() if code is None else _complain(str(error), code)
 
 
-def _dispatch(options, arguments: list[str]) -> int:
+def _dispatch(options: argparse.Namespace, arguments: list[str]) -> int:
     ranks = getattr(options, "ranks", None)
-    if options.verb not in POOL_VERBS:
-        from mpidriver.cli import _verbs
-
-        return _verbs.VERBS[options.verb](options)
+    if options.run_on_pool is None:
+        return options.run(options)
     from mpidriver.pool import find_launcher, launch
 
     launcher = find_launcher(os.environ)
@@ -89,7 +90,6 @@ def _dispatch(options, arguments: list[str]) -> int:
             os.environ[RUN_VARIABLE] = name_of_run(os.environ)
         code = run_ranks(ranks, [sys.executable, "-m", "mpidriver", *arguments])
         return _interrupted() if code == EXIT_INTERRUPTED else code
-    from mpidriver.cli import _drive
     from mpidriver.cli._logging import set_up_logging
 
     set_up_logging(options)
@@ -97,9 +97,17 @@ def _dispatch(options, arguments: list[str]) -> int:
     trace = getattr(options, "trace", None)
     preload = _PRELOADED if getattr(options, "isolate", False) else ()
     code = launch(
-        _drive.run_verb, options, ranks=ranks, walltime=walltime, trace=trace, drains_on_ctrl_c=True, preload=preload
+        _run_on_pool, options, ranks=ranks, walltime=walltime, trace=trace, drains_on_ctrl_c=True, preload=preload
     )
     return 0 if code is None else code
+
+
+def _run_on_pool(pool: "Pool", options: argparse.Namespace) -> int:
+    """Run a verb and return its exit code, also when a signal or the time limit stops the pool."""
+    try:
+        return options.run_on_pool(pool, options)
+    except PoolStopped as stopped:
+        return _complain(f"{stopped}; what is done is recorded, run the same command to go on", EXIT_STOPPED)
 
 
 def _limit_threads() -> None:

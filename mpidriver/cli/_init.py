@@ -1,15 +1,33 @@
-"""The verbs that need no ranks: init, status, advise, debug, config."""
+"""The verb `init`: an empty repository."""
 
 import argparse
 import dataclasses
 import math
 import shlex
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from mpidriver.cli._arguments import add_repo, add_verb, positive
 from mpidriver.errors import ConfigError
 
-__all__ = ["VERBS"]
+if TYPE_CHECKING:
+    from mpidriver.cli._arguments import Verbs
+
+__all__ = ["add_arguments"]
+
+
+def add_arguments(verbs: "Verbs") -> None:
+    """Add `init` to the command line."""
+    parser = add_verb(verbs, "init", "make an empty repository with its survey.toml", run=init)
+    add_repo(parser)
+    parser.add_argument("--instrument", metavar="PRESET", help="start from a known instrument")
+    parser.add_argument("--name", help="name of the survey")
+    parser.add_argument(
+        "--centre", metavar="RA,DEC", help="one tract about this position (deg) instead of the whole sky"
+    )
+    parser.add_argument("--radius", type=float, metavar="DEG", help="half the side of that tract (deg)")
+    parser.add_argument("--pixel-scale", type=float, metavar="ARCSEC", help="pixels of the coadds (arcsec)")
+    parser.add_argument("--patch-size", type=positive, metavar="PX", help="side of a patch (pixels)")
 
 
 def init(options: argparse.Namespace) -> int:
@@ -51,49 +69,3 @@ def _position(text: str) -> tuple[float, float]:
     except ValueError:
         raise ConfigError(f"--centre: expected RA,DEC in degrees as 150.1,2.2, got {text!r}") from None
     return ra, dec
-
-
-def status(options: argparse.Namespace) -> int:
-    """Show stage × state, and what failed."""
-    from mpidriver.drivers.pipeline import open_context
-    from mpidriver.report import status_table
-    from mpidriver.store import open_state
-
-    context = open_context(options.repo)
-    with open_state(context.repository, readonly=True) as state:
-        print(status_table(state.counts(), state.quanta(status="failed")))
-    return 0
-
-
-def advise(options: argparse.Namespace) -> int:
-    """Say how many ranks and how much time to ask for."""
-    from mpidriver.cli import _advise
-
-    return _advise.advise(options)
-
-
-def debug(options: argparse.Namespace) -> int:
-    """Run one quantum under pdb."""
-    from mpidriver.drivers._quantum import parse_quantum
-    from mpidriver.drivers.pipeline import debug_quantum
-
-    return 0 if debug_quantum(options.repo, parse_quantum(options.quantum)) else 1
-
-
-def config(options: argparse.Namespace) -> int:
-    """Print every option as TOML."""
-    from mpidriver.drivers.config import SurveyConfig, config_text, load_config
-    from mpidriver.store import Repository
-
-    record = load_config(Repository.open(options.repo).config_path) if options.repo else SurveyConfig()
-    print(config_text(record), end="")
-    return 0
-
-
-VERBS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "init": init,
-    "status": status,
-    "advise": advise,
-    "debug": debug,
-    "config": config,
-}

@@ -1,0 +1,27 @@
+"""The verb `debug`: one quantum under pdb."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from mpidriver.cli._arguments import add_repo, add_verb
+
+if TYPE_CHECKING:
+    from mpidriver.cli._arguments import Verbs
+
+__all__ = ["add_arguments"]
+
+
+def add_arguments(verbs: "Verbs") -> None:
+    """Add `debug` to the command line."""
+    summary = "run one quantum in this process under pdb, with its recorded inputs"
+    parser = add_verb(verbs, "debug", summary, run=debug)
+    add_repo(parser)
+    parser.add_argument("quantum", metavar="QUANTUM", help="its key, as 'coadd{tract=0, patch=1,0, band=r}'")
+
+
+def debug(options: argparse.Namespace) -> int:
+    """Run one quantum under pdb."""
+    from mpidriver.drivers._quantum import parse_quantum
+    from mpidriver.drivers.pipeline import debug_quantum
+
+    return 0 if debug_quantum(options.repo, parse_quantum(options.quantum)) else 1
