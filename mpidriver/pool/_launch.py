@@ -1,6 +1,7 @@
 """Starting: is there a launcher, and which part has this rank?"""
 
 import contextlib
+import functools
 import os
 import sys
 import traceback
@@ -131,7 +132,14 @@ def launch(
             root_works = wire.size <= ROOT_WORKS_UP_TO
         root_works = who_works(wire.size, root_works)
         offsets = None if trace is None else wire.clock_offsets()
-        engine = Engine(wire, root_works=root_works, isolation=isolation, trace=trace, clock_offsets=offsets)
+        engine = Engine(
+            wire,
+            root_works=root_works,
+            isolation=isolation,
+            give_up=functools.partial(_give_up, wire),
+            trace=trace,
+            clock_offsets=offsets,
+        )
         with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
             return _run_rank(wire, engine, main, args)
 
@@ -145,21 +153,19 @@ def _run_rank(wire: "MpiWire", engine: Engine, main: Callable[..., Any], args: t
     sharpen_sleep()
     with _switching_fast():
         if wire.allows_threads:
-            engine.start_progress(lambda: _give_up(wire))
+            engine.start_progress()
         try:
             if wire.rank == 0:
                 with _leaving_word():
-                    return _run_main(engine, main, args, lambda: _give_up(wire))
-            _serve(engine, wire)
+                    return _run_main(engine, main, args)
+            _serve(engine)
             return None
         finally:
             engine.stop_progress()
             wire.close(all_live=engine.alive == engine.size)
 
 
-def _run_main(
-    engine: Engine, main: Callable[..., Any], args: tuple[Any, ...], give_up: Callable[[], None] | None = None
-) -> Any:
+def _run_main(engine: Engine, main: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     context = engine.open_root()
     try:
         value = main(Pool(context), *args)
@@ -167,18 +173,18 @@ def _run_main(
         engine.close_root(context, cancel=True)
         raise SystemExit(EXIT_STOPPED) from stopped
     except BaseException:
-        if not engine.close_root(context, cancel=True, patience_seconds=PATIENCE_SECONDS) and give_up is not None:
-            give_up()
+        if not engine.close_root(context, cancel=True, patience_seconds=PATIENCE_SECONDS):
+            engine.give_up()
         raise
     engine.close_root(context, cancel=False)
     return value
 
 
-def _serve(engine: Engine, wire: "MpiWire") -> None:
+def _serve(engine: Engine) -> None:
     try:
         engine.serve()
     except BaseException:
-        _give_up(wire)
+        engine.give_up()
         raise
 
 

@@ -82,6 +82,19 @@ FAILING = {
         "def main(pool):\n    pool.map(abs, range(9))",
         "a bug of the pool",
     ),
+    "engine, on top of a task that waits and forgives": (
+        "import mpidriver.pool._rank._worker as worker\n"
+        "from mpidriver.pool import current_pool\n"
+        "send = worker.Worker.send_outcome\n"
+        "def broken(self, work, *args):\n"
+        "    if len(self._main.contexts) > 2:\n        raise RuntimeError('a bug of the pool')\n"
+        "    send(self, work, *args)\n"
+        "worker.Worker.send_outcome = broken\n"
+        "def inner(x):\n    return current_pool().map(abs, range(x))\n"
+        "def outer(x):\n    return current_pool().map(inner, [x] * 9, on_error='return')\n"
+        "def main(pool):\n    pool.map(outer, range(9), on_error='return')",
+        "a bug of the pool",
+    ),
 }
 
 

@@ -60,6 +60,8 @@ class Engine:
         Whether rank 0 runs tasks while its main program waits; None means long ones.
     isolation
         Runs what is to be run in child processes.
+    give_up
+        Called in an exception handler when the pool itself fails, which no rank survives.
     trace, clock_offsets
         File for the trace, None for none; and for `Trace`.
     """
@@ -70,6 +72,7 @@ class Engine:
         *,
         root_works: bool | None = True,
         isolation: Isolation | None = None,
+        give_up: Callable[[], None] = lambda: None,
         trace: str | os.PathLike[str] | None = None,
         clock_offsets: Mapping[int, float] | None = None,
     ) -> None:
@@ -80,6 +83,7 @@ class Engine:
         self.callbacks = Callbacks()
         self.isolation = isolation or Isolation()
         self.isolation.meet_neighbours(wire.bell.host_file if wire.bell is not None else None)
+        self.give_up = give_up
         self._root_works = True if wire.size == 1 else root_works
         self._post = Post(wire)
         self._leader = Leader(self._post, self.callbacks)
@@ -118,10 +122,10 @@ class Engine:
 
     # Starting and ending
 
-    def start_progress(self, on_error: Callable[[], None]) -> None:
-        """Start the progress thread; `on_error` is called when it fails."""
+    def start_progress(self) -> None:
+        """Start the progress thread."""
         if self.wire.bell is not None:
-            self._progress = Progress(self, self.wire.bell, on_error)
+            self._progress = Progress(self, self.wire.bell, self.give_up)
             self._progress.start()
 
     def stop_progress(self) -> None:
@@ -468,10 +472,10 @@ class Engine:
         if cancel and not context.is_orphan:
             self._cancel_all(scope)
         self.callbacks.finish()
-        while not context.is_orphan and any(call.left for call in scope.calls.values()):
-            self.wait_until(context, lambda: not any(call.left for call in scope.calls.values()))
-        if scope.scheduler.owns_ranks and not context.is_orphan:  # they go back together, with the outcome of the task
-            self.wait_until(context, lambda: scope.scheduler.has_all_ranks)
+        while not context.is_orphan and scope.awaits_results:
+            self.wait_until(context, lambda: context.is_orphan or not scope.awaits_results)
+        if scope.scheduler.owns_ranks:  # they go back together, with the outcome of the task
+            self.wait_until(context, lambda: context.is_orphan or scope.scheduler.has_all_ranks)
         with self.lock:
             if not context.is_orphan:
                 self._leader.close(scope)
@@ -630,6 +634,10 @@ class Engine:
         try:
             reports = self._worker.run(context, work)
             self._worker.send_outcome(work, reports, context.busy_seconds, context.inner_idle_seconds)
+        except BaseException as error:
+            if not self.must_stop_for(error):
+                self.give_up()  # a task below that waits would take it for a failure of its own
+            raise
         finally:
             with self.lock:
                 self._long_work = None  # it would keep its items

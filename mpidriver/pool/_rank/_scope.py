@@ -162,6 +162,11 @@ class Scope:
         return indexes
 
     @property
+    def awaits_results(self) -> bool:
+        """Whether some item has no result yet; asked without a lock, while calls end on another thread."""
+        return any(call.left for call in tuple(self.calls.values()))
+
+    @property
     def is_gang(self) -> bool:
         """Whether its ranks were lent to it for as long as it lasts."""
         return self.scheduler.owns_ranks and self.parent is not None

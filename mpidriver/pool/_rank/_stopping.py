@@ -55,7 +55,7 @@ class Stopping:
 
     def has_drained(self, scope: "Scope") -> bool:
         """Whether the pool stops and nothing of a scope runs any more."""
-        return self.reason is not None and not any(call.left for call in scope.calls.values())
+        return self.reason is not None and not scope.awaits_results
 
     def check_result(self, call: "Call") -> None:
         """Refuse to take the results of a call some of whose items stayed undone."""
