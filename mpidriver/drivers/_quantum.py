@@ -22,6 +22,10 @@ class DataId:
     """Detector, or beam of a radio telescope."""
     band: str | None = None
     """Filter, or frequency channel."""
+    cell: int | None = None
+    """Cell of the sky whose catalogued sources are worked on together."""
+    source: str | None = None
+    """Component of the catalogue of sources."""
 
     def items(self) -> list[tuple[str, str]]:
         """Return the names and texts of the dimensions that are set, in their fixed order."""
@@ -84,12 +88,12 @@ def parse_quantum(text: str) -> Quantum:
 
 def _value(name: str, value: str, text: str) -> object:
     try:
-        if name == "band":
+        if name in {"band", "source"}:
             return value
         if name == "patch":
             column, row = map(int, value.split(","))
             return (column, row)
-        if name in {"tract", "exposure", "detector"}:
+        if name in {"tract", "exposure", "detector", "cell"}:
             return int(value)
     except ValueError:
         raise ConfigError(f"quantum {text!r}: {name} must be a whole number (patch: x,y), got {value!r}") from None

@@ -11,6 +11,7 @@ from mpidriver.tasks.coadd import CoaddOptions
 from mpidriver.tasks.faraday import FaradayOptions
 from mpidriver.tasks.mosaic import MosaicOptions
 from mpidriver.tasks.multiband import MultibandOptions
+from mpidriver.tasks.polarisation import SourceOptions
 from mpidriver.tasks.simulate import SimulationOptions
 from mpidriver.tasks.single_frame import SingleFrameOptions
 from mpidriver.tasks.skymap import SkyMapOptions
@@ -87,6 +88,8 @@ class SurveyConfig:
     """Table [multiband]."""
     faraday: FaradayOptions = FaradayOptions()
     """Table [faraday]."""
+    sources: SourceOptions = SourceOptions()
+    """Table [sources]: the sources of a catalogue of components."""
     pipeline: PipelineOptions = PipelineOptions()
     """Table [pipeline]."""
     simulation: SimulationOptions = SimulationOptions()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mpidriver.store._atomic import all_or_none, atomic_path, is_partial, remove_partials, write_text
+    from mpidriver.store._component_layouts import COMPONENT_DTYPE, COMPONENT_UNITS
+    from mpidriver.store._component_tables import ComponentTable, read_components
     from mpidriver.store._database import StateDatabase, open_state
     from mpidriver.store._digest import file_digest
     from mpidriver.store._fits_headers import wcs_from_header
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "_atomic": ("all_or_none", "atomic_path", "is_partial", "remove_partials", "write_text"),
+    "_component_layouts": ("COMPONENT_DTYPE", "COMPONENT_UNITS"),
+    "_component_tables": ("ComponentTable", "read_components"),
     "_database": ("StateDatabase", "open_state"),
     "_digest": ("file_digest",),
     "_fits_headers": ("wcs_from_header",),
@@ -66,9 +70,12 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "COMPONENT_DTYPE",
+    "COMPONENT_UNITS",
     "DATASETS",
     "PRESETS",
     "STATUSES",
+    "ComponentTable",
     "Frame",
     "FrameUpdate",
     "ImageWriter",
@@ -90,6 +97,7 @@ __all__ = [
     "instrument_preset",
     "is_partial",
     "open_state",
+    "read_components",
     "read_header",
     "read_headers",
     "read_image",

@@ -30,6 +30,8 @@ DATASETS: dict[str, str] = {
     "rm_patch_catalogue": "catalogues/{tract:05d}/{patch}/rm.fits",
     "rm_catalogue": "catalogues/rm-{tract:05d}.fits",
     "rm_survey_catalogue": "catalogues/rm.fits",
+    "components": "catalogues/components.fits",
+    "islands": "catalogues/islands.fits",
     "cutout": "cutouts/{name}.fits",
     "log": "logs/{name}",
     "report": "reports/{name}",
