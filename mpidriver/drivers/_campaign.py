@@ -1,18 +1,20 @@
 """A campaign: one run of a graph of quanta on a pool, recorded in the state database."""
 
+import contextlib
 import functools
 import heapq
 import logging
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mpidriver.drivers._costs import ExpectedSeconds
 from mpidriver.drivers._desk import Desk
+from mpidriver.drivers._elsewhere import Elsewhere
 from mpidriver.drivers._graph import Graph, Walk
 from mpidriver.drivers._ledger import Ledger
 from mpidriver.drivers._quantum import Quantum
@@ -33,6 +35,9 @@ log = logging.getLogger(__name__)
 
 #: Quanta that are handed to the pool ahead of time, a rank; the others wait here, without their arguments.
 AHEAD = 4
+
+#: How often a campaign looks up from waiting for its own quanta.
+LOOK_SECONDS = 0.5
 
 #: How the cause of a failure begins that all further quanta would meet too: the disk is full, or not writable.
 _REFUSED = f"{RepositoryError.__module__}.{RepositoryError.__name__}: "
@@ -84,7 +89,7 @@ class Campaign:
     """Runs the quanta of a graph as their inputs appear, without any other barrier.
 
     Quanta whose inputs, options and code are unchanged since they were done are not run again. A quantum that fails
-    blocks those that need it; all others are finished.
+    blocks those that need it; all others are finished. What another run on the same database is running is waited for.
 
     Parameters
     ----------
@@ -134,6 +139,7 @@ class Campaign:
         self._order = {quantum: number for number, quantum in enumerate(graph)}
         self._backlog: list[tuple[float, int, Quantum]] = []
         self._in_flight: dict[Quantum, Future[Record]] = {}
+        self._elsewhere = Elsewhere(desk.state)
         self._left = sum(map(active, graph))
         self._stopped = False
         self._lock = threading.RLock()
@@ -146,7 +152,10 @@ class Campaign:
         with self._lock:
             self._advance(deque((quantum, None) for quantum in self._walk.start()))
         self._finish_if_over()
-        self._pool.wait([self._over])
+        while not self._over.done():
+            with contextlib.suppress(PoolStopped):  # while other runs hold what is left: that is for `_look` to count
+                self._pool.wait([self._over], timeout=LOOK_SECONDS)
+            self._look()
         with self._lock:
             self._ledger.flush()
         self._over.result()
@@ -182,7 +191,7 @@ class Campaign:
             self._ledger.empty(quantum)
             self._count(quantum, "done")
             return True
-        heapq.heappush(self._backlog, (-self._priority[quantum], self._order[quantum], quantum))
+        self._line_up([quantum])
         return None
 
     def _hand_out(self, quantum: Quantum) -> bool | None:
@@ -205,6 +214,9 @@ class Campaign:
         if self._ledger.is_unchanged(quantum, inputs_digest) and not self._clobber:
             self._count(quantum, "unchanged")
             return True
+        claim = self._ledger.claim(quantum)
+        if claim != "claimed":
+            return self._leave_to_others(quantum, claim)
         try:
             run, cost = self._runner(quantum.task), self._priority[quantum]
             future = self._pool.submit(run, quantum, prepared.arguments, cost=cost, terms=self._terms)
@@ -215,6 +227,30 @@ class Campaign:
         self._in_flight[quantum] = future
         future.add_done_callback(functools.partial(self._done, quantum))
         return None
+
+    def _leave_to_others(self, quantum: Quantum, claim: str) -> bool | None:
+        """Take the outcome of a quantum that another run has, or wait for it if there is none yet."""
+        if claim == "held":
+            self._elsewhere.add(quantum)
+            return None
+        if claim == "failed":
+            self._count_failure(quantum, self._ledger.cause(quantum))
+            return False
+        self._count(quantum, "unchanged")
+        return True
+
+    def _look(self) -> None:
+        """See whether the pool is being stopped, and whether other runs have let go of what they held."""
+        with self._lock:
+            if self._pool.stopping is not None:
+                self._stop()
+            self._line_up(self._elsewhere.take_free())
+            self._advance(deque())
+        self._finish_if_over()
+
+    def _line_up(self, quanta: Iterable[Quantum]) -> None:
+        for quantum in quanta:
+            heapq.heappush(self._backlog, (-self._priority[quantum], self._order[quantum], quantum))
 
     def _runner(self, task: str) -> Callable[..., Record]:
         """Return what runs quanta of a task: one function a task, named after it, whose seconds the pool learns."""
@@ -240,6 +276,7 @@ class Campaign:
                 del self._in_flight[quantum]
                 succeeded = self._conclude(quantum, future)
                 self._ledger.flush_if_due()
+                self._line_up(self._elsewhere.take_free())
                 self._advance(deque([(quantum, succeeded)]))
             except Exception as error:  # a broken state database must end the run, not only this callback
                 if not self._over.done():
@@ -268,6 +305,9 @@ class Campaign:
     def _fail(self, quantum: Quantum, cause: str, outcome: Any = None) -> None:
         log.info("%s failed: %s", quantum, cause)
         self._ledger.failed(quantum, cause, outcome)
+        self._count_failure(quantum, cause)
+
+    def _count_failure(self, quantum: Quantum, cause: str) -> None:
         self.result.failures.append((quantum.key, cause))
         self._count(quantum, "failed")
         if self._fail_fast:
@@ -277,6 +317,7 @@ class Campaign:
         """Hand out nothing more."""
         if not self._stopped:
             self._stopped = True
+            self._line_up(self._elsewhere.take_all())  # to be counted as left
             for future in list(self._in_flight.values()):
                 future.cancel()
 

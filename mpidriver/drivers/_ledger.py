@@ -65,6 +65,32 @@ class Ledger:
         self._outputs[quantum] = self._recorded(quantum)
         return True
 
+    def claim(self, quantum: Quantum) -> str:
+        """Claim a quantum for this run.
+
+        Returns
+        -------
+        str
+            ``claimed``; ``held`` if another run on the same database runs it; or ``done`` or ``failed``, if one has
+            since this campaign began, with the same inputs, so that it is not run again.
+        """
+        record = self._state.claim(quantum.key)
+        if record is None:
+            return "held"
+        if record.status not in ("done", "failed") or record == self._known.get(quantum.key):
+            return "claimed"
+        self._known[quantum.key] = record
+        inputs_digest = self._inputs[quantum]
+        failed = record.status == "failed" and record.inputs_digest == inputs_digest
+        if not failed and not self.is_unchanged(quantum, inputs_digest):
+            return "claimed"
+        self._state.release(quantum.key)
+        return record.status
+
+    def cause(self, quantum: Quantum) -> str:
+        """Return why a quantum has failed, by what the database knows."""
+        return self._known[quantum.key].error or "failed in another run"
+
     def _stands(self, product: "Product") -> bool:
         """Tell whether a product is there, as large as it was."""
         try:
@@ -83,7 +109,8 @@ class Ledger:
         """Record that a quantum has failed."""
         measured = {} if outcome is None or outcome.error is None else _measured(outcome)
         traceback = outcome.error.remote_traceback if outcome is not None and outcome.error is not None else None
-        self._note(quantum, "failed", (), error=error, traceback=traceback, **measured)
+        digest = self._inputs.get(quantum)
+        self._note(quantum, "failed", (), error=error, traceback=traceback, inputs_digest=digest, **measured)
 
     def empty(self, quantum: Quantum) -> None:
         """Record that there was nothing for a quantum to work on."""

@@ -15,24 +15,57 @@ __all__ = ["StateDatabase", "open_state"]
 class StateDatabase(Protocol):
     """What is known of a survey: its frames, the quanta, their products and the runs.
 
-    Only the root process of a run writes; its threads may share one object. Each method is one transaction: it has
-    happened as a whole, and is on disk when it returns, or not at all.
+    Only the root process of a run writes; its threads may share one object. When a method returns, what it has written
+    is on disk. An embedded database belongs to one run at a time; one on a server is shared by several, which `claim`
+    quanta before they run them.
+
+    What a method does has happened as a whole or not at all: on SQLite for all that it was given, on MongoDB (which has
+    transactions on some servers only) for each frame and each quantum with its products. Methods check everything
+    before they write anything, and may be called again with the same values after an error: what is there already
+    stays, what is missing is added.
     """
 
     def begin_run(self, command: str, ranks: int, version: str, host: str | None = None) -> int:
-        """Claim the repository for a run and return the run's number.
+        """Begin a run and return its number.
 
         A run that died is taken over: its running quanta are ready again.
 
         Raises
         ------
         RepositoryError
-            If another run is alive; names its process, host and start.
+            If this object is in the middle of a run, or if another run is alive on a database that belongs to one at a
+            time; names its process, host and start.
         """
         ...
 
     def end_run(self, run_id: int, status: str) -> None:
-        """End a run; quanta that it left running are ready again."""
+        """End a run; quanta that it left running are ready again, and those that it holds are free."""
+        ...
+
+    def other_runs(self) -> list[RunRecord]:
+        """Return the runs that are alive beside this one, the oldest first; none where only one may be."""
+        ...
+
+    def claim(self, key: str) -> QuantumRecord | None:
+        """Claim a quantum for the run in progress and return what is known of it, none if another run holds it.
+
+        Of several runs that claim a quantum at the same moment one gets it. It is held until its outcome is recorded,
+        until it is released, until the run ends, or until the run has given no sign of life for so long that it
+        counts as dead. Claiming what the run holds already does no harm.
+
+        Raises
+        ------
+        DataError
+            If it was never planned.
+        """
+        ...
+
+    def release(self, key: str) -> None:
+        """Give back a claimed quantum that was not run."""
+        ...
+
+    def held(self, keys: Collection[str]) -> set[str]:
+        """Return which of these quanta other live runs hold."""
         ...
 
     def runs(self) -> list[RunRecord]:
@@ -114,7 +147,9 @@ class StateDatabase(Protocol):
         ...
 
     def record(self, updates: Iterable[QuantumUpdate]) -> None:
-        """Record what has become of quanta, in one transaction.
+        """Record what has become of quanta, and free them.
+
+        What another run holds is passed over: this run had counted as dead, and the other one records the outcome.
 
         Raises
         ------

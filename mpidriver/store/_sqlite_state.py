@@ -38,12 +38,27 @@ class SqliteState:
         self._quanta = QuantumTable(self._connection)
 
     def begin_run(self, command: str, ranks: int, version: str, host: str | None = None) -> int:
-        """Claim the repository for a run and return the run's number."""
+        """Begin a run, the only one on this file, and return its number."""
         return self._runs.begin(command, ranks, version, host or socket.gethostname())
 
     def end_run(self, run_id: int, status: str) -> None:
         """End a run; quanta that it left running are ready again."""
         self._runs.end(run_id, status)
+
+    def other_runs(self) -> list[RunRecord]:
+        """Return none: only one run may be alive."""
+        return []
+
+    def claim(self, key: str) -> QuantumRecord:
+        """Return what is known of a quantum; the one live run holds all of them."""
+        return self._quanta.one(key)
+
+    def release(self, key: str) -> None:
+        """Leave a quantum to whoever comes; there is nobody else."""
+
+    def held(self, keys: Collection[str]) -> set[str]:
+        """Return none: there is no other run."""
+        return set()
 
     def runs(self) -> list[RunRecord]:
         """Return all runs, the oldest first."""
