@@ -8,7 +8,10 @@
     _plan           the matrices that all pixels share
     _spreading      interpolation of exponentials from a uniform grid
     _kernels        a tile of pixels through those matrices (numba)
-    _reference      the same, slow and obvious, for tests
+    _clean          rm_clean: RM-CLEAN of spectra, with a second search in windows
+    _clean_kernels  that search (numba)
+    _tiles          pixels shared by threads
+    _reference      synthesis and CLEAN, slow and obvious, for tests
     _peaks          maximum of every spectrum of a cube
     _stokes_i       power law of Stokes I
     _thin           the best Faraday-thin model of spectra
@@ -25,6 +28,7 @@ import importlib
 from mpidriver.tasks.faraday._options import FaradayOptions
 
 _HOMES = {
+    "CleanResult": "_clean",
     "DETECTION_DTYPE": "_detect",
     "MEASUREMENT_DTYPE": "_catalogue",
     "MEASUREMENT_UNITS": "_catalogue",
@@ -44,6 +48,7 @@ _HOMES = {
     "measure_patch": "_patch",
     "phi_grid": "_grids",
     "reference_lambda_sq": "_grids",
+    "rm_clean": "_clean",
     "rm_synthesis": "_synthesis",
     "rm_table": "_catalogue",
     "rmtf": "_synthesis",

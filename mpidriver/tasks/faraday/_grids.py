@@ -20,6 +20,7 @@ __all__ = [
     "phi_grid",
     "reference_lambda_sq",
     "rmtf_fwhm",
+    "uniform_step",
 ]
 
 SPEED_OF_LIGHT_M_S = 299792458.0
@@ -50,6 +51,18 @@ def check_phi(phi_radm2):
     if not np.all(np.isfinite(phi_radm2)):
         raise DataError("phi_radm2: every Faraday depth must be finite")
     return phi_radm2
+
+
+def uniform_step(phi_radm2):
+    """Return the step of ascending, uniform Faraday depths (phi,) in rad/m²; DataError if they are not so."""
+    steps = np.diff(phi_radm2)
+    if steps.size == 0:
+        raise DataError("phi_radm2: one Faraday depth has no step")
+    if not steps.min() > 0 or np.ptp(steps) > 1e-6 * np.abs(phi_radm2).max():
+        raise DataError(
+            f"phi_radm2: expected ascending depths with one step, got steps from {steps.min():g} to {steps.max():g}"
+        )
+    return float((phi_radm2[-1] - phi_radm2[0]) / steps.size)
 
 
 def lambda_sq(freq_hz):
@@ -140,7 +153,4 @@ def phi_grid(freq_hz, *, phi_max_radm2=None, dphi_radm2=None, samples=10.0):
 def double_phi_grid(phi_radm2):
     """Return the grid of 2n + 1 depths, centred on 0 with the step of `phi_radm2`, on which RM-CLEAN needs the RMTF."""
     phi_radm2 = check_phi(phi_radm2)
-    if phi_radm2.size < 2:
-        raise DataError("double_phi_grid: one Faraday depth has no step")
-    step = float(phi_radm2[1] - phi_radm2[0])
-    return step * np.arange(-phi_radm2.size, phi_radm2.size + 1, dtype=np.float64)
+    return uniform_step(phi_radm2) * np.arange(-phi_radm2.size, phi_radm2.size + 1, dtype=np.float64)

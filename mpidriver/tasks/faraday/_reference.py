@@ -1,13 +1,13 @@
-"""RM synthesis as it is written in the paper: slow, obvious, float64. Tests compare the kernel with it.
+"""RM synthesis and RM-CLEAN as the papers have them: slow, obvious, float64. Tests compare the kernels with them.
 
-Brentjens & de Bruyn 2005, A&A 441, 1217, eqs. 25-26 and 32, 36-38.
+Brentjens & de Bruyn 2005, A&A 441, 1217, eqs. 25-26 and 32, 36-38; Heald, Braun & Edmonds 2009, A&A 503, 409.
 """
 
 import numpy as np
 
 from mpidriver.tasks.faraday._grids import lambda_sq
 
-__all__ = ["reference_rm_synthesis"]
+__all__ = ["reference_rm_clean", "reference_rm_synthesis"]
 
 
 def reference_rm_synthesis(q, u, freq_hz, phi_radm2, *, weights=None, lambda0_sq_m2=None):
@@ -34,3 +34,28 @@ def reference_rm_synthesis(q, u, freq_hz, phi_radm2, *, weights=None, lambda0_sq
     k = np.where(total > 0, 1.0 / np.where(total > 0, total, 1.0), np.nan)
     phases = -2.0 * (lambda_sq_m2 - lambda0_sq_m2)
     return np.stack([k * np.sum(w * p * np.exp(1j * phi * phases)[along_chan], axis=0) for phi in phi_radm2])
+
+
+def reference_rm_clean(
+    fdf, rmtf, phi_radm2, fwhm_radm2, *, cutoff, window_cutoff=None, allowed=None, gain=0.1, max_iterations=1000
+):
+    """Return cleaned, components, residual (phi,) and the iterations of one spectrum; arguments as of `rm_clean`."""
+    residual, components = np.array(fdf, complex), np.zeros(fdf.size, complex)
+    allowed = np.ones(fdf.size, bool) if allowed is None else allowed
+    distance = np.abs(np.subtract.outer(phi_radm2, phi_radm2))
+    iterations = 0
+    for limit in (cutoff, window_cutoff):
+        if limit is None:
+            continue
+        if limit is window_cutoff:
+            window = distance <= 0.5 * fwhm_radm2 * (1 + 1e-6)
+            allowed = allowed & window[:, components != 0].any(axis=1)
+        while iterations < max_iterations and np.abs(residual[allowed]).max(initial=0.0) >= limit:
+            peak = int(np.argmax(np.where(allowed, np.abs(residual), 0.0)))
+            component = gain * residual[peak]
+            components[peak] += component
+            shift = rmtf.size // 2 - peak
+            residual -= component * rmtf[shift : shift + fdf.size]
+            iterations += 1
+    restored = np.exp(-4.0 * np.log(2.0) * (distance / fwhm_radm2) ** 2) @ components
+    return restored + residual, components, residual, iterations

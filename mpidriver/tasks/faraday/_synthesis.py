@@ -1,17 +1,15 @@
 """RM synthesis and the RMTF: checks of the input, weights, λ²_0, and tiles dealt to threads."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.faraday._grids import check_frequencies, check_phi, reference_lambda_sq
 from mpidriver.tasks.faraday._kernels import LANES, synthesise_tiles
 from mpidriver.tasks.faraday._plan import make_tables
+from mpidriver.tasks.faraday._tiles import share_tiles
 
 __all__ = ["cube_lambda0", "rm_synthesis", "rmtf"]
 
-TILES_A_TASK = 16
 SAMPLE = 1000
 """Pixels whose flags are compared before the flags of all are."""
 
@@ -58,7 +56,10 @@ def rm_synthesis(q, u, freq_hz, phi_radm2, *, weights=None, lambda0_sq_m2=None, 
         lambda0_sq_m2 = cube_lambda0(q, u, freq_hz, weights=weights)
     tables = make_tables(freq_hz, phi_radm2, channel_weights, float(lambda0_sq_m2), real)
     fdf = np.empty((phi_radm2.size, q[0].size), dtype)
-    _run_tiles(_planes(q), _planes(u), _planes(voxel_weights), tables, fdf.view(real), threads)
+    planes, out = (_planes(q), _planes(u), _planes(voxel_weights)), fdf.view(real)
+    share_tiles(
+        lambda first, last: synthesise_tiles(*planes, tables, first, last, out), -(-fdf.shape[1] // LANES), threads
+    )
     return fdf.reshape(phi_radm2.size, *q.shape[1:])
 
 
@@ -193,23 +194,6 @@ def _planes(cube):
     planes = np.ascontiguousarray(cube).reshape(len(cube), cube.size // max(len(cube), 1)).view()
     planes.flags.writeable = False
     return planes
-
-
-def _run_tiles(q, u, voxel_weights, tables, out, threads):
-    """Do all tiles, in this thread or in several."""
-    tiles = -(-q.shape[1] // LANES)
-    if threads is None or threads <= 1 or tiles < 2:
-        synthesise_tiles(q, u, voxel_weights, tables, 0, tiles, out)
-        return
-    with ThreadPoolExecutor(threads) as executor:
-        size = max(1, min(TILES_A_TASK, tiles // threads))
-        begins = range(0, tiles, size)
-        tasks = [
-            executor.submit(synthesise_tiles, q, u, voxel_weights, tables, begin, min(begin + size, tiles), out)
-            for begin in begins
-        ]
-        for task in tasks:
-            task.result()
 
 
 def _distinct_columns(flags):
