@@ -153,7 +153,7 @@ def _run_rank(wire: "MpiWire", engine: Engine, main: Callable[..., Any], args: t
     sharpen_sleep()
     with _switching_fast():
         if wire.allows_threads:
-            engine.start_progress()
+            engine.traffic.start_progress(engine.give_up)
         try:
             if wire.rank == 0:
                 with _leaving_word():
@@ -161,7 +161,7 @@ def _run_rank(wire: "MpiWire", engine: Engine, main: Callable[..., Any], args: t
             _serve(engine)
             return None
         finally:
-            engine.stop_progress()
+            engine.traffic.stop_progress()
             wire.close(all_live=engine.alive == engine.size)
 
 

@@ -275,7 +275,7 @@ class Pool:
         engine = context.engine
 
         def wait(future: TaskFuture, timeout: float | None) -> float | None:
-            return engine.help_until(context, future.done, timeout)
+            return engine.waiting.helping(context, future.done, timeout)
 
         future = TaskFuture(wait, lambda: engine.cancel(scope, call))
 
@@ -449,7 +449,7 @@ class Pool:
             raise TypeError("pool.share needs at least one value, by name: pool.share(flat=flat)")
         _, scope = self._open()
         shared = self._engine.shared.share(scope.name, values)
-        self._engine.listen()
+        self._engine.traffic.listen()
         return shared
 
     def wait(
@@ -485,7 +485,7 @@ class Pool:
         engine = self._engine
         everything = list(dict.fromkeys(futures))
         is_over = looking_when_changed(WHEN_OVER[return_when](everything), self._engine.callbacks)
-        engine.wait_until(context, lambda: is_over() or engine.has_drained(scope), timeout)
+        engine.waiting.until(context, lambda: is_over() or engine.has_drained(scope), timeout)
         if not engine.callbacks.are_running_here:
             engine.callbacks.finish()  # a future is done a moment before its callbacks are
         done = {future for future in everything if future.done()}
@@ -566,7 +566,7 @@ class Pool:
         call = engine.start(scope, Together(fn), make, name=name)
         try:
             engine.add_together(scope, call)
-            engine.wait_until(context, lambda: not call.left)
+            engine.waiting.until(context, lambda: not call.left)
         finally:
             engine.finish(scope, call)
         engine.check_result(call)
@@ -630,7 +630,7 @@ class Pool:
         """Let so many items of a call be run, and wait until they are."""
         try:
             self._engine.add(scope, call, _costliest_first(count, costs), costs, then_waits=True)
-            self._engine.wait_until(context, lambda: not call.left)
+            self._engine.waiting.until(context, lambda: not call.left)
         finally:
             self._engine.finish(scope, call)
         self._engine.check_result(call)

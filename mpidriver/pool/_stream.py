@@ -59,14 +59,14 @@ class Stream:
         try:
             while True:
                 self._read_ahead(call)
-                self._engine.wait_until(self._context, lambda: bool(call.finished) or not call.left)
+                self._engine.waiting.until(self._context, lambda: bool(call.finished) or not call.left)
                 if not call.finished:
                     break
                 yield call.finished.popleft()
             self._engine.check_result(call)
             self._check_end()
         finally:
-            self._engine.abandon(self._scope, call)
+            self._engine.traffic.abandon(self._scope, call)
 
     def in_order(self) -> Iterator[Outcome]:
         """Yield the outcomes in the order of the items."""

@@ -97,8 +97,9 @@ class Rank:
 
     def __init__(self, then):
         self.then = then
+        self.waiting = self
 
-    def drive_until(self, done):
+    def driving(self, done):
         self.then()
         assert done()
 

@@ -352,7 +352,7 @@ class PoolExecutor(concurrent.futures.Executor):
             return timeout
         if self._runner is not None and self._runner.is_here:
             self._runner.run_until(done)
-        return None if self._is_alone else self._engine.help_until(self._context, done)
+        return None if self._is_alone else self._engine.waiting.helping(self._context, done)
 
     def _finish(self) -> None:
         """Wait until all tasks are done."""

@@ -132,7 +132,7 @@ class Call:
         return None
 
     def fail(self, error: PoolError) -> Callable[[], None] | None:
-        """Give up all items; return what tells those who wait elsewhere than in `Engine.wait_until`."""
+        """Give up all items; return what tells those who wait elsewhere than in `Waiting.until`."""
         return None
 
     def _outcome(self, index: int, report: Report, position: int) -> Outcome:

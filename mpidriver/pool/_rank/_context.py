@@ -106,6 +106,7 @@ class MainThread:
     """
 
     def __init__(self) -> None:
+        self._ident = threading.get_ident()
         self._active = _contexts_begun_here()
         self.contexts: list[Context] = []
         """Outermost first."""
@@ -113,6 +114,11 @@ class MainThread:
         """Whether it drives messages."""
         self.only_drives = False
         """Whether it waits for a message that the running task needs, and takes no other task meanwhile."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is the calling thread."""
+        return threading.get_ident() == self._ident
 
     @property
     def innermost(self) -> Context | None:

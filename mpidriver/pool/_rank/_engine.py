@@ -1,18 +1,14 @@
 """A rank: worker for whoever sends it tasks, and leader of what its running task scatters.
 
-Only the main thread runs tasks. While it waits it drives the messages itself; while it runs a task, or the code
-between two waits, a progress thread drives them instead if this rank leads anything. One lock guards everything
-here, the wire included; what users hang on futures runs without it.
-
-A rank that waits runs only tasks of the subtree it waits for (leapfrogging, Wagner & Calder 1993), so that no foreign
-long task ever sits on top of a wait that is over.
+Only the main thread runs tasks. Messages are driven by whichever thread has time (`_traffic`); what the main thread
+does while it waits stands in `_waiting`. One lock guards everything here, the wire included; what users hang on futures
+runs without it.
 """
 
 import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -24,17 +20,15 @@ from mpidriver.pool._rank._communicators import Communicators
 from mpidriver.pool._rank._context import Context, MainThread
 from mpidriver.pool._rank._farewell import Farewell
 from mpidriver.pool._rank._leader import Leader
-from mpidriver.pool._rank._progress import Progress
 from mpidriver.pool._rank._recovery import Recovery
 from mpidriver.pool._rank._scope import Scope
 from mpidriver.pool._rank._stopping import Stopping
-from mpidriver.pool._rank._work import Work
+from mpidriver.pool._rank._traffic import Traffic
+from mpidriver.pool._rank._waiting import Waiting
 from mpidriver.pool._rank._worker import Worker
 from mpidriver.pool._scheduling._scheduler import Scheduler
 from mpidriver.pool._terms import PLAIN, Terms
-from mpidriver.pool._transport._idle import Idle
-from mpidriver.pool._transport._messages import Message
-from mpidriver.pool._transport._post import Handler, Post, Wire
+from mpidriver.pool._transport._post import Post, Wire
 from mpidriver.pool._values import _held
 from mpidriver.pool._values._held_values import HeldValues
 from mpidriver.pool._values._shared import SharedValues
@@ -95,7 +89,9 @@ class Engine:
         self._farewell = Farewell(self._post, self._hand_over)
         mourners = (self.communicators.lost, self.held.lost)
         self._recovery = Recovery(self._post, self._leader, self._worker, self.main, mourners)
-        self._handlers: dict[int, Handler] = {
+        values = (self.shared, self.held)
+        self.traffic = Traffic(self._post, self.lock, self.main, self._leader, self._worker, values, self.callbacks)
+        self.traffic.handlers = {
             **self._farewell.handlers,
             **self._stopping.handlers,
             **self._recovery.guarded(self._leader.handlers),
@@ -107,13 +103,8 @@ class Engine:
         }
         if trace is not None:
             self._leader.trace = Trace(self._post, trace, clock_offsets)
-            self._handlers |= self._leader.trace.handlers
-        self._over: deque[tuple[Scope, Call]] = deque()
-        self._idle = Idle(wire.bell)
-        self._was_called = False
-        self._main_ident = threading.get_ident()
-        self._long_work: Work | None = None
-        self._progress: Progress | None = None
+            self.traffic.handlers |= self._leader.trace.handlers
+        self.waiting = Waiting(self, self._leader, self._worker, self._recovery)
 
     @property
     def alive(self) -> int:
@@ -121,18 +112,6 @@ class Engine:
         return self.size - len(self._post.dead)
 
     # Starting and ending
-
-    def start_progress(self) -> None:
-        """Start the progress thread."""
-        if self.wire.bell is not None:
-            self._progress = Progress(self, self.wire.bell, self.give_up)
-            self._progress.start()
-
-    def stop_progress(self) -> None:
-        """Stop the progress thread."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
 
     def open_root(self) -> Context:
         """Begin the root's main program: it leads all ranks."""
@@ -174,8 +153,8 @@ class Engine:
         with self.lock:
             self._stopping.begin(reason)
             if not in_handler:
-                self._flush()
-        self._wake_main()
+                self.traffic.flush()
+        self.traffic.call_main()
 
     def close_root(self, context: Context, *, cancel: bool, patience_seconds: float | None = None) -> bool:
         """End the root's main program and stop the other ranks.
@@ -200,7 +179,7 @@ class Engine:
             self._cancel_all(context.scope)
         self.callbacks.finish()
         while not (cancel and self.size == 1) and not scheduler.has_all_ranks:
-            if not self.wait_until(context, lambda: scheduler.has_all_ranks, patience_seconds):
+            if not self.waiting.until(context, lambda: scheduler.has_all_ranks, patience_seconds):
                 self._write_trace(patience_seconds=0.0)
                 return False
         with self.lock:
@@ -209,7 +188,7 @@ class Engine:
             self.communicators.close()
             self.held.close()
             self._farewell.begin()
-        self._wait_elsewhere(lambda: self._farewell.all_have_answered, None)
+        self.waiting.elsewhere(lambda: self._farewell.all_have_answered)
         with self.lock:
             self._farewell.end()
         self._write_trace(patience_seconds=0.0 if self.wire.outlives_deaths else TRACE_SECONDS)
@@ -219,21 +198,15 @@ class Engine:
         """Write the trace with what the other ranks send of it in time."""
         trace = self._leader.trace
         if trace is not None:
-            self._main_waits()
-            self._work_until(lambda: trace.is_complete, time.perf_counter() + patience_seconds)
+            self.waiting.as_worker(lambda: trace.is_complete, time.perf_counter() + patience_seconds)
             trace.write()
 
     def serve(self) -> None:
         """Be a worker until the root says stop."""
-        self._main_waits()
-        self._work_until(lambda: self._farewell.is_over, None)
+        self.waiting.as_worker(lambda: self._farewell.is_over)
         self.shared.close()
         self.communicators.close()
         self.held.close()
-
-    def is_main_thread(self) -> bool:
-        """Whether the caller is the thread that runs tasks."""
-        return threading.get_ident() == self._main_ident
 
     # What tasks ask for
 
@@ -251,12 +224,12 @@ class Engine:
                 self._recovery.meet(context.scope)
                 self._worker.release_inbox()
                 self._worker.trim(context.work)
-                self._flush()
+                self.traffic.flush()
         return context.scope
 
     def acting_context(self, context: Context) -> Context:
         """Return the task on whose behalf a pool is used: the running one, except in callbacks and other threads."""
-        if threading.get_ident() != self._main_ident or self.callbacks.are_running_here or not self.main.contexts:
+        if not self.main.is_here or self.callbacks.are_running_here or not self.main.contexts:
             return context
         innermost = self.main.contexts[-1]
         return context if context.opener is innermost else innermost
@@ -315,9 +288,9 @@ class Engine:
             self._leader.touch(scope)
             if then_waits:
                 return
-            self._flush()
-        self._wake_main()
-        self.listen(has_work=True)
+            self.traffic.flush()
+        self.traffic.call_main()
+        self.traffic.listen(has_work=True)
 
     def add_together(self, scope: Scope, call: Call) -> None:
         """Let all ranks of a scope run one item each of a call at the same time."""
@@ -333,7 +306,7 @@ class Engine:
         """Split the ranks of a task into parts, when nothing of it is in flight any more."""
         scope = self.scope_of(context)
         scheduler = scope.scheduler
-        self.wait_until(context, lambda: scheduler.has_all_ranks)
+        self.waiting.until(context, lambda: scheduler.has_all_ranks)
         parts = []
         with self.lock:
             for number, ranks in enumerate(scheduler.split(count)):
@@ -359,7 +332,7 @@ class Engine:
         with self.lock:
             context.scope.scheduler.joined(rank for rank in ranks if rank != self.rank)
             self._leader.touch(context.scope)
-            self._flush()
+            self.traffic.flush()
 
     def extend(self, scope: Scope, call: Call, index: int) -> None:
         """Add an item to a call because another has its result, unless nobody wants it any more."""
@@ -377,7 +350,7 @@ class Engine:
         """Drop a call whose results were taken, or are not wanted any more."""
         with self.lock:
             self._leader.drop(scope, call)
-            self._flush()
+            self.traffic.flush()
 
     def check_result(self, call: Call) -> None:
         """Raise `PoolStopped` if items of a call stayed undone."""
@@ -387,10 +360,6 @@ class Engine:
         """Whether the pool stops early and nothing of a scope runs any more."""
         return self._stopping.has_drained(scope)
 
-    def abandon(self, scope: Scope, call: Call) -> None:
-        """Drop a call soon: the end of a generator may come from the garbage collector, in the middle of anything."""
-        self._over.append((scope, call))
-
     def withdraw(self, scope: Scope, call: SubmitCall) -> bool:
         """Take a submitted task out of the backlog; false if it was handed out."""
         with self.lock:
@@ -398,7 +367,7 @@ class Engine:
                 return False
             self._leader.end(scope, call)
             self._leader.touch(scope)
-            self._flush()
+            self.traffic.flush()
         return True
 
     def cancel(self, scope: Scope, call: SubmitCall) -> bool:
@@ -412,57 +381,7 @@ class Engine:
     def future_has_changed(self) -> None:
         """Let those who wait look again: a future became done by other means than a message."""
         self.callbacks.resolved += 1
-        self._wake_main()
-
-    def wait_until(self, context: Context, done: Callable[[], bool], timeout: float | None = None) -> bool:
-        """Wait, and work meanwhile; return false if the time is over first.
-
-        Parameters
-        ----------
-        context
-            The task that waits.
-        done
-            Whether the wait is over; it may change only when an item of the scope gets its result, or a rank
-            comes back.
-        """
-        if done():
-            return True
-        if self.callbacks.are_running_here:
-            raise PoolError("a done callback waits for tasks: that would hold up everybody; submit and return instead")
-        began = time.perf_counter()
-        deadline = None if timeout is None else began + timeout
-        if not self.is_main_thread():
-            return self._wait_elsewhere(done, deadline, context)
-        scope = context.scope or self.scope_of(context)
-        self._enter_wait(scope)
-        try:
-            return self._work_until(done, deadline, context)
-        finally:
-            self._leave_wait(scope)
-            context.waited_seconds += time.perf_counter() - began
-
-    def drive_until(self, done: Callable[[], bool]) -> None:
-        """Wait for a message without running any task: the running one needs it to go on."""
-        if not self.is_main_thread() or self.main.waits:
-            self._wait_elsewhere(done, None)
-            return
-        with self.lock:
-            self.main.waits = self.main.only_drives = True
-            if self.wire.bell is not None:
-                self.wire.bell.listen(listens=False)
-        try:
-            self._work_until(done, None)
-        finally:
-            with self.lock:
-                self.main.waits = self.main.only_drives = False
-            self.listen()
-
-    def help_until(self, context: Context, done: Callable[[], bool], timeout: float | None = None) -> float | None:
-        """Wait and work if this is the main thread; return the time that a wait without work may still take."""
-        if not self.is_main_thread():
-            return timeout
-        self.wait_until(self.acting_context(context), done, timeout)
-        return 0.0
+        self.traffic.call_main()
 
     def end_scope(self, context: Context, *, cancel: bool) -> None:
         """End what a task has scattered: nothing of it outlives the task."""
@@ -473,77 +392,21 @@ class Engine:
             self._cancel_all(scope)
         self.callbacks.finish()
         while not context.is_orphan and scope.awaits_results:
-            self.wait_until(context, lambda: context.is_orphan or not scope.awaits_results)
+            self.waiting.until(context, lambda: context.is_orphan or not scope.awaits_results)
         if scope.scheduler.owns_ranks:  # they go back together, with the outcome of the task
-            self.wait_until(context, lambda: context.is_orphan or scope.scheduler.has_all_ranks)
+            self.waiting.until(context, lambda: context.is_orphan or scope.scheduler.has_all_ranks)
         with self.lock:
             if not context.is_orphan:
                 self._leader.close(scope)
             self.shared.end(scope.name)
             self.held.end(scope.name)
-            self._flush()
+            self.traffic.flush()
         context.inner_busy_seconds += scope.busy_seconds
         if scope.idle_clock is not None:
             _, dependency, straggler = scope.idle_clock.totals()
             before = context.inner_idle_seconds
             context.inner_idle_seconds = (before[0] + dependency, before[1] + straggler)
         context.scope = None
-
-    # Driving
-
-    def drive(self) -> bool:
-        """Receive, decide, send, and run what is due; return whether anything happened."""
-        with self.lock:
-            messages = self.wire.receive()
-            for message in messages:
-                self._handle(message)
-            self._flush()
-        if not (self.callbacks.run() or messages):
-            return False
-        self._wake_main()
-        return True
-
-    def listen(self, *, again: bool = False, has_work: bool = False) -> None:
-        """Let messages wake the progress thread if this rank leads something and its main thread computes.
-
-        Parameters
-        ----------
-        again
-            The progress thread was woken since, and does not listen any more.
-        has_work
-            It is known already that messages may arrive.
-        """
-        bell = self.wire.bell
-        if self._progress is None or bell is None or (bell.helper_listens and not again):
-            return
-        with self.lock:
-            listens = not self.main.waits and (has_work or self.has_open_work())
-            if not (listens or bell.helper_listens):
-                return
-            bell.listen(listens=listens)
-            is_late = listens and self.wire.has_message()
-        if is_late:
-            self.drive()  # what has come meanwhile has rung nobody
-
-    def has_open_work(self) -> bool:
-        """Whether messages may arrive that somebody waits for."""
-        with self.lock:
-            is_asked = bool(self.callbacks or self._over) or self.shared.are_owned or self.held.are_here
-            return is_asked or not self._leader.is_quiet
-
-    def rescue(self) -> None:
-        """Give back what waits behind a task that has been running since the last call."""
-        with self.lock:
-            work = self.main.innermost.work if self.main.innermost is not None and not self.main.waits else None
-        if work is None or work is not self._long_work:
-            self._long_work = work
-            return
-        self.drive()
-        with self.lock:
-            if not self.main.waits:
-                self._worker.release_inbox()
-                self._worker.trim(work)
-                self._flush()
 
     def interrupt(self) -> None:
         """Note that the KeyboardInterrupt raised next is meant for the program."""
@@ -558,127 +421,17 @@ class Engine:
         debugger = sys.modules.get("bdb")
         return debugger is not None and isinstance(error, debugger.BdbQuit)
 
-    # Waiting
-
-    def _enter_wait(self, scope: Scope) -> None:
-        with self.lock:
-            self._main_waits()
-            scope.scheduler.home_waits()
-            if scope.scheduler.has_work:
-                self._leader.touch(scope)
-                self._flush()
-            elif scope.idle_clock is not None:
-                scope.idle_clock.look(scope.scheduler, time.perf_counter())
-
-    def _main_waits(self) -> None:
-        """Note that the main thread drives messages from here on."""
-        self.main.waits = True
-        if self.wire.bell is not None:
-            self.wire.bell.listen(listens=False)
-
-    def _leave_wait(self, scope: Scope) -> None:
-        with self.lock:
-            self.main.waits = False
-            scope.scheduler.home_leaves()
-            if scope.idle_clock is not None:
-                scope.idle_clock.look(scope.scheduler, time.perf_counter())
-            self._worker.release_inbox()
-            self._flush()
-        self.listen()
-        self.callbacks.finish()
-
-    def _work_until(self, done: Callable[[], bool], deadline: float | None, context: Context | None = None) -> bool:
-        with self._idle as idle:
-            while not done():
-                if context is not None and context.is_orphan:
-                    context.check()
-                self._was_called = False
-                moved = self.drive()
-                if done():
-                    break
-                moved = (not self.main.only_drives and self._run_next()) or moved
-                if deadline is not None and time.perf_counter() >= deadline:
-                    return done()
-                idle.reset() if moved else idle.wait(self._look, in_transit=self.wire.is_moving, until=deadline)
-        return True
-
-    def _look(self) -> bool:
-        """Whether there is something to do for the main thread, which may have been told so by another one."""
-        with self.lock:
-            return self._was_called or self.wire.has_message()
-
-    def _wait_elsewhere(self, done: Callable[[], bool], deadline: float | None, context: Context | None = None) -> bool:
-        """Wait on a thread that cannot run tasks."""
-        idle = Idle(spins=False)
-        while not done():
-            if context is not None:
-                context.check()
-            if deadline is not None and time.perf_counter() >= deadline:
-                return False
-            idle.reset() if self.drive() else idle.wait()
-        return True
-
-    def _run_next(self) -> bool:
-        """Run one received batch, if there is one and the last results are on their way."""
-        if not self._worker.has_batches:
-            return False
-        with self.lock:
-            work = self._worker.take()
-            if work is None:
-                return False
-            context = Context(self, work)
-            self.main.enters(context)
-            self.main.waits = False
-        self._idle.get_up()
-        self.listen()
-        try:
-            reports = self._worker.run(context, work)
-            self._worker.send_outcome(work, reports, context.busy_seconds, context.inner_idle_seconds)
-        except BaseException as error:
-            if not self.must_stop_for(error):
-                self.give_up()  # a task below that waits would take it for a failure of its own
-            raise
-        finally:
-            with self.lock:
-                self._long_work = None  # it would keep its items
-                self.main.leaves(context)
-                self._main_waits()
-                self._recovery.settle()
-        return True
-
     # Bookkeeping
-
-    def _handle(self, message: Message) -> None:
-        self._handlers[message[0]](*message[1:])
 
     def _hand_over(self) -> None:
         if self._leader.trace is not None:
             self._leader.trace.send()
-
-    def _flush(self) -> None:
-        """Let all decide and do what they say, until they are content."""
-        while self._over:
-            self._leader.drop(*self._over.popleft())
-        self.shared.release_dropped()
-        self.held.release_dropped()
-        touched, to_self = self._leader.touched, self._post.to_self
-        while to_self or touched:
-            while to_self:
-                self._handle(to_self.popleft())
-            if touched:
-                self._leader.decide()
 
     def _cancel_all(self, scope: Scope) -> None:
         for call in list(scope.calls.values()):
             if not (isinstance(call, SubmitCall) and call.future.cancel()):
                 with self.lock:
                     scope.cancel_ready(call)
-
-    def _wake_main(self) -> None:
-        """Let the main thread look if it sleeps: another thread may have changed what it waits for."""
-        if threading.get_ident() != self._main_ident and self.wire.bell is not None:
-            self._was_called = True
-            self.wire.bell.wake()
 
 
 def name_of(function: Callable[..., Any]) -> str:

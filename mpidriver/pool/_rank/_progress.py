@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from mpidriver.pool._transport._idle import sharpen_sleep
 
 if TYPE_CHECKING:
-    from mpidriver.pool._rank._engine import Engine
+    from mpidriver.pool._rank._context import MainThread
+    from mpidriver.pool._rank._traffic import Traffic
     from mpidriver.pool._transport._bell import Bell
 
 __all__ = ["Progress"]
@@ -25,16 +26,19 @@ class Progress:
 
     Parameters
     ----------
-    engine
-        Engine to drive.
+    traffic
+        Messages to drive.
+    main
+        What the main thread is doing.
     bell
         Doorbell of this rank.
     on_error
         Called in an exception handler when driving fails, which nothing survives.
     """
 
-    def __init__(self, engine: "Engine", bell: "Bell", on_error: Callable[[], None]) -> None:
-        self._engine = engine
+    def __init__(self, traffic: "Traffic", main: "MainThread", bell: "Bell", on_error: Callable[[], None]) -> None:
+        self._traffic = traffic
+        self._main = main
         self._bell = bell
         self._on_error = on_error
         self._stopping = False
@@ -60,21 +64,21 @@ class Progress:
             self._on_error()
 
     def _step(self) -> None:
-        engine = self._engine
-        has_work = not engine.main.waits and engine.has_open_work()
-        if has_work and (engine.wire.is_moving or not self._bell.reaches_helper):
+        traffic, main = self._traffic, self._main
+        has_work = not main.waits and traffic.has_open_work()
+        if has_work and (traffic.is_moving or not self._bell.reaches_helper):
             seconds = TICK_SECONDS
         else:
-            seconds = PARKED_SECONDS_IDLE if engine.main.waits else PARKED_SECONDS
+            seconds = PARKED_SECONDS_IDLE if main.waits else PARKED_SECONDS
         was_rung = self._bell.helper_sleep(seconds)
-        if engine.main.waits:
+        if main.waits:
             return
-        if has_work or engine.has_open_work():
-            engine.drive()
+        if has_work or traffic.has_open_work():
+            traffic.drive()
             time.sleep(TICK_SECONDS)
-            engine.listen(again=True)
+            traffic.listen(again=True)
         elif was_rung:
             return
         if time.perf_counter() - self._rescued >= PARKED_SECONDS:
             self._rescued = time.perf_counter()
-            engine.rescue()
+            traffic.rescue()

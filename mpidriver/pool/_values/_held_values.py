@@ -98,7 +98,7 @@ class HeldValues:
         return _held.put_in(args, Held, lambda held: values[id(held)])  # type: ignore[no-any-return]
 
     @property
-    def are_here(self) -> bool:
+    def await_messages(self) -> bool:
         """Whether other ranks may ask this one, for values or where they are."""
         return self._post.size > 1 and bool(self._values or any(self._records.values()))
 
@@ -204,7 +204,7 @@ class HeldValues:
                 missing[held.token.name] = held
         if missing:
             requests = self._ask(missing.values())
-            self._engine.drive_until(lambda: requests.keys() <= self._answers.keys())
+            self._engine.waiting.driving(lambda: requests.keys() <= self._answers.keys())
             for request, held in requests.items():
                 values[held.token.name] = self._received(request, held, self._answers.pop(request), keep)  # type: ignore
         return values

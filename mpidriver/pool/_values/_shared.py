@@ -196,7 +196,7 @@ class SharedValues:
             raise PoolError(f"the values {', '.join(values)} cannot be sent to other ranks: {cause}") from error
 
     @property
-    def are_owned(self) -> bool:
+    def await_messages(self) -> bool:
         """Whether other ranks may ask for values of this one."""
         return bool(self._owned) and self._post.size > 1
 
@@ -292,7 +292,7 @@ class SharedValues:
             request = self._requests
             self._asked[request] = name
         self._tell(name, what, request)
-        self._engine.drive_until(lambda: request in self._answers or name.owner in self._post.dead)
+        self._engine.waiting.driving(lambda: request in self._answers or name.owner in self._post.dead)
         place, blob = self._answers.pop(request, (None, None))
         if place is not None:
             memory = attach(place)
