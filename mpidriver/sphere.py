@@ -6,7 +6,15 @@ than a hemisphere. Boxes of unit vectors have no RA wrap and no pole, so that an
 
 import numpy as np
 
-__all__ = ["angular_separation_deg", "bounding_box", "grow_polygon", "lon_lat", "polygons_overlap", "unit_vectors"]
+__all__ = [
+    "angular_separation_deg",
+    "bounding_box",
+    "bounding_circles",
+    "grow_polygon",
+    "lon_lat",
+    "polygons_overlap",
+    "unit_vectors",
+]
 
 #: Absolute pad of a box for coordinates that are kept as 32-bit floats.
 FLOAT32_PAD = 1e-7
@@ -66,11 +74,30 @@ def bounding_box(corners):
     return tuple(float(v) for pair in zip(low, high, strict=True) for v in pair)
 
 
+def bounding_circles(corners):
+    """Return circles that hold convex polygons, about the means of their corners.
+
+    Parameters
+    ----------
+    corners : ndarray, shape (…, corner, 3)
+
+    Returns
+    -------
+    centre : ndarray, shape (…, 3)
+        Unit vectors.
+    radius : ndarray, shape (…), rad
+    """
+    centre = corners.mean(axis=-2)
+    centre /= np.linalg.norm(centre, axis=-1, keepdims=True)
+    cos_radius = np.einsum("...cj,...j->...c", corners, centre).min(axis=-1)
+    return centre, np.arccos(np.clip(cos_radius, -1.0, 1.0))
+
+
 def _outward_normals(corners):
-    """Return the normals of a convex polygon's edges, pointing outwards, shape (edge, 3)."""
-    normals = np.cross(corners, np.roll(corners, -1, axis=0))
-    inside = normals @ corners.mean(axis=0)
-    return normals * -np.sign(inside)[:, None]
+    """Return the normals of convex polygons' edges, pointing outwards, shape (…, edge, 3)."""
+    normals = np.cross(corners, np.roll(corners, -1, axis=-2))
+    inside = np.einsum("...ej,...j->...e", normals, corners.mean(axis=-2))
+    return normals * -np.sign(inside)[..., None]
 
 
 def polygons_overlap(a, b):
@@ -83,18 +110,20 @@ def polygons_overlap(a, b):
 
     Parameters
     ----------
-    a, b : ndarray, shape (corner, 3)
+    a, b : ndarray, shape (…, corner, 3)
+        One polygon, or many; their leading axes are broadcast.
 
     Returns
     -------
-    bool
+    bool, or ndarray of bool, shape (…)
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    across = (a.mean(axis=-2) - b.mean(axis=-2))[..., None]
+    apart = np.all(a @ across > 0.0, axis=(-2, -1)) & np.all(b @ across < 0.0, axis=(-2, -1))
     for one, other in ((a, b), (b, a)):
-        if np.any(np.all(_outward_normals(one) @ other.T > 0.0, axis=1)):
-            return False
-    across = a.mean(axis=0) - b.mean(axis=0)
-    return not (np.all(a @ across > 0.0) and np.all(b @ across < 0.0))
+        outside = _outward_normals(one) @ np.swapaxes(other, -1, -2) > 0.0  # (…, edge, corner)
+        apart = apart | np.any(np.all(outside, axis=-1), axis=-1)
+    return ~apart if np.ndim(apart) else not apart
 
 
 def grow_polygon(corners, margin_deg):
@@ -102,24 +131,26 @@ def grow_polygon(corners, margin_deg):
 
     Parameters
     ----------
-    corners : ndarray, shape (corner, 3)
+    corners : ndarray, shape (…, corner, 3)
     margin_deg : float
 
     Returns
     -------
-    ndarray, shape (corner, 3)
+    ndarray, shape (…, corner, 3)
     """
     corners = np.asarray(corners, dtype=float)
     if margin_deg == 0.0:
         return corners
-    centre = corners.mean(axis=0)
-    centre /= np.linalg.norm(centre)
-    outwards = corners - (corners @ centre)[:, None] * centre
-    outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
+    centre = corners.mean(axis=-2, keepdims=True)
+    centre /= np.linalg.norm(centre, axis=-1, keepdims=True)
+    height = np.sum(corners * centre, axis=-1, keepdims=True)
+    outwards = corners - height * centre
+    outwards /= np.linalg.norm(outwards, axis=-1, keepdims=True)
     normals = _outward_normals(corners)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     # An edge moves by the projection of its corners' motion on its normal; the flattest corner sets the scale.
-    slopes = np.einsum("ij,ij->i", normals, outwards), np.einsum("ij,ij->i", normals, np.roll(outwards, -1, axis=0))
-    shift = np.radians(margin_deg) / max(float(np.min(np.abs(slopes))), 0.05)
-    angles = np.arccos(np.clip(corners @ centre, -1.0, 1.0)) + shift
-    return np.cos(angles)[:, None] * centre + np.sin(angles)[:, None] * outwards
+    ends = outwards, np.roll(outwards, -1, axis=-2)
+    slopes = np.minimum(*(np.abs(np.sum(normals * end, axis=-1)).min(axis=-1) for end in ends))
+    shift = np.radians(margin_deg) / np.maximum(slopes, 0.05)
+    angles = np.arccos(np.clip(height, -1.0, 1.0)) + shift[..., None, None]
+    return np.cos(angles) * centre + np.sin(angles) * outwards

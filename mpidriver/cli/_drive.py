@@ -136,12 +136,12 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
 
 
 def _list_quanta(context: "Context", verb: str, selection: "Selection") -> int:
-    from mpidriver.drivers.pipeline import plan_driver
+    from mpidriver.drivers.planning import plan_driver
     from mpidriver.store import open_state
 
     with open_state(context.repository, readonly=True) as state:
-        plan, own = plan_driver(context, state, verb, selection)
-    for quantum in own:
+        plan = plan_driver(context, state, verb, selection)
+    for quantum in plan.own:
         print(quantum.key)
     for note in plan.notes:
         print(f"# {note}")

@@ -43,6 +43,9 @@ class Graph:
     def __iter__(self) -> Iterator[Quantum]:
         return iter(self._nodes)
 
+    def __reversed__(self) -> Iterator[Quantum]:
+        return reversed(self._nodes)
+
     def __len__(self) -> int:
         return len(self._nodes)
 

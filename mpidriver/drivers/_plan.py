@@ -1,7 +1,7 @@
 """The graph of a whole survey, made from the frames' footprints in the state database alone."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "plan_survey"]
 
-PatchId = tuple[int, tuple[int, int]]
+PatchIndex = tuple[int, int]
 
 
 @dataclass
@@ -23,8 +23,8 @@ class Plan:
 
     graph: Graph = field(default_factory=Graph)
     """Every quantum with its inputs."""
-    notes: list[str] = field(default_factory=list)
-    """Frames that no tract takes, with the reason."""
+    unplaced: dict[Quantum, str] = field(default_factory=dict)
+    """Quanta of frames that no tract takes, with the reason."""
 
     def add(self, task: str, *, needs: Iterable[Quantum] = (), uses: Iterable[Quantum] = (), **data_id) -> Quantum:
         """Add one quantum and return it."""
@@ -33,14 +33,11 @@ class Plan:
         return quantum
 
 
-def plan_survey(
-    frames: "Iterable[Frame]",
-    sky: "SkyMap",
-    *,
-    margin_deg: float = 0.0,
-    selected: Callable[[DataId], bool] = lambda _: True,
-) -> Plan:
+def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float = 0.0) -> Plan:
     """Return the graph of quanta that takes frames to catalogues and Faraday spectra.
+
+    The graph is that of the whole survey, whatever a run is to work on: what joins exposures, bands or patches joins
+    all that there are.
 
     Parameters
     ----------
@@ -50,76 +47,68 @@ def plan_survey(
         Tracts and patches.
     margin_deg
         How far a footprint may be off; patches within it are planned too.
-    selected
-        Which data ids take part; the others, and what only they would feed, are left out.
     """
     plan = Plan()
-    images: list[Frame] = []
-    channels: list[Frame] = []
-    for frame in sorted(frames, key=lambda frame: (frame.exposure, frame.detector, frame.band)):
-        (channels if frame.kind == "stokes" else images).append(frame)
-    catalogues = _plan_images(plan, images, _Coverage(sky, margin_deg, selected, plan.notes), selected)
+    in_order = sorted(frames, key=lambda frame: (frame.exposure, frame.detector, frame.band))
+    images = [frame for frame in in_order if frame.kind != "stokes"]
+    channels = [frame for frame in in_order if frame.kind == "stokes"]
+    catalogues = _plan_images(plan, _members(plan, "single_frame", images, sky, margin_deg))
     if catalogues:
         plan.add("survey_catalogue", uses=catalogues)
-    rm_catalogues = _plan_channels(plan, channels, _Coverage(sky, margin_deg, selected, plan.notes), selected)
+    rm_catalogues = _plan_channels(plan, _members(plan, "channel_frame", channels, sky, margin_deg))
     if rm_catalogues:
         plan.add("survey_rm_catalogue", uses=rm_catalogues)
     return plan
 
 
-class _Coverage:
-    """Finds the selected patches under a frame, and notes the frames that have none."""
-
-    def __init__(self, sky: "SkyMap", margin_deg: float, selected: Callable[[DataId], bool], notes: list[str]) -> None:
-        self._sky = sky
-        self._margin_deg = margin_deg
-        self._selected = selected
-        self._notes = notes
-
-    def patches(self, frame: "Frame") -> list[PatchId]:
-        """Return the patches that a frame touches, in order."""
-        from mpidriver.sphere import grow_polygon, unit_vectors
-
-        name = f"exposure {frame.exposure}, detector {frame.detector}, band {frame.band}"
-        if frame.corners is None:
-            self._notes.append(f"no position on the sky: {name}")
-            return []
-        corners = grow_polygon(unit_vectors(*frame.corners.T), self._margin_deg)
-        tracts = self._sky.tracts_overlapping(corners)
-        if not tracts:
-            self._notes.append(f"outside every tract: {name}")
-        found = [
-            (tract, patch.index) for tract in tracts for patch in self._sky.tract(tract).patches_overlapping(corners)
-        ]
-        return [patch for patch in sorted(found) if self._selected(DataId(tract=patch[0], patch=patch[1]))]
-
-
-def _plan_images(
-    plan: Plan, images: "list[Frame]", coverage: _Coverage, selected: Callable[[DataId], bool]
-) -> list[Quantum]:
-    """Add single frames to tract catalogues; return the latter."""
-    reduced: dict[Quantum, list[PatchId]] = {}
-    for frame in images:
-        data_id = DataId(exposure=frame.exposure, detector=frame.detector, band=frame.band)
-        if selected(data_id):
-            patches = coverage.patches(frame)
-            quantum = Quantum("single_frame", data_id)
-            plan.graph.add(quantum)
-            reduced[quantum] = patches
-    by_tract: dict[int, dict[Quantum, list[PatchId]]] = defaultdict(dict)
-    for quantum, patches in reduced.items():
+def _members(
+    plan: Plan, task: str, frames: "list[Frame]", sky: "SkyMap", margin_deg: float
+) -> dict[int, dict[Quantum, list[PatchIndex]]]:
+    """Add a quantum for each frame; return tract to the quanta of the frames that touch it, with their patches."""
+    members: dict[int, dict[Quantum, list[PatchIndex]]] = defaultdict(dict)
+    for frame, patches in zip(frames, _coverage(frames, sky, margin_deg), strict=True):
+        quantum = plan.add(task, exposure=frame.exposure, detector=frame.detector, band=frame.band)
         for tract, patch in patches:
-            by_tract[tract].setdefault(quantum, []).append((tract, patch))
-    return [_plan_tract(plan, tract, by_tract[tract]) for tract in sorted(by_tract)]
+            members[tract].setdefault(quantum, []).append(patch)
+        if not patches:
+            reason = "no position on the sky" if frame.corners is None else "outside every tract"
+            plan.unplaced[quantum] = (
+                f"{reason}: exposure {frame.exposure}, detector {frame.detector}, band {frame.band}"
+            )
+    return {tract: members[tract] for tract in sorted(members)}
 
 
-def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchId]]) -> Quantum:
+def _coverage(frames: "list[Frame]", sky: "SkyMap", margin_deg: float) -> list[list[tuple[int, PatchIndex]]]:
+    """Return the patches that each frame touches, in order; none for a frame without a position."""
+    import numpy as np
+
+    from mpidriver.sphere import grow_polygon, unit_vectors
+    from mpidriver.tasks.skymap import patches_under
+
+    footprints: dict[bytes, int] = {}  # the channels of a beam share theirs
+    numbers = [
+        -1 if frame.corners is None else footprints.setdefault(frame.corners.tobytes(), len(footprints))
+        for frame in frames
+    ]
+    if not footprints:
+        return [[] for _ in frames]
+    corners = np.frombuffer(b"".join(footprints), dtype=float).reshape(len(footprints), -1, 2)
+    patches = patches_under(sky, grow_polygon(unit_vectors(corners[..., 0], corners[..., 1]), margin_deg))
+    return [[] if number < 0 else patches[number] for number in numbers]
+
+
+def _plan_images(plan: Plan, members: dict[int, dict[Quantum, list[PatchIndex]]]) -> list[Quantum]:
+    """Add mosaics to tract catalogues; return the latter."""
+    return [_plan_tract(plan, tract, frames) for tract, frames in members.items()]
+
+
+def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchIndex]]) -> Quantum:
     """Add mosaic, warps, coadds and multiband of one tract; return its catalogue."""
     mosaic = plan.add("mosaic", uses=members, tract=tract)
-    warps: dict[tuple[int, int], dict[str, list[Quantum]]] = defaultdict(lambda: defaultdict(list))
+    warps: dict[PatchIndex, dict[str, list[Quantum]]] = defaultdict(lambda: defaultdict(list))
     for frame, patches in members.items():
         ids = frame.data_id
-        for _, patch in patches:
+        for patch in patches:
             warp = plan.add(
                 "warp",
                 needs=[frame, mosaic],
@@ -140,7 +129,7 @@ def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchId]]) -
 
 
 def _plan_patch(
-    plan: Plan, tract: int, patch: tuple[int, int], warps: dict[str, list[Quantum]]
+    plan: Plan, tract: int, patch: PatchIndex, warps: dict[str, list[Quantum]]
 ) -> tuple[Quantum, list[Quantum]]:
     """Add coadds and multiband measurement of one patch; return the merged measurement and the forced ones."""
     where = {"tract": tract, "patch": patch}
@@ -154,28 +143,17 @@ def _plan_patch(
     return merged, forced
 
 
-def _plan_channels(
-    plan: Plan, channels: "list[Frame]", coverage: _Coverage, selected: Callable[[DataId], bool]
-) -> list[Quantum]:
-    """Add channel frames, cubes and RM synthesis; return the tracts' RM catalogues."""
-    members: dict[int, dict[tuple[int, int], list[Quantum]]] = defaultdict(lambda: defaultdict(list))
-    footprints: dict[bytes, list[PatchId]] = {}
-    for frame in channels:
-        data_id = DataId(exposure=frame.exposure, detector=frame.detector, band=frame.band)
-        if not selected(data_id):
-            continue
-        quantum = Quantum("channel_frame", data_id)
-        plan.graph.add(quantum)
-        shape = b"" if frame.corners is None else frame.corners.tobytes()
-        if shape not in footprints:  # the channels of a beam share their footprint
-            footprints[shape] = coverage.patches(frame)
-        for tract, patch in footprints[shape]:
-            members[tract][patch].append(quantum)
+def _plan_channels(plan: Plan, members: dict[int, dict[Quantum, list[PatchIndex]]]) -> list[Quantum]:
+    """Add cubes and RM synthesis; return the tracts' RM catalogues."""
     catalogues = []
-    for tract in sorted(members):
+    for tract, frames in members.items():
+        inputs: dict[PatchIndex, list[Quantum]] = defaultdict(list)
+        for frame, patches in frames.items():
+            for patch in patches:
+                inputs[patch].append(frame)
         spectra = []
-        for patch in sorted(members[tract]):
-            cube = plan.add("cube", uses=members[tract][patch], tract=tract, patch=patch)
+        for patch in sorted(inputs):
+            cube = plan.add("cube", uses=inputs[patch], tract=tract, patch=patch)
             spectra.append(plan.add("rm_synthesis", needs=[cube], tract=tract, patch=patch))
         catalogues.append(plan.add("tract_rm_catalogue", uses=spectra, tract=tract))
     return catalogues

@@ -1,7 +1,9 @@
 """A quantum: one task on one data id."""
 
+import functools
 import re
 from dataclasses import dataclass, fields
+from typing import Any
 
 from mpidriver.errors import ConfigError
 
@@ -29,15 +31,14 @@ class DataId:
 
     def items(self) -> list[tuple[str, str]]:
         """Return the names and texts of the dimensions that are set, in their fixed order."""
-        pairs = ((field.name, getattr(self, field.name)) for field in fields(self))
-        return [(name, _text(value)) for name, value in pairs if value is not None]
+        return [(name, _text(value)) for name, value in vars(self).items() if value is not None]
 
     def arguments(self) -> dict[str, int | str]:
         """Return the set dimensions as keyword arguments of `Repository.path`; a patch is ``"x,y"``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {name: value for name, value in vars(self).items() if value is not None}
         if self.patch is not None:
             values["patch"] = _text(self.patch)
-        return {name: value for name, value in values.items() if value is not None}
+        return values
 
     def __str__(self) -> str:
         return "{" + ", ".join(f"{name}={text}" for name, text in self.items()) + "}"
@@ -52,10 +53,16 @@ class Quantum:
     data_id: DataId = DataId()
     """What it works on."""
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """Name in the state database and on the command line, as ``warp{tract=3, patch=2,5, exposure=1204}``."""
         return f"{self.task}{self.data_id}"
+
+    def __hash__(self) -> int:
+        return hash(self.key)  # made once: a plan looks each of its quanta up many times
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Quantum, (self.task, self.data_id)
 
     def __str__(self) -> str:
         return self.key

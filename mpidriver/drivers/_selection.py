@@ -1,13 +1,14 @@
-"""Selections of data ids: lists and ranges as ``1..9:2^12``."""
+"""Selections of data ids, as lists and ranges ``1..9:2^12``, and of the quanta that are to run."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from mpidriver.drivers._quantum import DataId
+from mpidriver.drivers._graph import Graph
+from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.errors import ConfigError
 
-__all__ = ["Selection", "parse_selection"]
+__all__ = ["Selection", "parse_selection", "selected_quanta"]
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)(?::(\d+))?")
 
@@ -46,6 +47,39 @@ class Selection:
             return all(value is None or test(value) for test, value in values)
 
         return selected
+
+
+def selected_quanta(graph: Graph, selection: Selection) -> set[Quantum]:
+    """Return the quanta that a selection lets run: made of selected ones, and on the way to selected ones.
+
+    A coadd is selected by ``--exposure`` if one of its warps is, a frame by ``--patch`` if it plays a part in that
+    patch. What is joined is not restricted: other inputs are taken as earlier runs left them.
+
+    Parameters
+    ----------
+    graph
+        The whole survey.
+    selection
+        Which data ids take part.
+    """
+    if selection == Selection():
+        return set(graph)
+    selected = selection.compiled()
+    reached: set[Quantum] = set()
+    for quantum in graph:
+        node = graph[quantum]
+        sources = (*node.needs, *node.uses)
+        if selected(quantum.data_id) and (not sources or not reached.isdisjoint(sources)):
+            reached.add(quantum)
+    wanted: set[Quantum] = set()
+    by_place = bool(selection.tract or selection.patch)
+    for quantum in reversed(graph):
+        node = graph[quantum]
+        leads_nowhere = by_place and not (node.needs or node.uses)  # a frame outside every tract
+        is_end = not node.users and not leads_nowhere
+        if quantum in reached and (is_end or not wanted.isdisjoint(node.users)):
+            wanted.add(quantum)
+    return wanted
 
 
 def parse_selection(name: str, text: str) -> Callable[[object], bool]:

@@ -10,7 +10,7 @@ from mpidriver.drivers._costs import ExpectedSeconds, peak_memory
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._task_table import read_task_table, size_in_bytes
 from mpidriver.drivers._trace_jobs import read_trace
-from mpidriver.drivers.pipeline import plan_driver
+from mpidriver.drivers.planning import plan_driver
 from mpidriver.errors import ConfigError
 from mpidriver.pool import Job, Prediction, simulate
 
@@ -160,7 +160,7 @@ def survey_workload(context: "Context", state: "StateDatabase", *, seed: int = 0
     ConfigError
         If there are no frames.
     """
-    plan, _ = plan_driver(context, state, "pipeline", Selection())
+    plan = plan_driver(context, state, "pipeline", Selection())
     records = {record.key: record for record in state.quanta()}
     done = {key for key, record in records.items() if record.status == "done"}
     expected, memory = ExpectedSeconds(records.values()), peak_memory(records.values())

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 from mpidriver.drivers._campaign import Campaign, CampaignResult, Observer
 from mpidriver.drivers._desk import Desk
-from mpidriver.drivers._plan import Plan, plan_survey
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stage import Context
-from mpidriver.drivers._stages import DRIVERS, STAGES
+from mpidriver.drivers._stages import STAGES
 from mpidriver.drivers.config import load_config
+from mpidriver.drivers.planning import plan_driver
 from mpidriver.errors import ConfigError
 from mpidriver.store import Repository, open_state
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
-    from mpidriver.store import Frame, StateDatabase
+    from mpidriver.store import StateDatabase
 
-__all__ = ["DriverRun", "debug_quantum", "open_context", "plan_driver", "run_driver"]
+__all__ = ["DriverRun", "debug_quantum", "open_context", "run_driver"]
 
 
 @dataclass(frozen=True)
@@ -61,44 +61,6 @@ def open_context(root: str) -> Context:
     return Context(str(repository.root), load_config(repository.config_path))
 
 
-def plan_driver(
-    context: Context, state: "StateDatabase", verb: str, selection: Selection
-) -> tuple[Plan, list[Quantum]]:
-    """Return the plan of the whole selected survey and those of its quanta that a driver runs.
-
-    Raises
-    ------
-    ConfigError
-        If there is no frame, or none selected.
-    """
-    frames = state.frames()
-    if not frames:
-        raise ConfigError(
-            f"{context.root}: no frames yet; enter raw frames with `mpidriver ingest {context.root} FILE …`"
-        )
-    plan = plan_survey(
-        frames,
-        context.sky,
-        margin_deg=context.config.pipeline.pointing_margin_arcsec / 3600,
-        selected=selection.compiled(),
-    )
-    if not len(plan.graph):
-        raise ConfigError(f"{context.root}: none of its {len(frames)} frames is selected; {_what_there_is(frames)}")
-    tasks = set(DRIVERS[verb])
-    own = [quantum for quantum in plan.graph if quantum.task in tasks]
-    if not own:
-        plan.notes.append(f"nothing to do for {verb}: no selected frame leads to one of its stages")
-    return plan, own
-
-
-def _what_there_is(frames: "list[Frame]") -> str:
-    """Say what frames can be selected by, as a hint."""
-    exposures = sorted({frame.exposure for frame in frames})
-    bands = list(dict.fromkeys(frame.band for frame in frames))
-    shown = "^".join(bands[:8]) + ("^…" if len(bands) > 8 else "")
-    return f"there are exposures {exposures[0]}..{exposures[-1]}, bands {shown}"
-
-
 def run_driver(
     context: Context,
     verb: str,
@@ -134,22 +96,21 @@ def run_driver(
     isolate
         Run each quantum in a child process of its rank, so that one that crashes takes nothing with it.
     """
-    plan, own = plan_driver(context, state, verb, selection)
-    tasks = set(DRIVERS[verb])
+    plan = plan_driver(context, state, verb, selection)
     if observer is not None:
-        observer.grow(len(own))
+        observer.grow(len(plan.own))
     campaign = Campaign(
         plan.graph,
         desk=Desk(context, state),
         pool=pool,
-        active=lambda quantum: quantum.task in tasks,
+        active=plan.own.__contains__,
         observer=observer,
         clobber=clobber,
         fail_fast=fail_fast,
         isolate=isolate,
     )
     result = campaign.run()
-    made = {folder for quantum in own for folder in FOLDERS.get(quantum.task, ())}
+    made = {folder for quantum in plan.own for folder in FOLDERS.get(quantum.task, ())}
     folders = [folder for folder in _ordered_folders() if folder in made]
     return DriverRun(result, plan.notes, [f"{context.root}/{folder}" for folder in folders])
 
@@ -171,7 +132,7 @@ def debug_quantum(root: str, quantum: Quantum) -> bool:
 
     context = open_context(root)
     state = open_state(context.repository, readonly=True)
-    plan, _ = plan_driver(context, state, "pipeline", Selection())
+    plan = plan_driver(context, state, "pipeline", Selection())
     if quantum not in plan.graph:
         near = [other.key for other in plan.graph if other.task == quantum.task][:3]
         hint = f"as {'; '.join(near)}" if near else f"tasks are {', '.join(STAGES)}"

@@ -13,7 +13,8 @@ from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stages import STAGES
 from mpidriver.drivers.advise import Workload, advise, read_task_table, read_trace, size_in_bytes, survey_workload
 from mpidriver.drivers.config import SurveyConfig, config_text
-from mpidriver.drivers.pipeline import open_context, plan_driver
+from mpidriver.drivers.pipeline import open_context
+from mpidriver.drivers.planning import plan_driver
 from mpidriver.errors import ConfigError
 from mpidriver.pool import Job
 from mpidriver.report import advice_table
@@ -206,7 +207,7 @@ def enter(state, plan, records):
 
 def test_a_survey_that_was_never_run_is_guessed(survey):
     workload = survey_workload(*survey)
-    plan, _ = plan_driver(*survey, "pipeline", Selection())
+    plan = plan_driver(*survey, "pipeline", Selection())
     assert [job.stage for job in workload.jobs] == [quantum.task for quantum in plan.graph]
     assert [job.seconds for job in workload.jobs] == [STAGES[quantum.task].seconds for quantum in plan.graph]
     assert "rough guesses" in workload.notes[1]
@@ -215,7 +216,7 @@ def test_a_survey_that_was_never_run_is_guessed(survey):
 def test_what_is_left_of_a_survey_takes_what_its_tasks_took(survey):
     """Two of four frames are reduced; the mosaic waits for the other two only."""
     context, state = survey
-    plan, _ = plan_driver(context, state, "pipeline", Selection())
+    plan = plan_driver(context, state, "pipeline", Selection())
     frames = [quantum.key for quantum in plan.graph if quantum.task == "single_frame"]
     enter(state, plan, {frames[0]: (3.0, 100), frames[1]: (5.0, 200)})
     workload = survey_workload(context, state)
@@ -236,7 +237,7 @@ def test_what_is_left_of_a_survey_takes_what_its_tasks_took(survey):
 
 def test_of_a_survey_that_is_done_the_whole_is_simulated(survey):
     context, state = survey
-    plan, _ = plan_driver(context, state, "pipeline", Selection())
+    plan = plan_driver(context, state, "pipeline", Selection())
     enter(state, plan, {quantum.key: (float(number), 1) for number, quantum in enumerate(plan.graph, 1)})
     workload = survey_workload(context, state)
     assert [job.seconds for job in workload.jobs] == [float(number) for number in range(1, len(plan.graph) + 1)]

@@ -78,6 +78,14 @@ def test_what_is_unchanged_is_not_run_again(reduced):
     assert {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")} == before
 
 
+@pytest.mark.parametrize("selection", [["--band", "r"], ["--exposure", "1001"], ["--patch", "0,0"]], ids=str)
+def test_a_selection_after_a_full_run_changes_nothing(reduced, selection):
+    before = {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")}
+    ended = run("pipeline", reduced, "--no-pictures", *selection)
+    assert ended.code == 0, ended.text
+    assert {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")} == before
+
+
 def test_a_lost_product_is_made_again_and_nothing_else(reduced):
     before = digests(reduced)
     lost = next((reduced / "coadds").glob("*/*/r.fits"))

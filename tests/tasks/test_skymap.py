@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mpidriver.errors import ConfigError, DataError
 from mpidriver.options import from_mapping
 from mpidriver.sphere import angular_separation_deg, polygons_overlap, unit_vectors
-from mpidriver.tasks.skymap import Box, SkyMapOptions, TangentPlane, make_skymap
+from mpidriver.tasks.skymap import Box, SkyMapOptions, TangentPlane, make_skymap, patches_under
 
 RAS = st.sampled_from([0.0, 1e-9, 359.999999, 180.0, 90.0]) | st.floats(0.0, 360.0)
 DECS = st.sampled_from([-90.0, -89.9999, 0.0, 89.9999, 90.0]) | st.floats(-90.0, 90.0)
@@ -135,6 +135,23 @@ def test_patches_overlapping_agrees_with_brute_force(options, ra, dec, half_deg,
     for tract in map(sky.tract, sky.tracts_overlapping(corners)):
         expected = [patch for patch in tract.patches if polygons_overlap(patch.corners_xyz, corners)]
         assert tract.patches_overlapping(corners) == expected
+
+
+@pytest.mark.parametrize("options", [*WHOLE_SKY, DISCRETE], ids=lambda options: options.kind)
+@given(st.lists(st.tuples(RAS, DECS, st.floats(0.01, 8.0), st.floats(0.0, 90.0)), max_size=12))
+@settings(QUICK, max_examples=20)
+def test_patches_under_many_footprints_are_those_under_each(options, places):
+    sky = make_skymap(options)
+    corners = np.array([footprint(*place) for place in places]).reshape(-1, 4, 3)
+    expected = [
+        sorted((tract, patch.index) for tract in sky.tracts_overlapping(one) for patch in _patches(sky, tract, one))
+        for one in corners
+    ]
+    assert patches_under(sky, corners) == expected
+
+
+def _patches(sky, tract, corners):
+    return sky.tract(tract).patches_overlapping(corners)
 
 
 def test_footprint_around_a_far_horizon_finds_its_patches():

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from mpidriver.tasks.skymap._options import SkyMapOptions
 
 if TYPE_CHECKING:
+    from mpidriver.tasks.skymap._coverage import patches_under
     from mpidriver.tasks.skymap._sky import SkyMap, make_skymap
     from mpidriver.tasks.skymap._tangent import TangentPlane
     from mpidriver.tasks.skymap._tract import Box, Patch, Tract
 
-__all__ = ["Box", "Patch", "SkyMap", "SkyMapOptions", "TangentPlane", "Tract", "make_skymap"]
+__all__ = ["Box", "Patch", "SkyMap", "SkyMapOptions", "TangentPlane", "Tract", "make_skymap", "patches_under"]
 
 _HOMES = {
     "Box": "_tract",
@@ -22,6 +23,7 @@ _HOMES = {
     "TangentPlane": "_tangent",
     "Tract": "_tract",
     "make_skymap": "_sky",
+    "patches_under": "_coverage",
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mpidriver.errors import DataError
-from mpidriver.sphere import polygons_overlap, unit_vectors
+from mpidriver.sphere import bounding_circles, polygons_overlap, unit_vectors
 from mpidriver.tasks.skymap import _healpix
 from mpidriver.tasks.skymap._options import SkyMapOptions
 from mpidriver.tasks.skymap._rings import Rings
@@ -88,12 +88,13 @@ class SkyMap(abc.ABC):
     def tracts_overlapping(self, corners_xyz) -> list[int]:
         """Return the numbers of the tracts that share a point with a convex footprint, shape (corner, 3)."""
         corners = np.asarray(corners_xyz, dtype=float)
-        middle = corners.mean(axis=0)
-        middle /= np.linalg.norm(middle)
-        radius = np.arccos(np.clip(np.min(corners @ middle), -1.0, 1.0))
-        reach = np.cos(np.minimum(self._radii + radius + 1e-9, np.pi))
-        near = np.flatnonzero(self._centres_xyz @ middle >= reach)
+        near = self.tracts_near(*bounding_circles(corners))
         return [int(tract) for tract in near if polygons_overlap(self.tract(tract).corners_xyz, corners)]
+
+    def tracts_near(self, centre_xyz: np.ndarray, radius_rad: float) -> np.ndarray:
+        """Return the numbers of the tracts whose bounding circle touches a circle on the sky."""
+        reach = np.cos(np.minimum(self._radii + radius_rad + 1e-9, np.pi))
+        return np.flatnonzero(self._centres_xyz @ centre_xyz >= reach)
 
     @functools.cached_property
     def _centres_xyz(self) -> np.ndarray:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from mpidriver.tasks.skymap._sky import SkyMap
 
-__all__ = ["Box", "Grid", "Patch", "Tract"]
+__all__ = ["Box", "Grid", "Patch", "Tract", "overlap_in_plane"]
 
 
 class Box(NamedTuple):
@@ -180,11 +180,12 @@ class Tract:
         x, y = self.xyz_to_pixel(corners_xyz)
         if not np.all(np.isfinite(x)):  # a corner beyond the horizon has no place in the plane
             return [patch for patch in self.patches if polygons_overlap(patch.corners_xyz, corners_xyz)]
-        touched = _overlap_in_plane(np.stack([x, y], axis=-1), self._outer_boxes)
+        touched = overlap_in_plane(np.stack([x, y], axis=-1), self.outer_boxes)
         return [self.patches[index] for index in np.flatnonzero(touched)]
 
     @functools.cached_property
-    def _outer_boxes(self) -> np.ndarray:
+    def outer_boxes(self) -> np.ndarray:
+        """Edges ``x0, y0, x1, y1`` of the patches' outer boxes in the tract's pixels, shape (patch, 4)."""
         return np.array([patch.outer for patch in self.patches], dtype=float) - 0.5
 
     def wcs(self) -> "WCS":
@@ -274,25 +275,27 @@ def _same_patch(tract: Tract, index: tuple[int, int]) -> Patch:
     return tract.patch(index)
 
 
-def _overlap_in_plane(polygon: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Tell which boxes share a point with a convex polygon, by separating axes.
+def overlap_in_plane(polygons: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Tell which boxes share a point with convex polygons, by separating axes.
 
     Parameters
     ----------
-    polygon : ndarray, shape (corner, 2)
-    boxes : ndarray, shape (box, 4)
-        ``x0, y0, x1, y1`` of each.
+    polygons : ndarray, shape (…, corner, 2)
+    boxes : ndarray, shape (…, 4)
+        ``x0, y0, x1, y1`` of each; the leading axes are broadcast with those of the polygons.
 
     Returns
     -------
-    ndarray of bool, shape (box,)
+    ndarray of bool, shape (…)
     """
-    low, high = polygon.min(axis=0), polygon.max(axis=0)
-    overlap = np.all((boxes[:, :2] <= high) & (boxes[:, 2:] >= low), axis=1)
-    corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (box, 4, 2)
-    along = np.roll(polygon, -1, axis=0) - polygon
-    normals = np.stack([along[:, 1], -along[:, 0]], axis=-1)
-    offsets = np.sum(normals * polygon, axis=-1)
-    normals *= -np.sign(normals @ polygon.mean(axis=0) - offsets)[:, None]
-    beyond = np.einsum("bcd,ed->bce", corners, normals) > np.sum(normals * polygon, axis=-1)
-    return overlap & ~np.any(np.all(beyond, axis=1), axis=1)
+    low, high = polygons.min(axis=-2), polygons.max(axis=-2)
+    overlap = np.all((boxes[..., :2] <= high) & (boxes[..., 2:] >= low), axis=-1)
+    corners = boxes[..., [[0, 1], [2, 1], [2, 3], [0, 3]]]  # (…, 4, 2)
+    along = np.roll(polygons, -1, axis=-2) - polygons
+    normals = np.stack([along[..., 1], -along[..., 0]], axis=-1)
+    offsets = np.sum(normals * polygons, axis=-1)
+    inwards = np.sign(np.sum(normals * polygons.mean(axis=-2, keepdims=True), axis=-1) - offsets)
+    normals *= -inwards[..., None]
+    limits = np.sum(normals * polygons, axis=-1)
+    beyond = corners @ np.swapaxes(normals, -1, -2) > limits[..., None, :]  # (…, box corner, edge)
+    return overlap & ~np.any(np.all(beyond, axis=-2), axis=-1)

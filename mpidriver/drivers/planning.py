@@ -1,0 +1,81 @@
+"""What a driver is to do, from the state database alone: no file is opened."""
+
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mpidriver.drivers._graph import Graph
+from mpidriver.drivers._plan import plan_survey
+from mpidriver.drivers._quantum import Quantum
+from mpidriver.drivers._selection import Selection, selected_quanta
+from mpidriver.drivers._stage import Context
+from mpidriver.drivers._stages import DRIVERS
+from mpidriver.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mpidriver.store import Frame, StateDatabase
+
+__all__ = ["DriverPlan", "plan_driver"]
+
+
+@dataclass(frozen=True)
+class DriverPlan:
+    """What a driver is to do."""
+
+    graph: Graph
+    """The whole survey."""
+    own: Mapping[Quantum, None]
+    """The quanta that the driver runs, in the graph's order."""
+    notes: list[str]
+    """What people should know about the input."""
+
+
+def plan_driver(context: Context, state: "StateDatabase", verb: str, selection: Selection) -> DriverPlan:
+    """Return the plan of the whole survey and which of its quanta a driver runs.
+
+    Raises
+    ------
+    ConfigError
+        If there is no frame, or none selected.
+    """
+    with collecting_no_garbage():
+        return _planned(context, state.frames(), verb, selection)
+
+
+def _planned(context: Context, frames: "list[Frame]", verb: str, selection: Selection) -> DriverPlan:
+    if not frames:
+        raise ConfigError(
+            f"{context.root}: no frames yet; enter raw frames with `mpidriver ingest {context.root} FILE …`"
+        )
+    margin_deg = context.config.pipeline.pointing_margin_arcsec / 3600
+    plan = plan_survey(frames, context.sky, margin_deg=margin_deg)
+    selected = selected_quanta(plan.graph, selection)
+    if not selected:
+        raise ConfigError(f"{context.root}: none of its {len(frames)} frames is selected; {_what_there_is(frames)}")
+    own = {quantum: None for quantum in plan.graph if quantum.task in DRIVERS[verb] and quantum in selected}
+    notes = [reason for quantum, reason in plan.unplaced.items() if quantum in selected]
+    if not own:
+        notes.append(f"nothing to do for {verb}: no selected frame leads to one of its stages")
+    return DriverPlan(plan.graph, own, notes)
+
+
+def _what_there_is(frames: "list[Frame]") -> str:
+    """Say what frames can be selected by, as a hint."""
+    exposures = sorted({frame.exposure for frame in frames})
+    bands = list(dict.fromkeys(frame.band for frame in frames))
+    shown = "^".join(bands[:8]) + ("^…" if len(bands) > 8 else "")
+    return f"there are exposures {exposures[0]}..{exposures[-1]}, bands {shown}"
+
+
+@contextlib.contextmanager
+def collecting_no_garbage() -> Iterator[None]:
+    """Keep the garbage collector from looking through a growing plan again and again; nothing of it is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
