@@ -8,14 +8,16 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import tomllib
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from mpidriver.errors import ConfigError
+from mpidriver.errors import ConfigError, RepositoryError
 
-__all__ = ["digest", "from_mapping", "option", "to_toml"]
+__all__ = ["digest", "from_mapping", "option", "read_toml", "to_toml"]
 
 
 def option(default: Any, help: str, *, unit: str = "", choices: tuple[Any, ...] = (), minimum: Any = None) -> Any:
@@ -38,6 +40,24 @@ def option(default: Any, help: str, *, unit: str = "", choices: tuple[Any, ...] 
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a survey.toml.
+
+    Raises
+    ------
+    RepositoryError
+        If the file cannot be read.
+    ConfigError
+        If it is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RepositoryError(f"{path}: {error.strerror}; make a repository with `mpidriver init`") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
 
 
 def from_mapping(record_type: type, values: Mapping[str, Any], where: str) -> Any:

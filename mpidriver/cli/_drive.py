@@ -102,7 +102,8 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     started = time.monotonic()
     with open_state(context.repository) as state:
         run = state.begin_run(" ".join(sys.argv[1:]), pool.size, mpidriver.__version__, socket.gethostname())
-        context.repository.remove_partials()
+        if not state.other_runs():  # what others are just writing is not left over
+            context.repository.remove_partials()
         ended = "failed"
         try:
             plain = pool.size > 1 and is_talkative()  # the lines of other ranks would tear the bar

@@ -1,12 +1,10 @@
 """The configuration of a survey: every table of survey.toml as one tree of frozen records."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpidriver.errors import ConfigError, RepositoryError
-from mpidriver.options import from_mapping, option, to_toml
-from mpidriver.store import InstrumentOptions
+from mpidriver.options import from_mapping, option, read_toml, to_toml
+from mpidriver.store import InstrumentOptions, StateOptions
 from mpidriver.tasks.coadd import CoaddOptions
 from mpidriver.tasks.faraday import FaradayOptions
 from mpidriver.tasks.mosaic import MosaicOptions
@@ -92,6 +90,8 @@ class SurveyConfig:
     """Table [sources]: the sources of a catalogue of components."""
     pipeline: PipelineOptions = PipelineOptions()
     """Table [pipeline]."""
+    state: StateOptions = StateOptions()
+    """Table [state]: where the state of the survey is kept."""
     simulation: SimulationOptions = SimulationOptions()
     """Table [simulation]: used by `mpidriver simulate` alone."""
 
@@ -106,14 +106,7 @@ def load_config(path: str | Path) -> SurveyConfig:
     ConfigError
         If it is not TOML, or a table, key or value is wrong; the message names it and what would do.
     """
-    path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RepositoryError(f"{path}: {error.strerror}; make a repository with `mpidriver init`") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    return from_mapping(SurveyConfig, values, str(path))
+    return from_mapping(SurveyConfig, read_toml(Path(path)), str(path))
 
 
 def config_text(config: SurveyConfig, *, comments: bool = True) -> str:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mpidriver.store._headers import read_headers
     from mpidriver.store._instrument import InstrumentOptions
     from mpidriver.store._layout import DATASETS
+    from mpidriver.store._mongo_state import MongoState
     from mpidriver.store._presets import PRESETS, instrument_preset
     from mpidriver.store._records import (
         STATUSES,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     )
     from mpidriver.store._repository import Repository
     from mpidriver.store._sqlite_state import SqliteState
+    from mpidriver.store._state_options import StateOptions
 
 _HOMES = {
     "_atomic": ("all_or_none", "atomic_path", "is_partial", "remove_partials", "write_text"),
@@ -62,10 +64,12 @@ _HOMES = {
     "_headers": ("read_headers",),
     "_instrument": ("InstrumentOptions",),
     "_layout": ("DATASETS",),
+    "_mongo_state": ("MongoState",),
     "_presets": ("PRESETS", "instrument_preset"),
     "_records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
     "_repository": ("Repository",),
     "_sqlite_state": ("SqliteState",),
+    "_state_options": ("StateOptions",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -82,6 +86,7 @@ __all__ = [
     "InstrumentOptions",
     "MaskedImageReader",
     "MaskedImageWriter",
+    "MongoState",
     "Product",
     "QuantumRecord",
     "QuantumUpdate",
@@ -89,6 +94,7 @@ __all__ = [
     "RunRecord",
     "SqliteState",
     "StateDatabase",
+    "StateOptions",
     "StoredImage",
     "WrittenFile",
     "all_or_none",

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mpidriver.store._records import Frame, FrameUpdate, Product, QuantumRecord, QuantumUpdate, RunRecord
 from mpidriver.store._repository import Repository
+from mpidriver.store._state_options import read_state_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,7 +182,7 @@ def open_state(repository: Repository, *, readonly: bool = False) -> StateDataba
     Parameters
     ----------
     repository
-        The repository.
+        The repository; table [state] of its survey.toml says where the database is, state.sqlite if nothing else.
     readonly
         Only look; works while a run writes. Without a database the answer is an empty one.
 
@@ -189,7 +190,14 @@ def open_state(repository: Repository, *, readonly: bool = False) -> StateDataba
     ------
     RepositoryError
         If the database is damaged, of another version, or not accessible.
+    ConfigError
+        If table [state] is wrong, or there is no password for the user that it names.
     """
+    options = read_state_options(repository.config_path)
+    if options.url:
+        from mpidriver.store._mongo_state import MongoState
+
+        return MongoState(options, repository.root, readonly=readonly)
     from mpidriver.store._sqlite_state import SqliteState
 
     return SqliteState(repository.state_path, readonly=readonly)

@@ -7,6 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.errors import DataError
+from mpidriver.store._frame_values import (
+    as_json,
+    check_content,
+    choose,
+    finite_corners,
+    frame_name,
+    known_corners,
+    plain,
+)
 from mpidriver.store._records import Frame, FrameUpdate
 from mpidriver.store._sqlite_connection import Connection
 
@@ -72,13 +81,7 @@ class FrameTable:
     def one(self, exposure: int, detector: int, band: str | None) -> Frame:
         """Return one frame; see `StateDatabase.frame`."""
         found = self.select({"exposure": exposure, "detector": detector, "band": band})
-        name = _name(exposure, detector, band)
-        if not found:
-            raise DataError(f"{self._connection.path}: no frame of {name}")
-        if len(found) > 1:
-            bands = ", ".join(frame.band for frame in found[:5])
-            raise DataError(f"{self._connection.path}: {len(found)} frames of {name}; name a band of {bands} …")
-        return found[0]
+        return choose(found, frame_name(exposure, detector, band), self._connection.path)
 
     def overlapping(self, corners_xyz: "np.ndarray[Any, Any]", pad_deg: float) -> list[Frame]:
         """Return the frames near a polygon; see `StateDatabase.frames_overlapping`."""
@@ -112,21 +115,19 @@ def _insert(sqlite: sqlite3.Connection, frame: Frame) -> int | None:
     if done.rowcount == 1:
         return done.lastrowid
     query = "SELECT digest, hdu, path FROM frames WHERE (exposure, detector, band) = (?, ?, ?)"
-    known = sqlite.execute(query, frame.key).fetchone()
-    if known[:2] != (frame.digest, frame.hdu):
-        raise DataError(
-            f"{frame.path}: {_name(*frame.key)} is in the repository already with other content, from {known[2]}; "
-            f"remove one of the two files, or let [instrument] tell them apart"
-        )
+    check_content(frame, *sqlite.execute(query, frame.key).fetchone())
     return None
 
 
 def _row(frame: Frame) -> list[Any]:
     values: list[Any] = [getattr(frame, name) for name in _COLUMNS.split(", ")]
-    for place in _JSON:
-        values[place] = _json(values[place])
-    for place in _CORNERS:
-        values[place] = None if values[place] is None else _blob(values[place])
+    for place, value in enumerate(values):
+        if place in _JSON:
+            values[place] = as_json(value)
+        elif place in _CORNERS:
+            values[place] = None if value is None else finite_corners(value).tobytes()
+        else:
+            values[place] = plain(value)
     return values
 
 
@@ -138,20 +139,6 @@ def _frame(row: Sequence[Any]) -> Frame:
         values[place] = None if values[place] is None else _unblob(values[place])
     values[14] = tuple(values[14])
     return Frame(*values)
-
-
-def _json(value: Any) -> str:
-    """Return plain JSON text; NumPy scalars become plain numbers."""
-    return json.dumps(value, default=lambda item: item.item())
-
-
-def _blob(corners: "np.ndarray[Any, Any]") -> bytes:
-    import numpy as np
-
-    values = np.asarray(corners, dtype="<f8")
-    if values.shape != (4, 2) or not np.isfinite(values).all():
-        raise DataError(f"corners must be 4 pairs of finite ra and dec, got {np.asarray(corners).tolist()}")
-    return values.tobytes()
 
 
 def _unblob(blob: bytes) -> "np.ndarray[Any, np.dtype[np.float64]]":
@@ -177,13 +164,11 @@ def _place(sqlite: sqlite3.Connection, footprints: "list[tuple[int, np.ndarray[A
 
 def _keep(sqlite: sqlite3.Connection, update: FrameUpdate) -> None:
     """Keep one frame's new coordinates and quality; corners that are not finite leave its footprint as it is."""
-    import numpy as np
-
     number = _find(sqlite, update.exposure, update.detector, update.band)
-    corners = None if update.corners is None or not np.isfinite(update.corners).all() else update.corners
+    corners = known_corners(update.corners)
     sqlite.execute(
         "UPDATE frames SET solved_wcs_header = ?, solved_corners = ?, quality = ? WHERE id = ?",
-        (update.wcs_header, None if corners is None else _blob(corners), _json(dict(update.quality)), number),
+        (update.wcs_header, None if corners is None else corners.tobytes(), as_json(dict(update.quality)), number),
     )
     if corners is not None:
         _place(sqlite, [(number, corners)])
@@ -193,7 +178,7 @@ def _find(sqlite: sqlite3.Connection, exposure: int, detector: int, band: str) -
     query = "SELECT id FROM frames WHERE (exposure, detector, band) = (?, ?, ?)"
     found = sqlite.execute(query, (int(exposure), int(detector), band)).fetchone()
     if found is None:
-        raise DataError(f"no frame of {_name(exposure, detector, band)} to update")
+        raise DataError(f"no frame of {frame_name(exposure, detector, band)} to update")
     return int(found[0])
 
 
@@ -204,9 +189,5 @@ def _where(conditions: dict[str, Condition]) -> tuple[str, list[Any]]:
             continue
         several = isinstance(condition, Collection) and not isinstance(condition, str)
         tests.append(f"{column} IN (SELECT value FROM json_each(?))" if several else f"{column} = ?")
-        values.append(_json(list(condition)) if isinstance(condition, Collection) and several else condition)
+        values.append(as_json(list(condition)) if isinstance(condition, Collection) and several else plain(condition))
     return (f"WHERE {' AND '.join(tests)}" if tests else ""), values
-
-
-def _name(exposure: int, detector: int, band: str | None) -> str:
-    return f"exposure {exposure}, detector {detector}" + ("" if band is None else f", band {band!r}")

@@ -2,11 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from mpidriver.errors import DataError
-from mpidriver.store._records import STATUSES, Product, QuantumRecord, QuantumUpdate
+from mpidriver.store._records import Product, QuantumRecord, QuantumUpdate, known_statuses
+from mpidriver.store._run_table import RunTable
 from mpidriver.store._sqlite_connection import Connection
 
 __all__ = ["QuantumTable"]
@@ -37,10 +38,13 @@ class QuantumTable:
     ----------
     connection
         The database.
+    runs
+        Its runs, and the one that records.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, runs: RunTable) -> None:
         self._connection = connection
+        self._runs = runs
 
     def plan(self, quanta: Iterable[Any]) -> int:
         """Enter quanta that are not there; see `StateDatabase.plan`."""
@@ -65,12 +69,21 @@ class QuantumTable:
             raise DataError(f"{self._connection.path}: no quantum {key!r}")
         return _record(rows[0])
 
-    def record(self, updates: Iterable[QuantumUpdate], run_id: int | None) -> None:
+    def claim(self, key: str) -> QuantumRecord:
+        """Return what is known of a quantum; the one live run holds all of them."""
+        return self.one(key)
+
+    def release(self, key: str) -> None:
+        """Leave a quantum to whoever comes; there is nobody else."""
+
+    def held(self, keys: Collection[str]) -> set[str]:
+        """Return none: there is no other run."""
+        return set()
+
+    def record(self, updates: Iterable[QuantumUpdate]) -> None:
         """Record what has become of quanta; see `StateDatabase.record`."""
-        updates = list(updates)
-        unknown = next((update for update in updates if update.status not in STATUSES), None)
-        if unknown is not None:
-            raise DataError(f"{unknown.key}: status must be one of {', '.join(STATUSES)}, got {unknown.status!r}")
+        updates = known_statuses(updates)
+        run_id = self._runs.current
         with self._connection.transaction() as sqlite:
             changed = sqlite.executemany(_UPDATE, ({**vars(update), "run_id": run_id} for update in updates)).rowcount
             if changed != len(updates) and updates:

@@ -1,8 +1,10 @@
 """The records of the state database."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
+
+from mpidriver.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,6 +191,21 @@ class QuantumUpdate:
     """Traceback."""
     products: tuple[Product, ...] | None = None
     """Files that it made, in place of those of earlier runs."""
+
+
+def known_statuses(updates: Iterable[QuantumUpdate]) -> list[QuantumUpdate]:
+    """Return updates as a list.
+
+    Raises
+    ------
+    DataError
+        If the status of one is none of `STATUSES`.
+    """
+    checked = list(updates)
+    for update in checked:
+        if update.status not in STATUSES:
+            raise DataError(f"{update.key}: status must be one of {', '.join(STATUSES)}, got {update.status!r}")
+    return checked
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import socket
 import threading
 from pathlib import Path
 
-__all__ = ["RunLock", "process_identity", "process_is_alive"]
+__all__ = ["RunLock", "machine_identity", "process_identity", "process_is_alive"]
 
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 _held: set[str] = set()
@@ -73,6 +73,17 @@ def process_identity(pid: int) -> str:
     with contextlib.suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {_facts(pid)[19]}"
+    return ""
+
+
+def machine_identity() -> str:
+    """Return what tells this machine from all others, and from itself before it was started again; empty if unknown.
+
+    Containers with process numbers of their own are machines of their own.
+    """
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
     return ""
 
 

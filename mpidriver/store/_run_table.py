@@ -78,6 +78,10 @@ class RunTable:
         """Return all runs, the oldest first."""
         return [RunRecord(*row) for row in self._connection.rows(f"SELECT {_COLUMNS} FROM runs ORDER BY run_id")]
 
+    def others(self) -> list[RunRecord]:
+        """Return none: only one run may be alive."""
+        return []
+
     def _acquire(self) -> bool:
         try:
             return self._lock.acquire()

@@ -1,24 +1,18 @@
 """The state database in one SQLite file, written by the root process alone."""
 
 import os
-import socket
-from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mpidriver.store._frame_table import FrameTable
 from mpidriver.store._quantum_table import QuantumTable
-from mpidriver.store._records import Frame, FrameUpdate, Product, QuantumRecord, QuantumUpdate, RunRecord
 from mpidriver.store._run_table import RunTable
 from mpidriver.store._sqlite_connection import Connection
-
-if TYPE_CHECKING:
-    import numpy as np
+from mpidriver.store._table_state import TableState
 
 __all__ = ["SqliteState"]
 
 
-class SqliteState:
+class SqliteState(TableState):
     """State database in an SQLite file; see `StateDatabase` for what each method promises.
 
     Other processes may read while a run writes; each waits for the other up to 30 s.
@@ -32,96 +26,6 @@ class SqliteState:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, readonly: bool = False) -> None:
-        self._connection = Connection(Path(path), readonly=readonly)
-        self._runs = RunTable(self._connection)
-        self._frames = FrameTable(self._connection)
-        self._quanta = QuantumTable(self._connection)
-
-    def begin_run(self, command: str, ranks: int, version: str, host: str | None = None) -> int:
-        """Begin a run, the only one on this file, and return its number."""
-        return self._runs.begin(command, ranks, version, host or socket.gethostname())
-
-    def end_run(self, run_id: int, status: str) -> None:
-        """End a run; quanta that it left running are ready again."""
-        self._runs.end(run_id, status)
-
-    def other_runs(self) -> list[RunRecord]:
-        """Return none: only one run may be alive."""
-        return []
-
-    def claim(self, key: str) -> QuantumRecord:
-        """Return what is known of a quantum; the one live run holds all of them."""
-        return self._quanta.one(key)
-
-    def release(self, key: str) -> None:
-        """Leave a quantum to whoever comes; there is nobody else."""
-
-    def held(self, keys: Collection[str]) -> set[str]:
-        """Return none: there is no other run."""
-        return set()
-
-    def runs(self) -> list[RunRecord]:
-        """Return all runs, the oldest first."""
-        return self._runs.all()
-
-    def add_frames(self, frames: Iterable[Frame]) -> int:
-        """Add frames and return how many were new."""
-        return self._frames.add(frames)
-
-    def frames(
-        self,
-        *,
-        exposure: int | Collection[int] | None = None,
-        detector: int | Collection[int] | None = None,
-        band: str | Collection[str] | None = None,
-        kind: str | None = None,
-    ) -> list[Frame]:
-        """Return frames by exposure, detector and band."""
-        return self._frames.select({"exposure": exposure, "detector": detector, "band": band, "kind": kind})
-
-    def frame(self, exposure: int, detector: int, band: str | None = None) -> Frame:
-        """Return one frame."""
-        return self._frames.one(exposure, detector, band)
-
-    def update_frames(self, updates: Iterable[FrameUpdate]) -> None:
-        """Keep what the single-frame stage found out."""
-        self._frames.update(updates)
-
-    def frames_overlapping(self, corners_xyz: "np.ndarray[Any, Any]", *, pad_deg: float = 0.0) -> list[Frame]:
-        """Return the frames whose footprint shares a point with a convex polygon."""
-        return self._frames.overlapping(corners_xyz, pad_deg)
-
-    def plan(self, quanta: Iterable[Any]) -> int:
-        """Enter quanta as ready, each given as (key, task, data id); return how many were new."""
-        return self._quanta.plan(quanta)
-
-    def quanta(self, task: str | None = None, status: str | None = None) -> list[QuantumRecord]:
-        """Return quanta in the order in which they were planned."""
-        return self._quanta.select(task, status)
-
-    def quantum(self, key: str) -> QuantumRecord:
-        """Return one quantum."""
-        return self._quanta.one(key)
-
-    def record(self, updates: Iterable[QuantumUpdate]) -> None:
-        """Record what has become of quanta, in one transaction."""
-        self._quanta.record(updates, self._runs.current)
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        """Return the number of quanta by task and status."""
-        return self._quanta.counts()
-
-    def products(self, key: str | None = None, dataset: str | None = None) -> list[Product]:
-        """Return products, of one quantum and of one dataset, by path."""
-        return self._quanta.products(key, dataset)
-
-    def close(self) -> None:
-        """Close the database; a run that was not ended counts as dead."""
-        self._runs.abandon()
-        self._connection.close()
-
-    def __enter__(self) -> "SqliteState":
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self.close()
+        connection = Connection(Path(path), readonly=readonly)
+        runs = RunTable(connection)
+        super().__init__(connection, runs=runs, frames=FrameTable(connection), quanta=QuantumTable(connection, runs))

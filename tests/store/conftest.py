@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mongo import nx_server
 
 from mpidriver.store import Frame
 
@@ -18,6 +19,13 @@ def real_data():
     if not folder.is_dir():
         pytest.skip(f"no real frames at {folder}; MPIDRIVER_DATA names their folder")
     return folder
+
+
+@pytest.fixture(scope="package")
+def mongo_server(tmp_path_factory):
+    """A server of the MongoDB protocol; each test empties it."""
+    with nx_server(tmp_path_factory.mktemp("nx")) as server:
+        yield server
 
 
 @pytest.fixture

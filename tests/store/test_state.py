@@ -1,15 +1,27 @@
 """The contract of the state database; each back end is a subclass of the one test class."""
 
+import os
 import threading
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from mongo import REAL_SERVER, emptied, real_server_options
 
 from mpidriver.errors import DataError, RepositoryError
 from mpidriver.sphere import polygons_overlap, unit_vectors
-from mpidriver.store import Frame, FrameUpdate, Product, QuantumRecord, QuantumUpdate, SqliteState
+from mpidriver.store import (
+    Frame,
+    FrameUpdate,
+    MongoState,
+    Product,
+    QuantumRecord,
+    QuantumUpdate,
+    SqliteState,
+    StateOptions,
+)
+from mpidriver.store._cells import footprint_cells, query_cells
 
 from .conftest import square
 
@@ -185,7 +197,7 @@ class StateContract:
         assert runs[0].ranks == 4
         assert runs[0].ended >= runs[0].started
 
-    def test_a_second_run_in_the_same_process_is_refused(self, state):
+    def test_a_database_is_in_the_middle_of_one_run_at_a_time(self, state):
         state.begin_run("pipeline", 1, "0.1.0")
         with pytest.raises(RepositoryError, match="held by process"):
             state.begin_run("coadd", 1, "0.1.0")
@@ -197,11 +209,62 @@ class StateContract:
         state.end_run(run, "interrupted")
         assert state.counts() == {"warp": {"ready": 4, "done": 1}}
 
+    def test_a_run_claims_quanta_and_knows_what_they_are(self, state):
+        state.plan((key, "warp", {}) for key in KEYS)
+        state.record([QuantumUpdate(KEYS[1], "failed", error="ValueError: x")])
+        run = state.begin_run("pipeline", 1, "0.1.0")
+        assert state.claim(KEYS[0]) == state.claim(KEYS[0]) == QuantumRecord(KEYS[0], "warp", {})
+        assert state.claim(KEYS[1]).error == "ValueError: x"
+        assert state.held(KEYS) == set()
+        assert state.other_runs() == []
+        state.release(KEYS[0])
+        state.record([QuantumUpdate(KEYS[1], "done")])
+        state.end_run(run, "done")
+        assert state.counts() == {"warp": {"ready": 4, "done": 1}}
+        with pytest.raises(DataError, match="no quantum"):
+            state.claim("warp{no}")
+
+    def test_many_are_as_good_as_few(self, state):
+        keys = [f"t{{{n}}}" for n in range(4500)]
+        assert state.plan((key, "t", {}) for key in keys[:10]) == 10
+        assert state.plan((key, "t", {}) for key in keys) == 4490
+        state.record([QuantumUpdate(key, "done", started=1.0) for key in keys])
+        assert [record.key for record in state.quanta()] == keys
+        assert state.counts() == {"t": {"done": 4500}}
+
+    def test_values_that_json_and_numpy_know_come_back_plain(self, state, make_frame):
+        odd = make_frame(np.int64(1), gain=np.float32(1.5), mjd=float("nan"), metadata={"a.b": 1, "$c": float("inf")})
+        state.add_frames([odd])
+        found = state.frame(1, 3)
+        assert (found.gain, found.mjd, found.metadata) == (1.5, None, {"a.b": 1, "$c": float("inf")})
+        assert state.frames(exposure=np.array([1, 2]))[0].key == (1, 3, "r")
+        with pytest.raises(DataError, match="corners must be 4 pairs of finite"):
+            state.add_frames([make_frame(2, corners=np.full((4, 2), np.inf))])
+
 
 class TestSqlite(StateContract):
     @pytest.fixture
     def state(self, tmp_path):
         with SqliteState(tmp_path / "state.sqlite") as state:
+            yield state
+
+
+class TestMongo(StateContract):
+    """On nx-27017, which speaks MongoDB's protocol over a socket."""
+
+    @pytest.fixture
+    def state(self, mongo_server, tmp_path):
+        with MongoState(emptied(StateOptions(url=mongo_server.url), tmp_path), tmp_path) as state:
+            yield state
+
+
+@pytest.mark.skipif(REAL_SERVER not in os.environ, reason=f"{REAL_SERVER} names no server")
+class TestNamedServer(StateContract):
+    """On the server that the environment names."""
+
+    @pytest.fixture
+    def state(self, tmp_path):
+        with MongoState(emptied(real_server_options(), tmp_path), tmp_path) as state:
             yield state
 
 
@@ -219,7 +282,7 @@ def polygons(draw, half_deg):
 )
 @example(frames=[square(359.95, 0, 0.1), square(0.05, 0, 0.1), square(180, 0, 0.1)], patch=square(0, 0, 0.01))
 @example(frames=[square(ra, 89.9, 0.2) for ra in (0, 90, 180, 270)], patch=square(45, 90, 0.01))
-def test_the_tree_finds_what_brute_force_finds(frames, patch):
+def test_the_indexes_find_what_brute_force_finds(frames, patch):
     with SqliteState(":memory:") as state:
         state.add_frames(Frame(n, 0, "r", f"{n}", digest=f"{n}", corners=corners) for n, corners in enumerate(frames))
         polygon = unit_vectors(*patch.T)
@@ -227,3 +290,14 @@ def test_the_tree_finds_what_brute_force_finds(frames, patch):
         assert [frame.exposure for frame in state.frames_overlapping(polygon)] == expected
         padded = [frame.exposure for frame in state.frames_overlapping(polygon, pad_deg=1.0)]
         assert set(expected) <= set(padded)
+    kept = footprint_cells(unit_vectors(*np.array(frames).T).transpose(1, 0, 2))
+    assert all(set(kept[n]) & set(query_cells(polygon)) for n in expected)
+    assert all(set(kept[n]) & set(query_cells(polygon, 1.0)) for n in padded)
+
+
+def test_a_footprint_has_few_cells_and_a_small_polygon_asks_for_few(make_frame):
+    positions = [(ra, dec) for ra in (0.0, 44.9, 200.0) for dec in (-90.0, -35.3, 0.0, 60.0)]
+    for half_deg in (0.01, 0.1, 0.5, 3.0):
+        corners = np.stack([unit_vectors(*square(ra, dec, half_deg).T) for ra, dec in positions])
+        assert max(map(len, footprint_cells(corners))) < 60
+        assert max(len(query_cells(one)) for one in corners) < 60

@@ -1,0 +1,188 @@
+"""The quanta in MongoDB, each a document with its products and whoever holds it."""
+
+import json
+import logging
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from pymongo import UpdateOne
+
+from mpidriver.errors import DataError
+from mpidriver.store._mongo_connection import Document, MongoConnection
+from mpidriver.store._mongo_insert import batches, insert_missing
+from mpidriver.store._mongo_runs import FREE, MongoRuns, next_number
+from mpidriver.store._records import STATUSES, Product, QuantumRecord, QuantumUpdate, known_statuses
+
+__all__ = ["MongoQuanta"]
+
+log = logging.getLogger(__name__)
+
+_MEASURED = ("started", "seconds", "peak_rss_bytes", "rank", "host", "inputs_digest")
+_REPLACED = ("error", "traceback")
+_FIELDS = ("task", "status", "attempt", *_MEASURED, *_REPLACED)
+
+#: How often to try for a quantum whose holder has just died.
+_CLAIM_TRIES = 3
+
+
+class MongoQuanta:
+    """Quanta of one database.
+
+    Parameters
+    ----------
+    connection
+        The database.
+    runs
+        Its runs, and the one that claims and records.
+    """
+
+    def __init__(self, connection: MongoConnection, runs: MongoRuns) -> None:
+        self._connection = connection
+        self._runs = runs
+
+    def plan(self, quanta: Iterable[Any]) -> int:
+        """Enter quanta that are not there; see `StateDatabase.plan`."""
+        planned = [(key, task, data_id) for key, task, data_id in quanta]
+        if not planned:
+            return 0
+        first = next_number(self._connection, "quanta", len(planned))
+        documents: dict[str, Document] = {}
+        for number, (key, task, data_id) in enumerate(planned, start=first):
+            new = {"_id": key, "n": number, "task": task, "data_id": json.dumps(data_id)}
+            documents.setdefault(key, {**new, "status": "ready", "attempt": 0, "claim": FREE})
+        tasks = {document["task"]: document["n"] for document in reversed(documents.values())}
+        insert_missing(self._connection, "tasks", ({"_id": task, "n": number} for task, number in tasks.items()))
+        return insert_missing(self._connection, "quanta", documents.values())
+
+    def select(self, task: str | None, status: str | None) -> list[QuantumRecord]:
+        """Return quanta in the order of planning."""
+        condition = {name: value for name, value in (("task", task), ("status", status)) if value is not None}
+        return [_record(document) for document in self._find(condition)]
+
+    def one(self, key: str) -> QuantumRecord:
+        """Return one quantum; see `StateDatabase.quantum`."""
+        return _record(self._document(key))
+
+    def claim(self, key: str) -> QuantumRecord | None:
+        """Claim a quantum for the run in progress; see `StateDatabase.claim`."""
+        run = self._runs.current or FREE
+        mine = {"_id": key, "claim": {"$in": [FREE, run]}}
+        take = {"$set": {"claim": run}}
+        for _ in range(_CLAIM_TRIES):
+            found = self._connection.change(lambda database: database.quanta.find_one_and_update(mine, take))
+            if found is not None:
+                return _record(found)
+            holder = self._document(key)["claim"]
+            if holder != FREE and self._runs.alive([holder]):
+                break
+        return None
+
+    def release(self, key: str) -> None:
+        """Give back a claimed quantum that was not run."""
+        mine = {"_id": key, "claim": self._runs.current or FREE}
+        self._connection.change(lambda database: database.quanta.update_one(mine, {"$set": {"claim": FREE}}))
+
+    def held(self, keys: Collection[str]) -> set[str]:
+        """Return which of these quanta other live runs hold."""
+        mine = (FREE, self._runs.current or FREE)
+        claims: dict[str, int] = {}
+        for names in batches(list(keys)):
+            claims.update((found["_id"], found["claim"]) for found in self._find({"_id": {"$in": names}}))
+        alive = self._runs.alive({claim for claim in claims.values() if claim not in mine})
+        return {key for key, claim in claims.items() if claim in alive}
+
+    def record(self, updates: Iterable[QuantumUpdate]) -> None:
+        """Record what has become of quanta; see `StateDatabase.record`."""
+        updates = known_statuses(updates)
+        with self._connection.writing:
+            keys = list({update.key for update in updates})
+            if len(self._known(keys)) < len(keys):
+                missing = next(update.key for update in updates if update.key not in self._known([update.key]))
+                raise DataError(
+                    f"quantum {missing!r} was never planned; nothing of {len(updates)} outcomes was recorded"
+                )
+            for batch in batches(updates):
+                self._connection.change(self._write, batch)
+
+    def _write(self, database: Any, updates: list[QuantumUpdate]) -> None:
+        """Write outcomes; if it is run again after it was broken off, an attempt counts once, by when it started."""
+        known = self._known([update.key for update in updates])
+        run = self._runs.current or FREE
+        writes = []
+        for update in updates:
+            document = known[update.key]
+            if document["claim"] in (FREE, run):
+                changes = _changes(update, document, run)
+                document.update(changes["$set"])
+                writes.append(UpdateOne({"_id": update.key, "claim": {"$in": [FREE, run]}}, changes))
+            else:
+                log.warning("%s: another run has taken it over; its outcome here is not recorded", update.key)
+        if writes:
+            database.quanta.bulk_write(writes, ordered=True)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of quanta by task and status."""
+
+        def count(database: Any) -> dict[str, dict[str, int]]:
+            tasks = [document["_id"] for document in database.tasks.find().sort("n", 1)]
+            several = {
+                task: {status: database.quanta.count_documents({"task": task, "status": status}) for status in STATUSES}
+                for task in tasks
+            }
+            return {task: {status: n for status, n in one.items() if n} for task, one in several.items()}
+
+        return self._connection.call(count)
+
+    def products(self, key: str | None, dataset: str | None) -> list[Product]:
+        """Return products by path."""
+        conditions = {"_id": key, "products.dataset": dataset}
+        condition = {name: value for name, value in conditions.items() if value is not None}
+        found = self._connection.call(lambda database: list(database.quanta.find(condition, {"products": 1})))
+        products = [Product(**product) for document in found for product in document.get("products", ())]
+        chosen = [product for product in products if dataset in (None, product.dataset)]
+        return sorted(chosen, key=lambda product: product.path)
+
+    def _find(self, condition: Document) -> list[Document]:
+        return self._connection.call(
+            lambda database: list(database.quanta.find(condition, {"products": 0}).sort("n", 1))
+        )
+
+    def _document(self, key: str) -> Document:
+        found = self._find({"_id": key})
+        if not found:
+            raise DataError(f"{self._connection.place}: no quantum {key!r}")
+        return found[0]
+
+    def _known(self, keys: list[str]) -> dict[str, Document]:
+        """Return what must be known of quanta before they are changed, by key."""
+        shown = {"attempt": 1, "started": 1, "claim": 1}
+        known: dict[str, Document] = {}
+        for names in batches(keys):
+            found = self._connection.call(_named, names, shown)
+            known.update((document["_id"], document) for document in found)
+        return known
+
+
+def _named(database: Any, keys: list[str], shown: Document) -> list[Document]:
+    return list(database.quanta.find({"_id": {"$in": keys}}, shown))
+
+
+def _changes(update: QuantumUpdate, known: Document, run: int) -> dict[str, Document]:
+    """Return the changes of a quantum's document that an update makes."""
+    starts_again = update.started is not None and update.started != known.get("started")
+    values: Document = {name: getattr(update, name) for name in _MEASURED if getattr(update, name) is not None}
+    values["status"] = update.status
+    values["attempt"] = known["attempt"] + starts_again if update.attempt is None else update.attempt
+    values["claim"] = run if update.status == "running" else FREE
+    if run != FREE:
+        values["run"] = run
+    if update.products is not None:
+        values["products"] = [{**vars(product), "path": str(product.path)} for product in update.products]
+    gone = {name: "" for name in _REPLACED if getattr(update, name) is None}
+    values |= {name: getattr(update, name) for name in _REPLACED if name not in gone}
+    return {"$set": values, "$unset": gone} if gone else {"$set": values}
+
+
+def _record(document: Document) -> QuantumRecord:
+    values: dict[str, Any] = {name: document.get(name) for name in _FIELDS}
+    return QuantumRecord(key=document["_id"], data_id=json.loads(document["data_id"]), **values)
