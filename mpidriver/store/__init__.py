@@ -10,11 +10,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpidriver.store._atomic import all_or_none, atomic_path, is_partial, remove_partials, write_text
     from mpidriver.store._component_layouts import COMPONENT_DTYPE, COMPONENT_UNITS
     from mpidriver.store._component_tables import ComponentTable, read_components
+    from mpidriver.store._atomic import (
+        all_or_none,
+        atomic_batch,
+        atomic_path,
+        is_partial,
+        remove_partials,
+        write_text,
+    )
     from mpidriver.store._database import StateDatabase, open_state
     from mpidriver.store._digest import file_digest
+    from mpidriver.store._fits_cards import Cards
+    from mpidriver.store._fits_cutouts import EMPTY_PRIMARY, CutoutHeader, hdu_bytes
     from mpidriver.store._fits_headers import wcs_from_header
     from mpidriver.store._fits_images import (
         ImageWriter,
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
         read_image,
         read_masked_image,
     )
+    from mpidriver.store._fits_regions import RegionPlane, physical_values, region_planes
     from mpidriver.store._fits_tables import read_table, read_table_header, read_table_units, write_table
     from mpidriver.store._headers import read_headers
     from mpidriver.store._instrument import InstrumentOptions
@@ -51,16 +61,19 @@ if TYPE_CHECKING:
     from mpidriver.store._state_options import StateOptions
 
 _HOMES = {
-    "_atomic": ("all_or_none", "atomic_path", "is_partial", "remove_partials", "write_text"),
     "_component_layouts": ("COMPONENT_DTYPE", "COMPONENT_UNITS"),
     "_component_tables": ("ComponentTable", "read_components"),
+    "_atomic": ("all_or_none", "atomic_batch", "atomic_path", "is_partial", "remove_partials", "write_text"),
     "_database": ("StateDatabase", "open_state"),
     "_digest": ("file_digest",),
+    "_fits_cards": ("Cards",),
+    "_fits_cutouts": ("EMPTY_PRIMARY", "CutoutHeader", "hdu_bytes"),
     "_fits_headers": ("wcs_from_header",),
     "_fits_images": ("ImageWriter", "MaskedImageWriter", "WrittenFile", "write_image", "write_masked_image"),
     "_fits_raw": ("read_raw",),
     "_fits_readers": ("MaskedImageReader", "StoredImage", "read_header", "read_image", "read_masked_image"),
     "_fits_tables": ("read_table", "read_table_header", "read_table_units", "write_table"),
+    "_fits_regions": ("RegionPlane", "physical_values", "region_planes"),
     "_headers": ("read_headers",),
     "_instrument": ("InstrumentOptions",),
     "_layout": ("DATASETS",),
@@ -77,9 +90,12 @@ __all__ = [
     "COMPONENT_DTYPE",
     "COMPONENT_UNITS",
     "DATASETS",
+    "EMPTY_PRIMARY",
     "PRESETS",
     "STATUSES",
     "ComponentTable",
+    "Cards",
+    "CutoutHeader",
     "Frame",
     "FrameUpdate",
     "ImageWriter",
@@ -90,6 +106,7 @@ __all__ = [
     "Product",
     "QuantumRecord",
     "QuantumUpdate",
+    "RegionPlane",
     "Repository",
     "RunRecord",
     "SqliteState",
@@ -98,12 +115,15 @@ __all__ = [
     "StoredImage",
     "WrittenFile",
     "all_or_none",
+    "atomic_batch",
     "atomic_path",
     "file_digest",
+    "hdu_bytes",
     "instrument_preset",
     "is_partial",
     "open_state",
     "read_components",
+    "physical_values",
     "read_header",
     "read_headers",
     "read_image",
@@ -112,6 +132,7 @@ __all__ = [
     "read_table",
     "read_table_header",
     "read_table_units",
+    "region_planes",
     "remove_partials",
     "wcs_from_header",
     "write_image",

@@ -11,12 +11,20 @@ import errno
 import itertools
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mpidriver.errors import RepositoryError
 
-__all__ = ["PARTIAL_PREFIX", "all_or_none", "atomic_path", "is_partial", "remove_partials", "write_text"]
+__all__ = [
+    "PARTIAL_PREFIX",
+    "all_or_none",
+    "atomic_batch",
+    "atomic_path",
+    "is_partial",
+    "remove_partials",
+    "write_text",
+]
 
 PARTIAL_PREFIX = ".partial-"
 
@@ -48,7 +56,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         If the file system refuses: disk full, quota, read-only, not writable. A previous file is untouched.
     """
     final = Path(path)
-    partial = final.with_name(f"{PARTIAL_PREFIX}{socket.gethostname()}-{os.getpid()}-{next(_numbers)}-{final.name}")
+    partial = _partial(final)
     try:
         with _refusals_named(final):
             _make_directory(final.parent)
@@ -58,6 +66,45 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def atomic_batch(directory: str | os.PathLike[str]) -> Iterator[Callable[[str], Path]]:
+    """Yield a function that takes the name of a file of `directory` and returns the path to write it to.
+
+    Syncing a file takes longer than writing a small one. So when the block has ended without an error the file system
+    is synced once, and then all files get their final names; if it raises, none does.
+
+    Raises
+    ------
+    RepositoryError
+        If the file system refuses.
+    """
+    folder = Path(directory)
+    begun: dict[Path, Path] = {}
+
+    def begin(name: str) -> Path:
+        begun[folder / name] = partial = _partial(folder / name)
+        return partial
+
+    try:
+        with _refusals_named(folder):
+            _make_directory(folder)
+            yield begin
+            if begun:
+                _sync_file_system(folder)
+                for final, partial in begun.items():
+                    os.replace(partial, final)
+                sync_directory(folder)
+    except BaseException:
+        for partial in begun.values():
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+        raise
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(f"{PARTIAL_PREFIX}{socket.gethostname()}-{os.getpid()}-{next(_numbers)}-{final.name}")
 
 
 @contextlib.contextmanager
@@ -121,6 +168,22 @@ def sync_directory(directory: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
             raise
+
+
+def _sync_file_system(directory: Path) -> None:
+    """Put on disk what was written to the file system of a directory."""
+    import ctypes
+
+    sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if sync is None:
+        os.sync()
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if sync(descriptor) != 0:
+            raise OSError(ctypes.get_errno(), "the file system could not be synced", str(directory))
+    finally:
+        os.close(descriptor)
 
 
 def _sync(path: Path, flags: int) -> None:

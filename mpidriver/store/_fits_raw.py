@@ -68,13 +68,13 @@ def image_headers(path: str | os.PathLike[str]) -> tuple[Any, list[tuple[int, st
 
 
 @contextlib.contextmanager
-def opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """Open a FITS file with astropy; whatever is wrong with it becomes a DataError that names it."""
+def opened(path: str | os.PathLike[str], **options: Any) -> Iterator[Any]:
+    """Open a FITS file with astropy's options; whatever is wrong with it becomes a DataError that names it."""
     path = Path(path)
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: the file is empty, expected FITS")
-        with _judging_ourselves(), fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        with _judging_ourselves(), fits.open(path, memmap=False, lazy_load_hdus=True, **options) as hdus:
             yield hdus
     except DataError:
         raise

@@ -1,6 +1,7 @@
 """Where the headers and arrays of a plain FITS file lie, checked against the file's length."""
 
 import contextlib
+import functools
 import math
 import os
 import warnings
@@ -10,9 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from astropy.io import fits
 
 from mpidriver.errors import DataError
+from mpidriver.store._fits_cards import Cards
 
 __all__ = ["Hdu", "find_hdu", "native", "padded", "quiet", "scan"]
 
@@ -30,33 +31,50 @@ class Hdu:
     """The file."""
     index: int
     """Number of the HDU, from 0."""
-    header: Any
-    """Header, `astropy.io.fits.Header`."""
+    cards: Cards
+    """Its cards."""
     start: int
     """Offset of the data in bytes."""
+
+    @functools.cached_property
+    def header(self) -> Any:
+        """Header, `astropy.io.fits.Header`; astropy is loaded when it is first asked for.
+
+        Raises
+        ------
+        DataError
+            If astropy cannot make sense of it.
+        """
+        from astropy.io import fits
+
+        try:
+            with quiet():
+                return fits.Header.fromstring(self.cards.text)
+        except Exception as error:
+            raise DataError(f"{self.path}: the header of HDU {self.index} cannot be read: {error}") from None
 
     @property
     def name(self) -> str:
         """EXTNAME, or PRIMARY for a first HDU without one."""
-        return str(self.header.get("EXTNAME", "" if self.index else "PRIMARY")).strip().upper()
+        return str(self.cards.get("EXTNAME", "" if self.index else "PRIMARY")).strip().upper()
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array, slowest axis first."""
-        count = int(self.header["NAXIS"])
-        return tuple(int(self.header[f"NAXIS{axis}"]) for axis in range(count, 0, -1))
+        count = int(self.cards.get("NAXIS"))
+        return tuple(int(self.cards.get(f"NAXIS{axis}")) for axis in range(count, 0, -1))
 
     @property
     def stored_type(self) -> np.dtype[Any]:
         """Type of one stored value."""
-        return np.dtype(STORED_TYPES[int(self.header["BITPIX"])])
+        return np.dtype(STORED_TYPES[int(self.cards.get("BITPIX"))])
 
     @property
     def data_bytes(self) -> int:
         """Bytes of data, heap included, without the padding."""
         if not self.shape:
             return 0
-        groups = int(self.header.get("GCOUNT", 1)) * (int(self.header.get("PCOUNT", 0)) + math.prod(self.shape))
+        groups = int(self.cards.get("GCOUNT", 1)) * (int(self.cards.get("PCOUNT", 0)) + math.prod(self.shape))
         return groups * self.stored_type.itemsize
 
     @property
@@ -90,7 +108,7 @@ def _hdus(path: Path, file: IO[bytes], size: int) -> Iterator[Hdu]:
     while position < size:
         file.seek(position)
         text = _header_text(path, index, file)
-        hdu = Hdu(path, index, _parsed(path, index, text), position + len(text))
+        hdu = Hdu(path, index, Cards(text.decode("latin-1")), position + len(text))
         _check(hdu, size)
         yield hdu
         position = hdu.start + padded(hdu.data_bytes)
@@ -114,14 +132,6 @@ def _header_text(path: Path, index: int, file: IO[bytes]) -> bytes:
 
 def _ends(block: bytes) -> bool:
     return any(block[card : card + 8] == b"END     " for card in range(0, BLOCK_BYTES, 80))
-
-
-def _parsed(path: Path, index: int, text: bytes) -> Any:
-    try:
-        with quiet():
-            return fits.Header.fromstring(text)
-    except Exception as error:
-        raise DataError(f"{path}: the header of HDU {index} cannot be read: {error}") from None
 
 
 def _check(hdu: Hdu, size: int) -> None:
@@ -163,6 +173,7 @@ def native(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence what astropy says of headers that break the standard and can be read all the same."""
+    from astropy.io import fits
     from astropy.wcs import FITSFixedWarning
 
     with warnings.catch_warnings():
