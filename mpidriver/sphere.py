@@ -12,7 +12,9 @@ __all__ = [
     "bounding_circles",
     "grow_polygon",
     "lon_lat",
+    "points_near_polygon",
     "polygons_overlap",
+    "square_about",
     "unit_vectors",
 ]
 
@@ -124,6 +126,47 @@ def polygons_overlap(a, b):
         outside = _outward_normals(one) @ np.swapaxes(other, -1, -2) > 0.0  # (…, edge, corner)
         apart = apart | np.any(np.all(outside, axis=-1), axis=-1)
     return ~apart if np.ndim(apart) else not apart
+
+
+def points_near_polygon(points, corners, margin_deg):
+    """Tell which points lie in a convex spherical polygon or within an angle of its edges' great circles.
+
+    Parameters
+    ----------
+    points : ndarray, shape (point, 3)
+        Unit vectors.
+    corners : ndarray, shape (corner, 3)
+    margin_deg : float
+
+    Returns
+    -------
+    ndarray of bool, shape (point,)
+    """
+    corners = np.asarray(corners, dtype=float)
+    normals = _outward_normals(corners)
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(float).tiny)
+    return np.all(points @ normals.T <= np.sin(np.radians(margin_deg)), axis=1) & (points @ corners.mean(axis=0) > 0.0)
+
+
+def square_about(centre, half_deg):
+    """Return the corners of a square about a unit vector that holds all points within an angle below 45 deg of it.
+
+    Parameters
+    ----------
+    centre : ndarray, shape (3,)
+    half_deg : float
+
+    Returns
+    -------
+    ndarray, shape (4, 3)
+    """
+    aside = np.eye(3)[np.argmin(np.abs(centre))]
+    east = np.cross(aside, centre)
+    east /= np.linalg.norm(east)
+    north = np.cross(centre, east)
+    reach = np.tan(np.radians(half_deg))
+    corners = centre + reach * (np.outer([-1, 1, 1, -1], east) + np.outer([-1, -1, 1, 1], north))
+    return corners / np.linalg.norm(corners, axis=1, keepdims=True)
 
 
 def grow_polygon(corners, margin_deg):

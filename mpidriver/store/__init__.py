@@ -10,8 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mpidriver.store._component_layouts import COMPONENT_DTYPE, COMPONENT_UNITS
-    from mpidriver.store._component_tables import ComponentTable, read_components
     from mpidriver.store._atomic import (
         all_or_none,
         atomic_batch,
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
         remove_partials,
         write_text,
     )
+    from mpidriver.store._component_layouts import COMPONENT_DTYPE, COMPONENT_UNITS
+    from mpidriver.store._component_tables import ComponentTable, read_components
     from mpidriver.store._database import StateDatabase, open_state
     from mpidriver.store._digest import file_digest
     from mpidriver.store._fits_cards import Cards
@@ -93,8 +93,8 @@ __all__ = [
     "EMPTY_PRIMARY",
     "PRESETS",
     "STATUSES",
-    "ComponentTable",
     "Cards",
+    "ComponentTable",
     "CutoutHeader",
     "Frame",
     "FrameUpdate",
@@ -122,8 +122,8 @@ __all__ = [
     "instrument_preset",
     "is_partial",
     "open_state",
-    "read_components",
     "physical_values",
+    "read_components",
     "read_header",
     "read_headers",
     "read_image",

@@ -9,6 +9,8 @@ import dataclasses
 
 import numpy as np
 
+from mpidriver.tasks.positions import sky_to_pixel
+
 __all__ = ["PixelMap", "interpolated", "make_pixel_map", "output_box", "project"]
 
 #: How far beyond the input's edge output pixels are still considered, in input pixels.
@@ -54,22 +56,7 @@ def project(wcs_from, wcs_to, x, y):
     -------
     tuple of ndarray
     """
-    return _sky_to_pixel(wcs_to, *wcs_from.all_pix2world(x, y, 0))
-
-
-def _sky_to_pixel(wcs, ra, dec):
-    from astropy.wcs import NoConvergence
-
-    with np.errstate(all="ignore"):
-        try:
-            return wcs.all_world2pix(ra, dec, 0, tolerance=1e-6, maxiter=50)
-        except NoConvergence as failure:
-            # Far outside a frame its distortion polynomial has no inverse; those positions are off the input.
-            x, y = failure.best_solution.T.copy()
-            for which in (failure.divergent, failure.slow_conv):
-                if which is not None:
-                    x[which] = y[which] = np.nan
-            return x.reshape(np.shape(ra)), y.reshape(np.shape(ra))
+    return sky_to_pixel(wcs_to, *wcs_from.all_pix2world(x, y, 0))
 
 
 def output_box(shape_in, wcs_in, wcs_out, shape_out):
