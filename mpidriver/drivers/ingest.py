@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mpidriver.drivers.config import SurveyConfig
 from mpidriver.errors import ConfigError, DataError, RepositoryError
-from mpidriver.store import InstrumentOptions, Repository, read_headers
+from mpidriver.store import InstrumentOptions, Repository
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
@@ -150,6 +150,8 @@ def _is_companion(path: Path, instrument: InstrumentOptions) -> bool:
 
 def _read(instruments: Sequence[InstrumentOptions], path: Path) -> "list[Frame]":
     """Read one file's frames by the first instrument that knows its headers."""
+    from mpidriver.store import read_headers
+
     log.info("reading the headers of %s", path)
     if path.name != path.name.encode(errors="replace").decode():
         raise DataError(f"{path}: the file's name is not UTF-8; link it under another name")
