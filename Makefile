@@ -8,7 +8,7 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mpidriver
 WHEELS = $(CACHE)/wheels
 BIN = .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-SOURCES = $(shell find mpidriver -name '*.py' -o -name meson.build) meson.build pyproject.toml
+SOURCES = $(shell find mpidriver -name '*.py' -o -name '*.j2' -o -name meson.build) meson.build pyproject.toml
 
 .DELETE_ON_ERROR:
 .PHONY: demo test check lock clean

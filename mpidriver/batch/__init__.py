@@ -1,5 +1,81 @@
-"""Where it runs: starting ranks on this machine."""
+"""Where it runs: ranks on this machine, jobs in a batch system.
+
+`_local` starts ranks, `_supervision` watches over whatever starts them. A job is a record (`_job`) in a folder of small
+files (`_records`), a script (`_script`) and a place in a batch system (`_schedulers`, `_slurm`, `_pbs`, `_detached`).
+`_runner` is what the script runs, `_launching` how it starts ranks. `_standing` says how jobs stand.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from mpidriver.batch._local import rank_environment, run_ranks
 
-__all__ = ["rank_environment", "run_ranks"]
+if TYPE_CHECKING:
+    from mpidriver.batch._job import ARRAY_PLACE, Job
+    from mpidriver.batch._launching import default_launcher, protocol_of_mpi
+    from mpidriver.batch._records import JobFolder, all_jobs, dead_runs, find_job, note_run
+    from mpidriver.batch._schedulers import find_scheduler
+    from mpidriver.batch._slurm import node_of_slurm, srun_speaks
+    from mpidriver.batch._standing import ENDED, Standing
+    from mpidriver.batch._submission import (
+        Dependencies,
+        cancel_job,
+        dependencies,
+        job_standings,
+        preview,
+        read_options,
+        submit_job,
+    )
+
+_HOMES = {
+    "_job": ("ARRAY_PLACE", "Job"),
+    "_launching": ("default_launcher", "protocol_of_mpi"),
+    "_records": ("JobFolder", "all_jobs", "dead_runs", "find_job", "note_run"),
+    "_schedulers": ("find_scheduler",),
+    "_slurm": ("node_of_slurm", "srun_speaks"),
+    "_standing": ("ENDED", "Standing"),
+    "_submission": (
+        "Dependencies",
+        "cancel_job",
+        "dependencies",
+        "job_standings",
+        "preview",
+        "read_options",
+        "submit_job",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ARRAY_PLACE",
+    "ENDED",
+    "Dependencies",
+    "Job",
+    "JobFolder",
+    "Standing",
+    "all_jobs",
+    "cancel_job",
+    "dead_runs",
+    "default_launcher",
+    "dependencies",
+    "find_job",
+    "find_scheduler",
+    "job_standings",
+    "node_of_slurm",
+    "note_run",
+    "preview",
+    "protocol_of_mpi",
+    "rank_environment",
+    "read_options",
+    "run_ranks",
+    "srun_speaks",
+    "submit_job",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mpidriver.batch' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mpidriver.batch.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

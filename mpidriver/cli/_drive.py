@@ -1,6 +1,7 @@
 """The verbs of the drivers: each runs its stages of the survey on the pool."""
 
 import argparse
+import os
 import socket
 import sys
 import time
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mpidriver.cli._arguments import add_repo, add_verb
 from mpidriver.cli._logging import is_talkative, through_progress
-from mpidriver.errors import PoolStopped, RepositoryError
+from mpidriver.errors import ConfigError, PoolStopped, RepositoryError
 
 if TYPE_CHECKING:
     from mpidriver.cli._arguments import Verbs
@@ -62,6 +63,9 @@ def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
         help="run each quantum in a child process of its rank, so that one that crashes costs itself alone",
     )
     parser.add_argument(
+        "--memory", type=_memory, metavar="SIZE", help="with --isolate: the most that one quantum may take, as 4GiB"
+    )
+    parser.add_argument(
         "--walltime",
         type=_walltime,
         metavar="TIME",
@@ -85,9 +89,20 @@ def _walltime(text: str) -> float:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _memory(text: str) -> str:
+    from mpidriver.pool import Terms
+
+    try:
+        Terms(isolate=True, memory=text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def drive(pool: "Pool", options: argparse.Namespace) -> int:
     """Run a driver, show its progress and close with its table."""
     import mpidriver
+    from mpidriver.batch import dead_runs, note_run
     from mpidriver.cli._closing import closing_summary, quiet_failures
     from mpidriver.drivers._selection import Selection
     from mpidriver.drivers.pipeline import open_context, run_driver
@@ -95,13 +110,18 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     from mpidriver.store import open_state
 
     verb = options.verb
+    if options.memory is not None and not options.isolate:
+        raise ConfigError("--memory limits child processes: it needs --isolate")
     context = open_context(options.repo)
     selection = Selection(options.tract, options.patch, options.exposure, options.detector, options.band)
     if options.dry_run:
         return _list_quanta(context, verb, selection)
     started = time.monotonic()
     with open_state(context.repository) as state:
-        run = state.begin_run(" ".join(sys.argv[1:]), pool.size, mpidriver.__version__, socket.gethostname())
+        command = " ".join(sys.argv[1:])
+        dead = dead_runs(os.environ)
+        run = state.begin_run(command, pool.size, mpidriver.__version__, socket.gethostname(), dead=dead)
+        note_run(os.environ, run)
         if not state.other_runs():  # what others are just writing is not left over
             context.repository.remove_partials()
         ended = "failed"
@@ -119,6 +139,7 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
                     clobber=options.clobber,
                     fail_fast=options.fail_fast,
                     isolate=options.isolate,
+                    memory=options.memory,
                 )
             ended = "stopped" if driven.result.stopped else "done"
         finally:

@@ -2,13 +2,41 @@
 
 import argparse
 
-from mpidriver.cli import _advise, _catalogue, _config, _cutout, _debug, _drive, _ingest, _init, _simulate, _status
+from mpidriver.cli import (
+    _advise,
+    _cancel,
+    _catalogue,
+    _config,
+    _cutout,
+    _debug,
+    _drive,
+    _ingest,
+    _init,
+    _jobs,
+    _simulate,
+    _status,
+    _submit,
+)
 from mpidriver.cli._arguments import add_ranks
 
 __all__ = ["build_parser"]
 
 #: Files of verbs, in the order in which `--help` shows them.
-VERBS = (_init, _ingest, _catalogue, _simulate, _drive, _cutout, _status, _advise, _debug, _config)
+VERBS = (
+    _init,
+    _ingest,
+    _catalogue,
+    _simulate,
+    _drive,
+    _cutout,
+    _status,
+    _advise,
+    _submit,
+    _jobs,
+    _cancel,
+    _debug,
+    _config,
+)
 
 EPILOG = """\
 exit codes: 0 all done; 1 some quanta or files failed, everything else was finished; 2 usage or configuration;

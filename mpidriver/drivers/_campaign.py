@@ -109,6 +109,8 @@ class Campaign:
         Hand out nothing more after the first failure.
     isolate
         Run each quantum in a child process of its rank, so that one that crashes takes nothing with it.
+    memory
+        The most that such a child process may take, in bytes or as ``"4GiB"``; None for no limit.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Campaign:
         clobber: bool = False,
         fail_fast: bool = False,
         isolate: bool = False,
+        memory: int | str | None = None,
     ) -> None:
         self.result = CampaignResult()
         self._graph = graph
@@ -131,7 +134,7 @@ class Campaign:
         self._observer = observer
         self._clobber = clobber
         self._fail_fast = fail_fast
-        self._terms = Terms(isolate=isolate)
+        self._terms = Terms(isolate=isolate, memory=memory)
         self._walk = Walk(graph)
         self._ledger = Ledger(desk)
         self._runs: dict[str, Callable[..., Record]] = {}

@@ -142,8 +142,15 @@ def _ranks_that_fit(jobs: Sequence[Job], memory_per_node: int | None) -> int | N
     return memory_per_node // most if memory_per_node is not None and most else None
 
 
-def survey_workload(context: "Context", state: "StateDatabase", *, seed: int = 0) -> Workload:
-    """Return what is left to run of a survey; if nothing is, the whole survey.
+def survey_workload(
+    context: "Context",
+    state: "StateDatabase",
+    *,
+    verb: str = "pipeline",
+    selection: Selection = Selection(),
+    seed: int = 0,
+) -> Workload:
+    """Return what is left to run of a survey by one of its drivers; if nothing is, all that the driver runs.
 
     Seconds and memory are those recorded in the state database; a quantum that was never run gets the seconds of one
     of its task that was, drawn at random.
@@ -152,6 +159,10 @@ def survey_workload(context: "Context", state: "StateDatabase", *, seed: int = 0
     ----------
     context, state
         The repository and its state database.
+    verb
+        The driver.
+    selection
+        Which data ids take part.
     seed
         Of what is drawn.
 
@@ -160,14 +171,14 @@ def survey_workload(context: "Context", state: "StateDatabase", *, seed: int = 0
     ConfigError
         If there are no frames.
     """
-    plan = plan_driver(context, state, "pipeline", Selection())
+    plan = plan_driver(context, state, verb, selection)
     records = {record.key: record for record in state.quanta()}
     done = {key for key, record in records.items() if record.status == "done"}
     expected, memory = ExpectedSeconds(records.values()), peak_memory(records.values())
-    left = [quantum for quantum in plan.graph if quantum.key not in done]
-    notes = [f"{len(left):,} of {len(plan.graph):,} quanta are left"]
+    left = [quantum for quantum in plan.own if quantum.key not in done]
+    notes = [f"{len(left):,} of {len(plan.own):,} quanta are left"]
     if not left:
-        left = list(plan.graph)
+        left = list(plan.own)
         notes = [f"nothing is left to run: this is the whole survey, {len(left):,} quanta"]
     positions = {quantum: position for position, quantum in enumerate(left)}
     jobs = []

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpidriver.options import from_mapping, option, read_toml, to_toml
+from mpidriver.site import BatchOptions
 from mpidriver.store import InstrumentOptions, StateOptions
 from mpidriver.tasks.coadd import CoaddOptions
 from mpidriver.tasks.faraday import FaradayOptions
@@ -92,6 +93,8 @@ class SurveyConfig:
     """Table [pipeline]."""
     state: StateOptions = StateOptions()
     """Table [state]: where the state of the survey is kept."""
+    batch: BatchOptions = BatchOptions()
+    """Table [batch]."""
     simulation: SimulationOptions = SimulationOptions()
     """Table [simulation]: used by `mpidriver simulate` alone."""
 

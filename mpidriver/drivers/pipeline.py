@@ -72,6 +72,7 @@ def run_driver(
     clobber: bool = False,
     fail_fast: bool = False,
     isolate: bool = False,
+    memory: int | str | None = None,
 ) -> DriverRun:
     """Run one driver over the selected part of a survey.
 
@@ -95,6 +96,8 @@ def run_driver(
         Hand out nothing more after the first failure.
     isolate
         Run each quantum in a child process of its rank, so that one that crashes takes nothing with it.
+    memory
+        The most that such a child process may take, in bytes or as ``"4GiB"``; None for no limit.
     """
     plan = plan_driver(context, state, verb, selection)
     if observer is not None:
@@ -108,6 +111,7 @@ def run_driver(
         clobber=clobber,
         fail_fast=fail_fast,
         isolate=isolate,
+        memory=memory,
     )
     result = campaign.run()
     made = {folder for quantum in plan.own for folder in FOLDERS.get(quantum.task, ())}

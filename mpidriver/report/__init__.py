@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mpidriver.report._faraday_maps import draw_faraday_maps
     from mpidriver.report._faraday_spectra import FaradaySpectrum, draw_faraday_spectra
     from mpidriver.report._focal_plane import FramePoint, draw_focal_plane
+    from mpidriver.report._jobs import jobs_table
     from mpidriver.report._pictures import PictureJob, draw_all, picture_jobs
     from mpidriver.report._progress import Progress
     from mpidriver.report._repeatability import MATCH_DTYPE, FrameStars, match_stars, robust_rms, scatter_of_stars
@@ -45,6 +46,7 @@ _HOMES = {
         "FramePoint",
         "draw_focal_plane",
     ),
+    "_jobs": ("jobs_table",),
     "_pictures": (
         "PictureJob",
         "draw_all",
@@ -100,6 +102,7 @@ __all__ = [
     "draw_faraday_spectra",
     "draw_focal_plane",
     "draw_timeline",
+    "jobs_table",
     "lupton_rgb",
     "match_stars",
     "own_terminal",

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         RunRecord,
     )
     from mpidriver.store._repository import Repository
+    from mpidriver.store._run_lock import process_identity, process_is_alive
     from mpidriver.store._sqlite_state import SqliteState
     from mpidriver.store._state_options import StateOptions
 
@@ -81,6 +82,7 @@ _HOMES = {
     "_presets": ("PRESETS", "instrument_preset"),
     "_records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
     "_repository": ("Repository",),
+    "_run_lock": ("process_identity", "process_is_alive"),
     "_sqlite_state": ("SqliteState",),
     "_state_options": ("StateOptions",),
 }
@@ -123,6 +125,8 @@ __all__ = [
     "is_partial",
     "open_state",
     "physical_values",
+    "process_identity",
+    "process_is_alive",
     "read_components",
     "read_header",
     "read_headers",

@@ -26,10 +26,21 @@ class StateDatabase(Protocol):
     stays, what is missing is added.
     """
 
-    def begin_run(self, command: str, ranks: int, version: str, host: str | None = None) -> int:
+    def begin_run(
+        self, command: str, ranks: int, version: str, host: str | None = None, *, dead: Collection[int] = ()
+    ) -> int:
         """Begin a run and return its number.
 
         A run that died is taken over: its running quanta are ready again.
+
+        Parameters
+        ----------
+        command, ranks, version
+            Of the run.
+        host
+            Where its root is; none: here.
+        dead
+            Runs that are known to be over, so that nobody waits for a sign of life, as earlier attempts of a batch job.
 
         Raises
         ------

@@ -52,11 +52,12 @@ class MongoRuns:
         self._token = ""
         self.current: int | None = None
 
-    def begin(self, command: str, ranks: int, version: str, host: str) -> int:
+    def begin(self, command: str, ranks: int, version: str, host: str, dead: Collection[int] = ()) -> int:
         """Begin a run beside those that are alive; see `StateDatabase.begin_run`."""
         if self.current is not None:
             where = f"{self._connection.place}: held by process {os.getpid()}"
             raise RepositoryError(f"{where}, this one, in its run {self.current}; end that first")
+        self._end_dead(dead)
         self.others()  # takes over what the dead have left
         self._token = uuid.uuid4().hex
         now, pid = self._connection.clock(), os.getpid()
@@ -91,6 +92,11 @@ class MongoRuns:
         if run_id == self.current:
             self.current = None
             _begun_here.discard(self._token)
+
+    def _end_dead(self, dead: Collection[int]) -> None:
+        """Take over runs that are known to be over, whatever their last sign of life."""
+        for run in self._find({"_id": {"$in": sorted(dead)}, "status": "running"}):
+            self.end(run["_id"], "died")
 
     def abandon(self) -> None:
         """Stop the signs of life; a run that was not ended has died."""

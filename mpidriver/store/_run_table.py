@@ -6,6 +6,7 @@ import socket
 import sqlite3
 import threading
 import time
+from collections.abc import Collection
 from typing import Any
 
 from mpidriver.errors import RepositoryError
@@ -39,13 +40,13 @@ class RunTable:
         self._heart: threading.Thread | None = None
         self.current: int | None = None
 
-    def begin(self, command: str, ranks: int, version: str, host: str) -> int:
+    def begin(self, command: str, ranks: int, version: str, host: str, dead: Collection[int] = ()) -> int:
         """Claim the database; see `StateDatabase.begin_run`."""
         if not self._acquire():
             raise RepositoryError(self._held_by(self._running()))
         try:
             with self._connection.transaction() as sqlite:
-                self._bury_the_dead(sqlite)
+                self._bury_the_dead(sqlite, dead)
                 sqlite.execute("UPDATE quanta SET status = 'ready' WHERE status = 'running'")
                 self.current = self._insert(sqlite, command, ranks, version, host)
         except BaseException:
@@ -101,11 +102,11 @@ class RunTable:
         done = sqlite.execute(insert, (command, ranks, version, host, pid, process_identity(pid), now, now))
         return int(done.lastrowid or 0)
 
-    def _bury_the_dead(self, sqlite: sqlite3.Connection) -> None:
+    def _bury_the_dead(self, sqlite: sqlite3.Connection, dead: Collection[int]) -> None:
         query = f"SELECT {_COLUMNS}, process FROM runs WHERE status = 'running'"
         for *values, identity in sqlite.execute(query).fetchall():
             run = RunRecord(*values)
-            if self._alive(run, identity):
+            if run.run_id not in dead and self._alive(run, identity):
                 raise RepositoryError(self._held_by(run))
             _close_run(sqlite, run.run_id, "died")
 

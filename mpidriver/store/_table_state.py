@@ -50,9 +50,11 @@ class TableState:
         self._frames = frames
         self._quanta = quanta
 
-    def begin_run(self, command: str, ranks: int, version: str, host: str | None = None) -> int:
+    def begin_run(
+        self, command: str, ranks: int, version: str, host: str | None = None, *, dead: Collection[int] = ()
+    ) -> int:
         """Begin a run and return its number."""
-        return self._runs.begin(command, ranks, version, host or socket.gethostname())
+        return self._runs.begin(command, ranks, version, host or socket.gethostname(), dead)
 
     def end_run(self, run_id: int, status: str) -> None:
         """End a run; quanta that it left running are ready again."""

@@ -97,6 +97,20 @@ def test_a_run_on_another_host_counts_by_its_last_sign_of_life(path, silent_s, t
                 state.begin_run("pipeline", 1, "0.1.0")
 
 
+def test_a_run_that_is_known_to_be_dead_is_taken_over_at_once(path):
+    with SqliteState(path) as state:
+        state.end_run(state.begin_run("pipeline", 1, "0.1.0"), "done")
+    with sqlite3.connect(path) as raw:
+        beats = "heartbeat = (julianday('now') - 2440587.5) * 86400"
+        raw.execute(f"UPDATE runs SET host = 'elsewhere', status = 'running', {beats}")
+    raw.close()
+    with SqliteState(path) as state:
+        with pytest.raises(RepositoryError, match="on elsewhere"):
+            state.begin_run("pipeline", 1, "0.1.0", dead=[7])
+        assert state.begin_run("pipeline", 1, "0.1.0", dead=[1]) == 2
+        assert [run.status for run in state.runs()] == ["died", "running"]
+
+
 def test_a_transaction_of_a_killed_writer_is_undone_by_the_next_reader(path):
     killed = """
 import os, signal, sqlite3, sys
