@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
-__all__ = ["add_json", "add_ranks", "add_repo", "add_talk", "add_verb", "positive"]
+__all__ = ["add_json", "add_limits", "add_memory", "add_ranks", "add_repo", "add_talk", "add_verb", "positive"]
 
 
 def add_verb(
@@ -86,6 +86,32 @@ def add_talk(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add the time limit of a run and its trace."""
+    parser.add_argument(
+        "--walltime",
+        type=_walltime,
+        metavar="TIME",
+        help="time limit of the job as Slurm's --time, 90 (minutes) or 1:30:00: stop early enough for what runs to end",
+    )
+    parser.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write which rank ran what when, as JSON for ui.perfetto.dev or chrome://tracing",
+    )
+
+
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """Add the memory of a rank."""
+    parser.add_argument(
+        "--memory",
+        type=_size,
+        default="1GiB",
+        metavar="SIZE",
+        help="memory of a rank, as 1GiB or 800MiB (default: 1GiB)",
+    )
+
+
 def positive(text: str) -> int:
     """Return a whole number of at least 1, as a type of argparse."""
     try:
@@ -95,3 +121,21 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return number
+
+
+def _walltime(text: str) -> float:
+    from mpidriver.pool import read_walltime
+
+    try:
+        return read_walltime(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _size(text: str) -> int:
+    from mpidriver.drivers.advise import size_in_bytes
+
+    try:
+        return size_in_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

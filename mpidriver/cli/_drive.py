@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mpidriver.cli._arguments import add_repo, add_verb
+from mpidriver.cli._arguments import add_limits, add_repo, add_verb
 from mpidriver.cli._logging import is_talkative, through_progress
 from mpidriver.errors import ConfigError, PoolStopped, RepositoryError
 
@@ -65,28 +65,9 @@ def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
     parser.add_argument(
         "--memory", type=_memory, metavar="SIZE", help="with --isolate: the most that one quantum may take, as 4GiB"
     )
-    parser.add_argument(
-        "--walltime",
-        type=_walltime,
-        metavar="TIME",
-        help="time limit of the job as Slurm's --time, 90 (minutes) or 1:30:00: stop early enough for what runs to end",
-    )
-    parser.add_argument(
-        "--trace",
-        metavar="FILE",
-        help="write which rank ran what when, as JSON for ui.perfetto.dev or chrome://tracing",
-    )
+    add_limits(parser)
     if verb in _DRAWING:
         parser.add_argument("--no-pictures", action="store_true", help="draw no pictures at the end")
-
-
-def _walltime(text: str) -> float:
-    from mpidriver.pool import read_walltime
-
-    try:
-        return read_walltime(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _memory(text: str) -> str:

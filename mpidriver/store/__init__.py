@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     )
     from mpidriver.store._component_layouts import COMPONENT_DTYPE, COMPONENT_UNITS
     from mpidriver.store._component_tables import ComponentTable, read_components
+    from mpidriver.store._cubes._channels import read_channel_values
+    from mpidriver.store._cubes._depth import depth_axis, depth_cards
+    from mpidriver.store._cubes._files import CubeFile, NewCube, RegionWriter, create_cubes, find_cubes, publish_cubes
+    from mpidriver.store._cubes._journal import RegionJournal
+    from mpidriver.store._cubes._source import CubeSource, open_cube
     from mpidriver.store._database import StateDatabase, open_state
     from mpidriver.store._digest import file_digest
     from mpidriver.store._fits_cards import Cards
@@ -65,6 +70,11 @@ _HOMES = {
     "_component_layouts": ("COMPONENT_DTYPE", "COMPONENT_UNITS"),
     "_component_tables": ("ComponentTable", "read_components"),
     "_atomic": ("all_or_none", "atomic_batch", "atomic_path", "is_partial", "remove_partials", "write_text"),
+    "_cubes._channels": ("read_channel_values",),
+    "_cubes._depth": ("depth_axis", "depth_cards"),
+    "_cubes._files": ("CubeFile", "NewCube", "RegionWriter", "create_cubes", "find_cubes", "publish_cubes"),
+    "_cubes._journal": ("RegionJournal",),
+    "_cubes._source": ("CubeSource", "open_cube"),
     "_database": ("StateDatabase", "open_state"),
     "_digest": ("file_digest",),
     "_fits_cards": ("Cards",),
@@ -97,6 +107,8 @@ __all__ = [
     "STATUSES",
     "Cards",
     "ComponentTable",
+    "CubeFile",
+    "CubeSource",
     "CutoutHeader",
     "Frame",
     "FrameUpdate",
@@ -105,10 +117,13 @@ __all__ = [
     "MaskedImageReader",
     "MaskedImageWriter",
     "MongoState",
+    "NewCube",
     "Product",
     "QuantumRecord",
     "QuantumUpdate",
+    "RegionJournal",
     "RegionPlane",
+    "RegionWriter",
     "Repository",
     "RunRecord",
     "SqliteState",
@@ -119,14 +134,21 @@ __all__ = [
     "all_or_none",
     "atomic_batch",
     "atomic_path",
+    "create_cubes",
+    "depth_axis",
+    "depth_cards",
     "file_digest",
+    "find_cubes",
     "hdu_bytes",
     "instrument_preset",
     "is_partial",
+    "open_cube",
     "open_state",
     "physical_values",
     "process_identity",
     "process_is_alive",
+    "publish_cubes",
+    "read_channel_values",
     "read_components",
     "read_header",
     "read_headers",

@@ -22,7 +22,11 @@ __all__ = [
     "atomic_batch",
     "atomic_path",
     "is_partial",
+    "make_directory",
+    "publish",
+    "refusals_named",
     "remove_partials",
+    "sync_directory",
     "write_text",
 ]
 
@@ -58,10 +62,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     final = Path(path)
     partial = _partial(final)
     try:
-        with _refusals_named(final):
-            _make_directory(final.parent)
+        with refusals_named(final):
+            make_directory(final.parent)
             yield partial
-            _publish(partial, final)
+            publish(partial, final)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -88,8 +92,8 @@ def atomic_batch(directory: str | os.PathLike[str]) -> Iterator[Callable[[str], 
         return partial
 
     try:
-        with _refusals_named(folder):
-            _make_directory(folder)
+        with refusals_named(folder):
+            make_directory(folder)
             yield begin
             if begun:
                 _sync_file_system(folder)
@@ -142,7 +146,8 @@ def remove_partials(root: str | os.PathLike[str]) -> list[Path]:
     return found
 
 
-def _publish(partial: Path, final: Path) -> None:
+def publish(partial: Path, final: Path) -> None:
+    """Put a partial file on disk and give it its final name."""
     if not partial.exists():
         raise RepositoryError(f"{final}: nothing was written to its partial file {partial.name}")
     _sync(partial, os.O_RDONLY)
@@ -153,7 +158,7 @@ def _publish(partial: Path, final: Path) -> None:
     sync_directory(final.parent)
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
     """Make a directory and its parents, durably: each new entry is synced in the directory that holds it."""
     missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     directory.mkdir(parents=True, exist_ok=True)
@@ -195,7 +200,7 @@ def _sync(path: Path, flags: int) -> None:
 
 
 @contextlib.contextmanager
-def _refusals_named(final: Path) -> Iterator[None]:
+def refusals_named(final: Path) -> Iterator[None]:
     """Turn a refusal of the file system into a RepositoryError that names the product."""
     try:
         yield

@@ -17,7 +17,15 @@ from mpidriver.store._digest import HashingWriter
 from mpidriver.store._fits_headers import extra_cards, mask_plane_cards, wcs_cards
 from mpidriver.store._fits_scan import padded
 
-__all__ = ["ImageWriter", "MaskedImageWriter", "WrittenFile", "write_image", "write_masked_image"]
+__all__ = [
+    "ImagePlane",
+    "ImageWriter",
+    "MaskedImageWriter",
+    "WrittenFile",
+    "image_plane",
+    "write_image",
+    "write_masked_image",
+]
 
 #: Values are converted to big-endian in pieces of this size, which stay in the cache.
 _CHUNK_BYTES = 1 << 20
@@ -51,7 +59,7 @@ class WrittenFile:
 
 
 @dataclass(frozen=True)
-class _Plane:
+class ImagePlane:
     """One image HDU: its header and how its values are stored."""
 
     header: bytes
@@ -79,7 +87,7 @@ def write_image(
     header
         Further values, see `mpidriver.store` on headers.
     """
-    plane = _plane(image.shape, image.dtype, str(path), wcs=wcs, values=header or {}, extension=None)
+    plane = image_plane(image.shape, image.dtype, str(path), wcs=wcs, values=header or {}, extension=None)
     return _write(path, [(plane, image)])
 
 
@@ -130,18 +138,18 @@ def _masked_planes(
     wcs: Any,
     header: Mapping[str, Any],
     mask_planes: Mapping[str, int],
-) -> list[_Plane]:
+) -> list[ImagePlane]:
     where = str(path)
     coordinates = wcs_cards(wcs, len(shape))
     names = mask_plane_cards(mask_planes, where=where)
-    planes = [_plane(shape, dtype, where, wcs=coordinates, values=header, extension=None, extended=True)]
+    planes = [image_plane(shape, dtype, where, wcs=coordinates, values=header, extension=None, extended=True)]
     for name, kind in types.items():
         cards = names if name == "MASK" else []
-        planes.append(_plane(shape, kind, where, wcs=coordinates, values={}, extension=name, cards=cards))
+        planes.append(image_plane(shape, kind, where, wcs=coordinates, values={}, extension=name, cards=cards))
     return planes
 
 
-def _plane(
+def image_plane(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     where: str,
@@ -151,7 +159,7 @@ def _plane(
     extension: str | None,
     extended: bool = False,
     cards: list[Any] | None = None,
-) -> _Plane:
+) -> ImagePlane:
     """Lay out one image HDU; `extension` is its name, none for the primary."""
     native = dtype.newbyteorder("=")
     if native not in _STORED:
@@ -172,10 +180,10 @@ def _plane(
     header.extend(wcs_cards(wcs, len(shape)).cards, end=True)
     header.extend(cards or [], end=True)
     header.extend(extra_cards(values, where=where, taken=set(header)), end=True)
-    return _Plane(header.tostring().encode("ascii"), shape, native)
+    return ImagePlane(header.tostring().encode("ascii"), shape, native)
 
 
-def _write(path: str | os.PathLike[str], planes: list[tuple[_Plane, Array]]) -> WrittenFile:
+def _write(path: str | os.PathLike[str], planes: list[tuple[ImagePlane, Array]]) -> WrittenFile:
     with atomic_path(path) as partial, open(partial, "wb") as file:
         out = HashingWriter(file)
         for plane, array in planes:
@@ -224,7 +232,7 @@ class ImageWriter:
         wcs: Any = None,
         header: Mapping[str, Any] | None = None,
     ) -> None:
-        plane = _plane(tuple(shape), np.dtype(dtype), str(path), wcs=wcs, values=header or {}, extension=None)
+        plane = image_plane(tuple(shape), np.dtype(dtype), str(path), wcs=wcs, values=header or {}, extension=None)
         self._writer = _RowWriter(path, [plane])
 
     def write(self, first_row: int, block: Array) -> None:
@@ -285,7 +293,7 @@ class MaskedImageWriter:
 class _RowWriter:
     """Writes blocks of rows of several planes to their places in one file."""
 
-    def __init__(self, path: str | os.PathLike[str], planes: list[_Plane]) -> None:
+    def __init__(self, path: str | os.PathLike[str], planes: list[ImagePlane]) -> None:
         self._path = Path(path)
         self._planes = planes
         self._starts: list[int] = []
@@ -309,7 +317,7 @@ class _RowWriter:
             self._write_plane(plane, start, first_row, block)
         self._written[first_row : first_row + rows] = True
 
-    def _write_plane(self, plane: _Plane, start: int, first_row: int, block: Array) -> None:
+    def _write_plane(self, plane: ImagePlane, start: int, first_row: int, block: Array) -> None:
         expected = (*plane.shape[:-2], block.shape[-2], plane.shape[-1])
         if block.shape != expected or not 0 <= first_row <= plane.shape[-2] - block.shape[-2]:
             raise DataError(

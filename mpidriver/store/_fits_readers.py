@@ -128,7 +128,7 @@ class MaskedImageReader:
 
 def read_pixels(hdu: Hdu, rows: slice | None = None) -> Array:
     """Return the physical values of an image HDU, or of a block of its rows."""
-    if len(hdu.shape) < 2 or str(hdu.header.get("XTENSION", "IMAGE")).strip() != "IMAGE":
+    if len(hdu.shape) < 2 or not hdu.is_image:
         raise DataError(f"{hdu.where}: expected an image, found {hdu.header.get('XTENSION', 'no data')!r}")
     first, last, step = (rows or slice(None)).indices(hdu.shape[-2])
     if step != 1:

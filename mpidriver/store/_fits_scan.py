@@ -59,6 +59,11 @@ class Hdu:
         return str(self.cards.get("EXTNAME", "" if self.index else "PRIMARY")).strip().upper()
 
     @property
+    def is_image(self) -> bool:
+        """Whether it is an image and no table."""
+        return str(self.header.get("XTENSION", "IMAGE")).strip() == "IMAGE"
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array, slowest axis first."""
         count = int(self.cards.get("NAXIS"))

@@ -13,6 +13,7 @@
     _tiles          pixels shared by threads
     _reference      synthesis and CLEAN, slow and obvious, for tests
     _peaks          maximum of every spectrum of a cube
+    _fractional     Q/I and U/I of cubes
     _stokes_i       power law of Stokes I
     _thin           the best Faraday-thin model of spectra
     _measure        parameters of sources, with errors
@@ -41,6 +42,8 @@ _HOMES = {
     "double_phi_grid": "_grids",
     "extract_spectra": "_detect",
     "find_peaks": "_peaks",
+    "fractional": "_fractional",
+    "inverse_variance": "_fractional",
     "lambda_sq": "_grids",
     "max_scale": "_grids",
     "mean_image": "_detect",

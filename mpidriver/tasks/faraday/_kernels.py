@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 
 from mpidriver.tasks._jit import kernel
 
-__all__ = ["BLOCK", "LANES", "ROW", "synthesise_tiles"]
+__all__ = ["BLOCK", "LANES", "ROW", "find_largest", "synthesise_tiles"]
 
 LANES = 128
 """Pixels of a tile: with real and imaginary parts a float32 row is 1 KiB, a tile's scratch stays in the L2 cache."""
@@ -255,3 +255,30 @@ def synthesise_tiles(q, u, weights, tables, first_tile, last_tile, out):
             norm[lane] = 1 / weight_sum[lane] if weight_sum[lane] > 0 else np.nan
         _transform_tile(tables, grid, rows, norm, coarse)
         _interpolate_tile(tables, coarse, rows, start, stop, out)
+
+
+@kernel
+def _keep_larger(row, number, best, index):
+    for pixel in range(best.size):
+        a, b = row[2 * pixel], row[2 * pixel + 1]
+        power = a * a + b * b
+        better = power > best[pixel]
+        best[pixel] = power if better else best[pixel]
+        index[pixel] = number if better else index[pixel]
+
+
+@kernel
+def find_largest(spectra, best, index):
+    """Find the largest |F| of every spectrum in one pass in the order of memory.
+
+    Parameters
+    ----------
+    spectra : float (phi, 2 * pixel)
+        Real and imaginary parts by turns.
+    best : float (pixel,)
+        Receives |F|², -1 for a blank spectrum; begin with -1.
+    index : int32 (pixel,)
+        Receives the first sample that has it, -1 for a blank spectrum; begin with -1.
+    """
+    for k in range(spectra.shape[0]):
+        _keep_larger(spectra[k], np.int32(k), best, index)

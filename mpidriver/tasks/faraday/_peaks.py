@@ -6,6 +6,7 @@ import numpy as np
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.faraday._grids import check_phi
+from mpidriver.tasks.faraday._kernels import find_largest
 
 __all__ = ["Peaks", "find_peaks"]
 
@@ -52,15 +53,12 @@ def find_peaks(fdf, phi_radm2):
 
 
 def _largest(spectra):
-    """Return the index of the largest |F| along the first axis, -1 where there is none; one pass in memory order."""
+    """Return the index of the largest |F| along the first axis, -1 where there is none."""
+    spectra = np.ascontiguousarray(spectra)
     best = np.full(spectra.shape[1], -1.0, spectra.real.dtype)
-    index = np.full(spectra.shape[1], -1, np.intp)
-    for k, row in enumerate(spectra):
-        power = row.real**2 + row.imag**2
-        better = power > best
-        np.copyto(best, power, where=better)
-        np.copyto(index, k, where=better)
-    return index
+    index = np.full(spectra.shape[1], -1, np.int32)
+    find_largest(spectra.view(best.dtype), best, index)
+    return index.astype(np.intp)
 
 
 def _parabola(spectra, phi_radm2, index):

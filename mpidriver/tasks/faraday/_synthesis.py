@@ -1,5 +1,7 @@
 """RM synthesis and the RMTF: checks of the input, weights, λ²_0, and tiles dealt to threads."""
 
+import functools
+
 import numpy as np
 
 from mpidriver.errors import DataError
@@ -54,7 +56,7 @@ def rm_synthesis(q, u, freq_hz, phi_radm2, *, weights=None, lambda0_sq_m2=None, 
     channel_weights, voxel_weights = _split_weights(weights, q.shape, real)
     if lambda0_sq_m2 is None:
         lambda0_sq_m2 = cube_lambda0(q, u, freq_hz, weights=weights)
-    tables = make_tables(freq_hz, phi_radm2, channel_weights, float(lambda0_sq_m2), real)
+    tables = _tables(*(a.tobytes() for a in (freq_hz, phi_radm2, channel_weights)), float(lambda0_sq_m2), real)
     fdf = np.empty((phi_radm2.size, q[0].size), dtype)
     planes, out = (_planes(q), _planes(u), _planes(voxel_weights)), fdf.view(real)
     share_tiles(
@@ -133,6 +135,12 @@ def cube_lambda0(q, u, freq_hz, *, weights=None):
         elif weights is None or weights[chan] > 0:
             means[chan] = (1.0 if weights is None else weights[chan]) * _has_data(q[chan], u[chan])
     return reference_lambda_sq(freq_hz, weights=means if means.any() else None)
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(freq_hz, phi_radm2, weights, lambda0_sq_m2, real):
+    """Return the tables of an observation, whose float64 values come as bytes: cubes are done region by region."""
+    return make_tables(*map(np.frombuffer, (freq_hz, phi_radm2, weights)), lambda0_sq_m2, real)
 
 
 def _has_data(q, u):
