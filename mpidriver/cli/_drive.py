@@ -23,6 +23,7 @@ __all__ = ["add_arguments"]
 
 #: Verb of a driver to what it does.
 DRIVER_VERBS = {
+    "calibs": "combine raw bias, dark and flat frames, and the sky's fringes, to calibration frames",
     "single-frame": "reduce raw frames to calibrated frames and source catalogues",
     "mosaic": "solve astrometry and photometry of each tract over all its frames",
     "coadd": "warp frames to patches and stack them",
@@ -45,6 +46,14 @@ def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
     epilog = "selections: numbers, lists and ranges as 1..9^12 or 0..100:10"
     parser = add_verb(verbs, verb, summary, run_on_pool=drive, epilog=epilog)
     add_repo(parser)
+    if verb == "calibs":
+        parser.add_argument(
+            "tasks",
+            nargs="*",
+            type=_tasks_of_kind,
+            metavar="KIND",
+            help="bias, dark, flat, defects or fringe (default: all but fringe, which the frames of the sky tell)",
+        )
     for name, example in (
         ("exposure", "1204..1210"),
         ("detector", "0..49^62"),
@@ -68,6 +77,24 @@ def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
     add_limits(parser)
     if verb in _DRAWING:
         parser.add_argument("--no-pictures", action="store_true", help="draw no pictures at the end")
+
+
+def _tasks_of_kind(text: str) -> tuple[str, ...]:
+    from mpidriver.drivers.calibs import KINDS
+
+    if text not in KINDS:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(KINDS)}, got {text!r}")
+    return KINDS[text]
+
+
+def _chosen_tasks(options: argparse.Namespace) -> list[str] | None:
+    """Return the tasks to run of those of the verb, none for all."""
+    if options.verb != "calibs":
+        return None
+    from mpidriver.drivers.calibs import KINDS
+
+    kinds = options.tasks or [tasks for kind, tasks in KINDS.items() if kind != "fringe"]
+    return [task for tasks in kinds for task in tasks]
 
 
 def _memory(text: str) -> str:
@@ -96,7 +123,7 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     context = open_context(options.repo)
     selection = Selection(options.tract, options.patch, options.exposure, options.detector, options.band)
     if options.dry_run:
-        return _list_quanta(context, verb, selection)
+        return _list_quanta(context, verb, selection, _chosen_tasks(options))
     started = time.monotonic()
     with open_state(context.repository) as state:
         command = " ".join(sys.argv[1:])
@@ -116,6 +143,7 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
                     pool=pool,
                     state=state,
                     selection=selection,
+                    tasks=_chosen_tasks(options),
                     observer=progress,
                     clobber=options.clobber,
                     fail_fast=options.fail_fast,
@@ -138,12 +166,12 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     return 0 if driven.result.complete else 1
 
 
-def _list_quanta(context: "Context", verb: str, selection: "Selection") -> int:
+def _list_quanta(context: "Context", verb: str, selection: "Selection", tasks: list[str] | None) -> int:
     from mpidriver.drivers.planning import plan_driver
     from mpidriver.store import open_state
 
     with open_state(context.repository, readonly=True) as state:
-        plan = plan_driver(context, state, verb, selection)
+        plan = plan_driver(context, state, verb, selection, tasks=tasks)
     for quantum in plan.own:
         print(quantum.key)
     for note in plan.notes:

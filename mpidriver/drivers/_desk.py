@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from mpidriver.drivers._solutions import Solution, read_solutions
 from mpidriver.drivers._stage import Context
 from mpidriver.errors import ConfigError, DataError
+from mpidriver.store import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,11 +36,36 @@ class Desk:
         self.state = state
         self._frames = {(frame.exposure, frame.detector, frame.band): frame for frame in state.frames()}
         self._digests: dict[Path, str] = {}
+        self._tables: dict[Path, np.ndarray] = {}
         self._solutions: dict[int, dict[tuple[int, int], Solution]] = {}
 
     def frame(self, exposure: int, detector: int, band: str) -> "Frame":
         """Return a frame as it was ingested or, if it has been reduced, as it is known since."""
         return self._frames[exposure, detector, band]
+
+    def frames(self, kind: str, detector: int | None = None) -> "list[Frame]":
+        """Return the frames of a kind, of one detector or of all, in their order."""
+        return [frame for frame in self._by_kind.get(kind, ()) if detector in (None, frame.detector)]
+
+    @functools.cached_property
+    def _by_kind(self) -> "dict[str, list[Frame]]":
+        kinds: dict[str, list[Frame]] = {}
+        for key in sorted(self._frames):
+            kinds.setdefault(self._frames[key].kind, []).append(self._frames[key])
+        return kinds
+
+    @functools.cached_property
+    def fringes(self) -> "dict[tuple[int, str], dict[str, str]]":
+        """Fringe patterns that the repository has, by detector and band: ``{"fringe": path}``."""
+        done = {record.key: record.data_id for record in self.state.quanta(task="fringe", status="done")}
+        made = ((done[key], product) for key in done for product in self.state.products(key=key))
+        return {(int(ids["detector"]), str(ids["band"])): {"fringe": product.path} for ids, product in made}
+
+    def table(self, path: "Path") -> "np.ndarray":
+        """Return a small table that many quanta need, read once a run."""
+        if path not in self._tables:
+            self._tables[path] = read_table(path)
+        return self._tables[path]
 
     def reference_in(self, corners_xyz: "np.ndarray", margin_deg: float) -> "np.ndarray | None":
         """Return the reference stars within the circle around a polygon, or none without a catalogue."""
@@ -60,7 +86,6 @@ class Desk:
         if options.path is None:
             return None
         from mpidriver.sphere import unit_vectors
-        from mpidriver.store import read_table
 
         path = self.context.repository.root / options.path
         stars = _standard_columns(read_table(path), options, str(path))

@@ -1,11 +1,12 @@
 """The graph of a whole survey, made from the frames' footprints in the state database alone."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mpidriver.drivers._graph import Graph
+from mpidriver.drivers._plan_calibs import CalibrationPlan
 from mpidriver.drivers._quantum import DataId, Quantum
 
 if TYPE_CHECKING:
@@ -50,9 +51,11 @@ def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float =
     """
     plan = Plan()
     in_order = sorted(frames, key=lambda frame: (frame.exposure, frame.detector, frame.band))
-    images = [frame for frame in in_order if frame.kind != "stokes"]
+    images = [frame for frame in in_order if frame.kind == "image"]
     channels = [frame for frame in in_order if frame.kind == "stokes"]
-    catalogues = _plan_images(plan, _members(plan, "single_frame", images, sky, margin_deg))
+    calibrations = CalibrationPlan(plan.graph, in_order)
+    calibrations.add_fringes(images)
+    catalogues = _plan_images(plan, _members(plan, "single_frame", images, sky, margin_deg, calibrations.of_frame))
     if catalogues:
         plan.add("survey_catalogue", uses=catalogues)
     rm_catalogues = _plan_channels(plan, _members(plan, "channel_frame", channels, sky, margin_deg))
@@ -62,12 +65,18 @@ def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float =
 
 
 def _members(
-    plan: Plan, task: str, frames: "list[Frame]", sky: "SkyMap", margin_deg: float
+    plan: Plan,
+    task: str,
+    frames: "list[Frame]",
+    sky: "SkyMap",
+    margin_deg: float,
+    needed: "Callable[[Frame], Iterable[Quantum]]" = lambda frame: (),
 ) -> dict[int, dict[Quantum, list[PatchIndex]]]:
     """Add a quantum for each frame; return tract to the quanta of the frames that touch it, with their patches."""
     members: dict[int, dict[Quantum, list[PatchIndex]]] = defaultdict(dict)
     for frame, patches in zip(frames, _coverage(frames, sky, margin_deg), strict=True):
-        quantum = plan.add(task, exposure=frame.exposure, detector=frame.detector, band=frame.band)
+        needs = needed(frame)
+        quantum = plan.add(task, needs=needs, exposure=frame.exposure, detector=frame.detector, band=frame.band)
         for tract, patch in patches:
             members[tract].setdefault(quantum, []).append(patch)
         if not patches:

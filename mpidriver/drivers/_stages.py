@@ -5,12 +5,13 @@ import hashlib
 from pathlib import Path
 
 import mpidriver
-from mpidriver.drivers import coadd, cube, faraday, mosaic, multiband, single_frame
+from mpidriver.drivers import calibs, coadd, cube, faraday, mosaic, multiband, single_frame
 from mpidriver.drivers._stage import Stage
 
 __all__ = ["DRIVERS", "STAGES", "code_digest"]
 
 STAGES: dict[str, Stage] = {
+    **calibs.STAGES,
     **single_frame.STAGES,
     **mosaic.STAGES,
     **coadd.STAGES,
@@ -19,14 +20,18 @@ STAGES: dict[str, Stage] = {
     **faraday.STAGES,
 }
 
-#: Verb to the tasks that it runs; `pipeline` runs all.
+#: What a frame of the sky needs is made with it; fringe patterns come from many frames of the sky, when asked for.
+CALIBRATION_TASKS = tuple(task for task in calibs.STAGES if task not in calibs.KINDS["fringe"])
+
+#: Verb to the tasks that it runs.
 DRIVERS: dict[str, tuple[str, ...]] = {
-    "single-frame": tuple(single_frame.STAGES),
+    "calibs": tuple(calibs.STAGES),
+    "single-frame": (*CALIBRATION_TASKS, *single_frame.STAGES),
     "mosaic": tuple(mosaic.STAGES),
     "coadd": tuple(coadd.STAGES),
     "multiband": tuple(multiband.STAGES),
     "faraday": (*cube.STAGES, *faraday.STAGES),
-    "pipeline": tuple(STAGES),
+    "pipeline": tuple(task for task in STAGES if task not in calibs.KINDS["fringe"]),
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from mpidriver.options import from_mapping, option, read_toml, to_toml
 from mpidriver.site import BatchOptions
 from mpidriver.store import InstrumentOptions, StateOptions
+from mpidriver.tasks.calibs import CalibsOptions
 from mpidriver.tasks.coadd import CoaddOptions
 from mpidriver.tasks.faraday import FaradayOptions
 from mpidriver.tasks.mosaic import MosaicOptions
@@ -28,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """Where the calibration frames of each detector lie."""
+    """Where the calibration frames of each detector lie, if they are not made from raw ones in the repository."""
 
     bias: str | None = option(
         None, "bias frame, a path with {detector} and {band}, relative to the repository", unit="ADU"
@@ -36,6 +37,7 @@ class CalibrationOptions:
     dark: str | None = option(None, "dark frame per second of exposure", unit="ADU/s")
     flat: str | None = option(None, "flat field, normalised to about 1")
     defects: str | None = option(None, "map of bad pixels, non-zero where bad")
+    fringe: str | None = option(None, "fringe pattern in units of the sky")
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class SurveyConfig:
     """Table [polarimeter]: the same for Stokes channel images."""
     calibrations: CalibrationOptions = CalibrationOptions()
     """Table [calibrations]."""
+    calibs: CalibsOptions = CalibsOptions()
+    """Table [calibs]: how raw calibration frames are combined."""
     reference: ReferenceOptions = ReferenceOptions()
     """Table [reference]."""
     single_frame: SingleFrameOptions = SingleFrameOptions()

@@ -1,6 +1,7 @@
 """The pipeline driver, and the other four as cuts of it: one graph of quanta from raw frames to catalogues."""
 
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,10 @@ class DriverRun:
 
 #: Task to the folders where its products lie.
 FOLDERS = {
+    "bias": ("calibs",),
+    "dark": ("calibs",),
+    "flat": ("calibs",),
+    "fringe": ("calibs",),
     "single_frame": ("frames",),
     "channel_frame": ("frames",),
     "mosaic": ("mosaic",),
@@ -68,6 +73,7 @@ def run_driver(
     pool: "Pool",
     state: "StateDatabase",
     selection: Selection = Selection(),
+    tasks: Collection[str] | None = None,
     observer: Observer | None = None,
     clobber: bool = False,
     fail_fast: bool = False,
@@ -88,6 +94,8 @@ def run_driver(
         The repository's state database, open for writing.
     selection
         Which data ids take part.
+    tasks
+        Of the verb's tasks, those to run; all by default.
     observer
         Told how many quanta there are, and of each that ends.
     clobber
@@ -99,7 +107,7 @@ def run_driver(
     memory
         The most that such a child process may take, in bytes or as ``"4GiB"``; None for no limit.
     """
-    plan = plan_driver(context, state, verb, selection)
+    plan = plan_driver(context, state, verb, selection, tasks=tasks)
     if observer is not None:
         observer.grow(len(plan.own))
     campaign = Campaign(

@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,20 @@ class DriverPlan:
     """What people should know about the input."""
 
 
-def plan_driver(context: Context, state: "StateDatabase", verb: str, selection: Selection) -> DriverPlan:
+def plan_driver(
+    context: Context,
+    state: "StateDatabase",
+    verb: str,
+    selection: Selection,
+    *,
+    tasks: Collection[str] | None = None,
+) -> DriverPlan:
     """Return the plan of the whole survey and which of its quanta a driver runs.
+
+    Parameters
+    ----------
+    tasks
+        Of the verb's tasks, those to run; all by default.
 
     Raises
     ------
@@ -41,10 +53,12 @@ def plan_driver(context: Context, state: "StateDatabase", verb: str, selection: 
         If there is no frame, or none selected.
     """
     with collecting_no_garbage():
-        return _planned(context, state.frames(), verb, selection)
+        return _planned(context, state.frames(), verb, selection, DRIVERS[verb] if tasks is None else tasks)
 
 
-def _planned(context: Context, frames: "list[Frame]", verb: str, selection: Selection) -> DriverPlan:
+def _planned(
+    context: Context, frames: "list[Frame]", verb: str, selection: Selection, tasks: Collection[str]
+) -> DriverPlan:
     if not frames:
         raise ConfigError(
             f"{context.root}: no frames yet; enter raw frames with `mpidriver ingest {context.root} FILE …`"
@@ -54,7 +68,7 @@ def _planned(context: Context, frames: "list[Frame]", verb: str, selection: Sele
     selected = selected_quanta(plan.graph, selection)
     if not selected:
         raise ConfigError(f"{context.root}: none of its {len(frames)} frames is selected; {_what_there_is(frames)}")
-    own = {quantum: None for quantum in plan.graph if quantum.task in DRIVERS[verb] and quantum in selected}
+    own = {quantum: None for quantum in plan.graph if quantum.task in tasks and quantum in selected}
     notes = [reason for quantum, reason in plan.unplaced.items() if quantum in selected]
     if not own:
         notes.append(f"nothing to do for {verb}: no selected frame leads to one of its stages")

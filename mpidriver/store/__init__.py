@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     )
     from mpidriver.store._repository import Repository
     from mpidriver.store._run_lock import process_identity, process_is_alive
+    from mpidriver.store._spool import Spool
     from mpidriver.store._sqlite_state import SqliteState
     from mpidriver.store._state_options import StateOptions
 
@@ -93,6 +94,7 @@ _HOMES = {
     "_records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
     "_repository": ("Repository",),
     "_run_lock": ("process_identity", "process_is_alive"),
+    "_spool": ("Spool",),
     "_sqlite_state": ("SqliteState",),
     "_state_options": ("StateOptions",),
 }
@@ -126,6 +128,7 @@ __all__ = [
     "RegionWriter",
     "Repository",
     "RunRecord",
+    "Spool",
     "SqliteState",
     "StateDatabase",
     "StateOptions",

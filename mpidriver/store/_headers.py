@@ -22,6 +22,7 @@ from mpidriver.store._records import Frame
 __all__ = ["read_headers"]
 
 _BAND = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
+_SECTION = re.compile(r"\[(\d+):(\d+),(\d+):(\d+)\]")
 _TABLE_WCS = re.compile(r"(CRVAL|CRPIX|CDELT|CTYPE|CUNIT)\d|(CD|PC)\d_\d|P[VS]\d_\d+|[AB]P?_(\d_\d|ORDER)")
 
 
@@ -100,6 +101,7 @@ def _digest(paths: list[Path]) -> str:
 def _frame(sources: Sources, options: InstrumentOptions, digest: str, weight: Path | None, mask: Path | None) -> Frame:
     header = sources.headers[0]
     shape = tuple(int(header[f"NAXIS{axis}"]) for axis in range(int(header["NAXIS"]), 0, -1))
+    kind = _kind(sources, options)
     optical = options.kind == "image"
     metadata = _stokes_metadata(sources, header, shape) if not optical else _no_cube(sources, shape)
     found = {name: sources.optional(name, source) for name, source in options.metadata.items()}
@@ -107,11 +109,14 @@ def _frame(sources: Sources, options: InstrumentOptions, digest: str, weight: Pa
     if exptime_s is not None and exptime_s < 0:
         raise DataError(f"{sources.path}[{sources.hdu}]: exptime_s: expected at least 0 s, got {exptime_s}")
     gain = sources.number("gain", options.gain) if optical else None
-    wcs_header, corners = _coordinates(sources, options, shape)
+    sections = {name: _section(sources, name, getattr(options, name)) for name in ("overscan", "science")}
+    metadata |= {name: section for name, section in sections.items() if section is not None}
+    has_place = kind == options.kind
+    wcs_header, corners = _coordinates(sources, options, shape, sections["science"]) if has_place else (None, None)
     return Frame(
         exposure=sources.integer("exposure", options.exposure),
         detector=sources.integer("detector", options.detector),
-        band=_band(sources, options),
+        band=kind if kind in ("bias", "dark") else _band(sources, options),  # no filter plays a part
         path=str(sources.path),
         hdu=sources.hdu,
         digest=digest,
@@ -122,7 +127,7 @@ def _frame(sources: Sources, options: InstrumentOptions, digest: str, weight: Pa
         saturation=sources.number("saturation", options.saturation) if optical else None,
         wcs_header=wcs_header,
         corners=corners,
-        kind=options.kind,
+        kind=kind,
         shape=shape,
         zero_point_mag=_zero_point(sources, options, gain, exptime_s) if optical else None,
         weight_path=None if weight is None else str(weight),
@@ -132,6 +137,27 @@ def _frame(sources: Sources, options: InstrumentOptions, digest: str, weight: Pa
         mask_bits=options.mask_bits,
         metadata=metadata | {name: value for name, value in found.items() if value is not None},
     )
+
+
+def _kind(sources: Sources, options: InstrumentOptions) -> str:
+    """Tell frames of the sky from those of the calibration."""
+    if not options.image_type:
+        return options.kind
+    image_type = sources.text("image_type", options.image_type)
+    kinds = (kind for kind, pattern in options.calibration_types.items() if re.search(pattern, image_type))
+    return next(kinds, options.kind)
+
+
+def _section(sources: Sources, name: str, source: Any) -> list[int] | None:
+    """Return a section of the image as x0, y0, x1, y1, counted from 0 and half open; none if there is none."""
+    if not source:
+        return None
+    text = sources.text(name, source)
+    match = _SECTION.fullmatch(text.replace(" ", ""))
+    if match is None:
+        raise DataError(f"{sources.path}[{sources.hdu}]: {name}: expected a section as [1:2048,1:4096], got {text!r}")
+    x0, x1, y0, y1 = map(int, match.groups())
+    return [x0 - 1, y0 - 1, x1, y1]
 
 
 def _band(sources: Sources, options: InstrumentOptions) -> str:
@@ -195,7 +221,7 @@ def _hertz(unit: str) -> float:
 
 
 def _coordinates(
-    sources: Sources, options: InstrumentOptions, shape: tuple[int, ...]
+    sources: Sources, options: InstrumentOptions, shape: tuple[int, ...], science: list[int] | None
 ) -> tuple[str | None, "np.ndarray[Any, np.dtype[np.float64]] | None"]:
     """Return the celestial coordinates as header text, and the outer corners, shape (4, 2), ra and dec in degrees."""
     if options.wcs == "none":
@@ -210,7 +236,8 @@ def _coordinates(
             celestial = wcs.celestial
             text = celestial.to_header(relax=True).tostring()
         rows, columns = shape[-2:]
-        x, y = np.array([0, columns, columns, 0]) - 0.5, np.array([0, 0, rows, rows]) - 0.5
+        x0, y0, x1, y1 = science or (0, 0, columns, rows)
+        x, y = np.array([x0, x1, x1, x0]) - 0.5, np.array([y0, y0, y1, y1]) - 0.5
         corners = np.stack(celestial.all_pix2world(x, y, 0), axis=-1)
     except DataError:
         raise

@@ -8,7 +8,10 @@ from typing import Any
 from mpidriver.errors import ConfigError
 from mpidriver.options import option
 
-__all__ = ["SOURCE_KEYS", "InstrumentOptions"]
+__all__ = ["CALIBRATION_KINDS", "SOURCE_KEYS", "InstrumentOptions"]
+
+#: Kinds of raw frames that calibration frames are made from.
+CALIBRATION_KINDS = ("bias", "dark", "flat")
 
 #: What a table that describes one value may hold.
 SOURCE_KEYS = (
@@ -35,6 +38,11 @@ class InstrumentOptions:
     kind: str = option("image", "what a raw file holds", choices=("image", "stokes"))
     hdus: Any = option("all-images", "HDUs that are frames: 'all-images', 'first', or a list of numbers and names")
     only: dict[str, str] = option({}, "keyword = regular expression; HDUs that do not match are no frames")
+    image_type: Any = option("", "what tells calibration frames from frames of the sky, as OBSTYPE or IMAGETYP")
+    calibration_types: dict[str, str] = option(
+        {"bias": "(?i)^(bias|zero)", "dark": "(?i)^dark", "flat": "(?i)^(dome|twilight|sky)? ?flat"},
+        "regular expression of image_type for each kind of calibration frame: bias, dark, flat",
+    )
     exposure: Any = option("EXPID", f"exposure number: {_HOW}; of texts the digits count")
     detector: Any = option("DETECTOR", "detector or beam number; of texts the digits count")
     band: Any = option("FILTER", "name of the band")
@@ -47,6 +55,8 @@ class InstrumentOptions:
     zero_point_unit: str = option(
         "electron", "what has the magnitude zero_point", choices=("electron", "electron/s", "ADU", "ADU/s")
     )
+    overscan: Any = option("", "overscan of a raw image, a section as [2049:2112,1:4096] (BIASSEC); '' for none")
+    science: Any = option("", "section of a raw image that is kept (TRIMSEC, DATASEC); '' for all of it")
     metadata: dict[str, Any] = option({}, "further values by name; what a header lacks is left out")
     wcs: str = option("header", "where coordinates stand", choices=("header", "table", "none"))
     table: str = option("", "table beside the frames, or in a folder above them, with a row a file: ECSV, CSV or FITS")
@@ -67,6 +77,10 @@ class InstrumentOptions:
             raise ConfigError("wcs = 'table' needs the option table, the name of the table")
         if not (self.hdus in ("all-images", "first") or isinstance(self.hdus, (list, tuple))):
             raise ConfigError(f"hdus must be 'all-images', 'first' or a list, got {self.hdus!r}")
+        for name, pattern in self.calibration_types.items():
+            if name not in CALIBRATION_KINDS:
+                raise ConfigError(f"calibration_types: unknown kind {name!r}; known: {', '.join(CALIBRATION_KINDS)}")
+            _check_pattern(f"calibration_types.{name}", pattern)
         for keyword, pattern in self.only.items():
             _check_pattern(f"only.{keyword}", pattern)
 

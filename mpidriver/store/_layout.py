@@ -10,6 +10,12 @@ __all__ = ["DATASETS", "dataset_path"]
 #: Dataset name -> path relative to the repository, in the fields of `str.format`.
 DATASETS: dict[str, str] = {
     "raw": "raw/{exposure:012d}-{detector:03d}-{band}.fits",
+    "bias": "calibs/bias-{detector:03d}.fits",
+    "dark": "calibs/dark-{detector:03d}.fits",
+    "flat_scales": "calibs/flat-scales-{band}.fits",
+    "flat": "calibs/flat-{detector:03d}-{band}.fits",
+    "defects": "calibs/defects-{detector:03d}.fits",
+    "fringe": "calibs/fringe-{detector:03d}-{band}.fits",
     "frame": "frames/{exposure:012d}/{detector:03d}.fits",
     "frame_catalogue": "frames/{exposure:012d}/{detector:03d}-cat.fits",
     "channel_frame": "frames/{exposure:012d}/{detector:03d}-{band}.fits",

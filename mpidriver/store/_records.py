@@ -50,7 +50,7 @@ class Frame:
     corners: "np.ndarray[Any, np.dtype[np.float64]] | None" = None
     """Outer corners of the image as ingested, shape (4, 2), ra and dec in degrees."""
     kind: str = "image"
-    """``image``, or ``stokes`` for a channel's cube of Stokes planes."""
+    """``image``, ``stokes`` for a channel's cube of Stokes planes, or ``bias``, ``dark`` or ``flat``."""
     shape: tuple[int, ...] = ()
     """Shape of the array, slowest axis first."""
     zero_point_mag: float | None = None

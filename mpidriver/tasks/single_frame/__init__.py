@@ -16,6 +16,7 @@ _HOMES = {
     "ReducedFrame": "_records",
     "SourceFlag": "_records",
     "reduce_frame": "_reduce",
+    "signal_counts": "_signature",
 }
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SingleFrameOptions",
     "SourceFlag",
     "reduce_frame",
+    "signal_counts",
 ]
 
 

@@ -120,6 +120,8 @@ class Calibrations:
     """Shape (row, col), response about 1; pixels that are not positive are bad."""
     defects: np.ndarray | None = None
     """Shape (row, col): pixels that are not zero are bad."""
+    fringe: np.ndarray | None = None
+    """Shape (row, col), the fringe pattern in units of the sky; NaN where it is not known."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from mpidriver.tasks.single_frame._detection import (
     flag_detected,
     source_pixels,
 )
+from mpidriver.tasks.single_frame._fringes import subtract_fringes
 from mpidriver.tasks.single_frame._options import SingleFrameOptions
 from mpidriver.tasks.single_frame._psf import DEFAULT_FWHM_PX, seeing_guess
 from mpidriver.tasks.single_frame._quality import frame_quality
@@ -43,7 +44,7 @@ def reduce_frame(raw, *, calibrations=None, reference=None, options=None):
     ----------
     raw : RawFrame
     calibrations : Calibrations, optional
-        Overscan, bias, dark, flat and defects, each applied if given.
+        Overscan, bias, dark, flat, defects and fringes, each applied if given.
     reference : ndarray, optional
         Structured reference catalogue with ``ra``, ``dec`` (deg) and, for the zero point, ``mag_<band>``.
     options : SingleFrameOptions, optional
@@ -98,6 +99,8 @@ def clean_frame(raw, calibrations, options):
     if raw.weight is None:
         frame = add_missing_sky_noise(frame)
     frame = interpolate_bad_pixels(frame)
+    if calibrations is not None and calibrations.fringe is not None:
+        frame = subtract_fringes(frame, calibrations.fringe, options)
     return remove_cosmic_rays(frame, options) if options.cosmic_rays else frame
 
 

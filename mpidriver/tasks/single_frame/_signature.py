@@ -11,7 +11,7 @@ from mpidriver.errors import DataError
 from mpidriver.tasks.image import MaskedImage, MaskPlane
 from mpidriver.tasks.single_frame._records import Calibrations
 
-__all__ = ["remove_signature", "subtract_overscan", "trim"]
+__all__ = ["remove_signature", "signal_counts", "subtract_overscan", "trim"]
 
 #: Larger values are no signal, and their squares overflow float32.
 _FINITE_LIMIT = 1e18
@@ -49,6 +49,33 @@ def remove_signature(raw, calibrations=None, *, saturation_grow_px=0):
     if calibrations.flat is not None:
         signal, variance = _divide_by_flat(signal, variance, calibrations.flat, raw.weight is not None)
     return _blank(signal, variance, mask)
+
+
+def signal_counts(raw, calibrations):
+    """Return the counts above overscan, bias and dark, from which calibration frames are made.
+
+    Parameters
+    ----------
+    raw : RawFrame
+    calibrations : Calibrations
+
+    Returns
+    -------
+    ndarray of float32, shape (row, col)
+        ADU; NaN where saturated, masked or defect.
+
+    Raises
+    ------
+    DataError
+        If a companion or calibration has another shape.
+    """
+    _check_raw(raw)
+    counts = trim(subtract_overscan(raw.image, calibrations.overscan), calibrations.science)
+    _check_shapes(calibrations, counts.shape)
+    counts = _minus(counts, calibrations.bias)
+    if calibrations.dark is not None:
+        counts = counts - np.asarray(calibrations.dark * raw.exptime_s, dtype=np.float32)
+    return np.where(detector_mask(raw, calibrations) == 0, counts, np.float32(np.nan))
 
 
 def subtract_overscan(image, region):

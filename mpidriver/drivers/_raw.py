@@ -1,0 +1,124 @@
+"""Raw frames and the calibration frames that go with them, as the tasks take them."""
+
+import functools
+import math
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from mpidriver.errors import ConfigError
+from mpidriver.store import read_image, read_raw
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from mpidriver.drivers._quantum import Quantum
+    from mpidriver.drivers._stage import Context
+    from mpidriver.store import Frame
+    from mpidriver.tasks.single_frame import Calibrations, RawFrame
+
+__all__ = ["CALIBRATIONS", "calibration_paths", "load_calibrations", "load_raw", "made_calibrations"]
+
+#: Calibration frames that a raw frame may need, by the names of their datasets.
+CALIBRATIONS = ("bias", "dark", "flat", "defects", "fringe")
+
+
+def load_raw(context: "Context", frame: "Frame") -> "RawFrame":
+    """Read a raw frame with its weight and mask maps."""
+    import numpy as np
+    from astropy.wcs import WCS
+
+    from mpidriver.store import wcs_from_header
+    from mpidriver.tasks.single_frame import RawFrame
+
+    root = context.repository.root
+    pixels, _ = read_raw(root / frame.path, frame.hdu)
+    wcs: WCS | None = None if frame.wcs_header is None else wcs_from_header(frame.wcs_header)
+    weight = mask = None
+    if frame.weight_path:
+        weight, _ = read_raw(root / frame.weight_path, frame.weight_hdu)
+    if frame.mask_path:
+        flags, _ = read_raw(root / frame.mask_path, frame.mask_hdu)
+        mask = (flags.astype(np.int64) & frame.mask_bits) != 0
+    known = {
+        "gain": frame.gain,
+        "read_noise": frame.read_noise,
+        "saturation": frame.saturation,
+        "exptime_s": frame.exptime_s,
+        "zero_point_mag": _zero_point_of_counts(frame),
+    }
+    return RawFrame(
+        image=pixels,
+        wcs=wcs,
+        band=frame.band,
+        mask=mask,
+        weight=weight,
+        **{name: value for name, value in known.items() if value is not None},
+    )
+
+
+def _zero_point_of_counts(frame: "Frame") -> float | None:
+    """Return the magnitude of one count from that of one electron, None if the headers tell none."""
+    if frame.zero_point_mag is None:
+        return None
+    return frame.zero_point_mag - 2.5 * math.log10(frame.gain or 1.0)
+
+
+def load_calibrations(
+    context: "Context", frame: "Frame", made: Mapping[str, str], *, kinds: Collection[str] = CALIBRATIONS
+) -> "Calibrations":
+    """Return the calibration frames of a detector and the sections of its raw images.
+
+    Parameters
+    ----------
+    made
+        What the repository itself has made, from `made_calibrations`.
+    kinds
+        Those that are wanted.
+    """
+    from mpidriver.tasks.single_frame import Calibrations
+
+    paths = calibration_paths(context, frame, made)
+    sections = {name: tuple(frame.metadata[name]) for name in ("overscan", "science") if name in frame.metadata}
+    images = {name: _calibration_image(str(path)) for name, path in paths.items() if name in kinds}
+    return Calibrations(**images, **sections)
+
+
+def calibration_paths(context: "Context", frame: "Frame", made: Mapping[str, str]) -> "dict[str, Path]":
+    """Return the calibration frames of a detector by their kind: those that survey.toml names before those made here.
+
+    Raises
+    ------
+    ConfigError
+        If a template asks for something else than detector and band.
+    """
+    options = context.config.calibrations
+    paths = {name: context.repository.resolve(path) for name, path in made.items()}
+    for name in CALIBRATIONS:
+        template = getattr(options, name)
+        try:
+            if template:
+                path = template.format(detector=frame.detector, band=frame.band)
+                paths[name] = context.repository.resolve(path)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ConfigError(
+                f"{context.repository.config_path} [calibrations]: {name} = {template!r}: expected a path with "
+                f"{{detector}} and {{band}}, got {error!r}"
+            ) from None
+    return paths
+
+
+def made_calibrations(context: "Context", inputs: "Iterable[Quantum]") -> dict[str, str]:
+    """Return the calibration frames among the inputs of a quantum: kind to path relative to the repository."""
+    root = context.repository.root
+    return {
+        source.task: str(context.path(source.task, source).relative_to(root))
+        for source in inputs
+        if source.task in CALIBRATIONS
+    }
+
+
+@functools.lru_cache(maxsize=16)
+def _calibration_image(path: str) -> "np.ndarray":
+    return read_image(path)[0]

@@ -1,0 +1,45 @@
+"""Fringes: the pattern of night-sky lines that interfere in the detector, scaled to each frame."""
+
+import numpy as np
+
+from mpidriver.errors import DataError
+from mpidriver.tasks.image import MaskedImage
+from mpidriver.tasks.single_frame._background import mode_sky
+
+__all__ = ["subtract_fringes"]
+
+#: Pixels further than this from the sky, in its noise, belong to sources.
+_SKY_SIGMA = 3.0
+
+
+def subtract_fringes(frame, fringe, options):
+    """Subtract the fringe pattern with the amplitude that fits the sky between the sources best (least squares).
+
+    Parameters
+    ----------
+    frame : MaskedImage
+        Electrons, the sky still in it.
+    fringe : ndarray, shape (row, col)
+        Pattern in units of the sky, of any amplitude; NaN where nothing is known, which is left alone.
+    options : SingleFrameOptions
+
+    Returns
+    -------
+    MaskedImage
+
+    Raises
+    ------
+    DataError
+        If the pattern has another shape.
+    """
+    if np.shape(fringe) != frame.image.shape:
+        raise DataError(f"calibrations: fringe has the shape {np.shape(fringe)}, the frame {frame.image.shape}")
+    pattern = np.nan_to_num(np.asarray(fringe, dtype=np.float32))
+    sky = mode_sky(frame, options)
+    above = np.nan_to_num(frame.image) - sky.level
+    between = (frame.mask == 0) & (np.abs(above) < _SKY_SIGMA * sky.rms) & (pattern != 0)
+    power = float(np.sum(pattern[between] ** 2, dtype=np.float64))
+    if not power > 0:
+        return frame
+    amplitude = float(np.sum(pattern[between] * above[between], dtype=np.float64)) / power
+    return MaskedImage(frame.image - np.float32(amplitude) * pattern, frame.variance, frame.mask)
