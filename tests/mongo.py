@@ -54,6 +54,11 @@ class NxServer:
         """The URL of its database; it has only one, whatever the name."""
         return f"mongodb://127.0.0.1:{self.port}/test"
 
+    @property
+    def impatient_url(self):
+        """The same for clients that find out soon that it is away."""
+        return f"{self.url}?serverSelectionTimeoutMS=200"
+
 
 @contextlib.contextmanager
 def nx_server(folder):

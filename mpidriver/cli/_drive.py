@@ -1,6 +1,7 @@
 """The verbs of the drivers: each runs its stages of the survey on the pool."""
 
 import argparse
+import contextlib
 import os
 import socket
 import sys
@@ -132,7 +133,6 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
         note_run(os.environ, run)
         if not state.other_runs():  # what others are just writing is not left over
             context.repository.remove_partials()
-        ended = "failed"
         try:
             plain = pool.size > 1 and is_talkative()  # the lines of other ranks would tear the bar
             progress = Progress(0, quiet=options.quiet, label=verb, plain=plain)
@@ -150,9 +150,11 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
                     isolate=options.isolate,
                     memory=options.memory,
                 )
-            ended = "stopped" if driven.result.stopped else "done"
-        finally:
-            state.end_run(run, ended)
+        except BaseException:
+            with contextlib.suppress(RepositoryError):  # what has ended the run says more
+                state.end_run(run, "failed")
+            raise
+        state.end_run(run, "stopped" if driven.result.stopped else "done")
         skips_pictures = getattr(options, "no_pictures", True) or pool.stopping is not None
         pictures = [] if skips_pictures else _draw(context, state, pool)
     if not options.quiet:

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -145,6 +145,8 @@ class Campaign:
         self._elsewhere = Elsewhere(desk.state)
         self._left = sum(map(active, graph))
         self._stopped = False
+        self._fault: Exception | None = None
+        self._ended = False
         self._lock = threading.RLock()
         self._over: Future[None] = Future()
 
@@ -152,18 +154,40 @@ class Campaign:
         """Run the campaign to its end, or until the repository takes no more, and return how it ended."""
         active = filter(self._active, self._graph)
         self._desk.state.plan((quantum.key, quantum.task, dict(quantum.data_id.items())) for quantum in active)
-        with self._lock:
-            self._advance(deque((quantum, None) for quantum in self._walk.start()))
-        self._finish_if_over()
-        while not self._over.done():
-            with contextlib.suppress(PoolStopped):  # while other runs hold what is left: that is for `_look` to count
-                self._pool.wait([self._over], timeout=LOOK_SECONDS)
-            self._look()
-        with self._lock:
-            self._ledger.flush()
-        self._over.result()
+        self._ledger.open()
+        try:
+            with self._turn():
+                self._advance(deque((quantum, None) for quantum in self._walk.start()))
+            while not self._over.done():
+                with contextlib.suppress(PoolStopped):  # while other runs hold what is left: `_look` counts that
+                    self._pool.wait([self._over], timeout=LOOK_SECONDS)
+                self._look()
+        finally:
+            self._ledger.close()
+        if self._fault is not None:
+            raise self._fault
         self.result.failures.sort()
         return self.result
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Let one thread at a time go on with the campaign.
+
+        If the campaign itself is at fault, as with a state database that is gone, nothing more is handed out; what runs
+        is finished and recorded, or kept.
+        """
+        with self._lock:
+            try:
+                yield
+                self._ledger.raise_fault()
+            except Exception as error:
+                self._fault = self._fault or error
+                self._ledger.give_up()
+                self._stop()
+            ends = not self._ended and (self._left == 0 or (self._fault is not None and not self._in_flight))
+            self._ended = self._ended or ends
+        if ends:
+            self._over.set_result(None)
 
     def _advance(self, events: deque[tuple[Quantum, bool | None]]) -> None:
         """Work off quanta that became ready (None) or ended (whether well), and hand out what there is room for."""
@@ -244,12 +268,16 @@ class Campaign:
 
     def _look(self) -> None:
         """See whether the pool is being stopped, and whether other runs have let go of what they held."""
-        with self._lock:
+        with self._turn():
             if self._pool.stopping is not None:
                 self._stop()
+            self._go_on([])
+
+    def _go_on(self, events: Iterable[tuple[Quantum, bool | None]]) -> None:
+        """Work off what has ended, and what other runs have let go; after a fault no more."""
+        if self._fault is None:
             self._line_up(self._elsewhere.take_free())
-            self._advance(deque())
-        self._finish_if_over()
+            self._advance(deque(events))
 
     def _line_up(self, quanta: Iterable[Quantum]) -> None:
         for quantum in quanta:
@@ -274,17 +302,9 @@ class Campaign:
 
     def _done(self, quantum: Quantum, future: "Future[Record]") -> None:
         """Record the outcome of a quantum and hand out what it makes ready; runs on whichever thread drives."""
-        with self._lock:
-            try:
-                del self._in_flight[quantum]
-                succeeded = self._conclude(quantum, future)
-                self._ledger.flush_if_due()
-                self._line_up(self._elsewhere.take_free())
-                self._advance(deque([(quantum, succeeded)]))
-            except Exception as error:  # a broken state database must end the run, not only this callback
-                if not self._over.done():
-                    self._over.set_exception(error)
-        self._finish_if_over()
+        with self._turn():
+            del self._in_flight[quantum]
+            self._go_on([(quantum, self._conclude(quantum, future))])
 
     def _conclude(self, quantum: Quantum, future: "Future[Record]") -> bool:
         if future.cancelled() or isinstance(future.exception(), PoolStopped):
@@ -339,9 +359,3 @@ class Campaign:
         self._left -= 1
         if self._observer is not None:
             self._observer.advance(quantum.task, status)
-
-    def _finish_if_over(self) -> None:
-        with self._lock:
-            over = self._left == 0 and not self._over.done()
-        if over:
-            self._over.set_result(None)

@@ -1,8 +1,8 @@
 """The ledger of a campaign: what the database knew of each quantum, what its inputs were, what has become of it."""
 
-import time
 from typing import TYPE_CHECKING, Any
 
+from mpidriver.drivers._outcomes import Outcomes
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.store import QuantumUpdate
 
@@ -12,12 +12,9 @@ if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers._stage import Record
     from mpidriver.pool import Outcome
-    from mpidriver.store import Product, QuantumRecord
+    from mpidriver.store import FrameUpdate, Product, QuantumRecord
 
 __all__ = ["Ledger"]
-
-#: Outcomes are written to the database together, at the latest after this many seconds.
-FLUSH_SECONDS = 0.5
 
 
 class Ledger:
@@ -32,11 +29,12 @@ class Ledger:
     def __init__(self, desk: "Desk") -> None:
         self._state = desk.state
         self._root = desk.context.repository.root
+        self._to_write = Outcomes(desk.state, desk.context.repository.unrecorded_path)
+        self._to_write.restore()
         self._known = {record.key: record for record in desk.state.quanta()}
         self._outputs: dict[Quantum, tuple[str, ...]] = {}
         self._inputs: dict[Quantum, str] = {}
-        self._updates: list[QuantumUpdate] = []
-        self._flushed = time.monotonic()
+        self._given_up = False
 
     @property
     def known(self) -> "Iterable[QuantumRecord]":
@@ -101,9 +99,8 @@ class Ledger:
     def done(self, quantum: Quantum, outcome: "Outcome", record: "Record") -> None:
         """Record that a quantum has run and what it has made."""
         self._outputs[quantum] = tuple(product.digest for product in record.products)
-        if record.frame is not None:
-            self._state.update_frames([record.frame])
-        self._note(quantum, "done", record.products, **_measured(outcome), inputs_digest=self._inputs[quantum])
+        made, digest = record.products, self._inputs[quantum]
+        self._note(quantum, "done", made, frame=record.frame, **_measured(outcome), inputs_digest=digest)
 
     def failed(self, quantum: Quantum, error: str, outcome: "Outcome | None" = None) -> None:
         """Record that a quantum has failed."""
@@ -121,21 +118,39 @@ class Ledger:
         """Record that a quantum cannot run because of another."""
         self._note(quantum, "blocked", (), error=f"waits for {culprit.key}")
 
-    def flush(self) -> None:
-        """Write what has come since the last time."""
-        updates, self._updates = self._updates, []
-        if updates:
-            self._state.record(updates)
-        self._flushed = time.monotonic()
+    def open(self) -> None:
+        """Begin to write what is recorded."""
+        self._to_write.start()
 
-    def flush_if_due(self) -> None:
-        """Write what has come if that is long enough ago."""
-        if time.monotonic() - self._flushed >= FLUSH_SECONDS:
-            self.flush()
+    def raise_fault(self) -> None:
+        """Raise the error that the database has met what was recorded with, if there was one."""
+        self._to_write.raise_fault()
 
-    def _note(self, quantum: Quantum, status: str, products: tuple[Any, ...], **values: Any) -> None:
-        self._retire(quantum, {product.path for product in products})
-        self._updates.append(QuantumUpdate(quantum.key, status, products=products, **values))
+    def give_up(self) -> None:
+        """Ask the database for nothing more; what is still recorded is written, or kept, at the end."""
+        self._given_up = True
+
+    def close(self) -> None:
+        """Write what has not been written yet.
+
+        Raises
+        ------
+        RepositoryError
+            If the database does not take it.
+        """
+        self._to_write.close()
+
+    def _note(
+        self,
+        quantum: Quantum,
+        status: str,
+        products: tuple["Product", ...],
+        frame: "FrameUpdate | None" = None,
+        **values: Any,
+    ) -> None:
+        self._to_write.add(QuantumUpdate(quantum.key, status, products=products, **values), frame)
+        if not self._given_up:
+            self._retire(quantum, {product.path for product in products})
 
     def _retire(self, quantum: Quantum, kept: set[str]) -> None:
         """Remove products of an earlier run that this one has not made again: they belong to inputs of the past."""

@@ -8,6 +8,7 @@ import datetime
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,6 +42,16 @@ ANSWER_SECONDS = 60.0
 #: … and to pause before the next try.
 PAUSE_SECONDS = 1.0
 
+#: What the driver is told, but for what the URL says otherwise.
+_SETTINGS = {
+    "appname": "mpidriver",
+    "retryWrites": False,
+    "w": "majority",
+    "journal": True,
+    "serverSelectionTimeoutMS": 1000 * SELECT_SECONDS,
+    "connectTimeoutMS": 1000 * SELECT_SECONDS,
+    "socketTimeoutMS": 1000 * ANSWER_SECONDS,
+}
 _UNAUTHORIZED = (13, 18)
 _EPOCH = datetime.datetime(1970, 1, 1)
 _INDEXES = {
@@ -92,15 +103,8 @@ class MongoConnection:
         self._patience_s = options.patience_s
 
     def _connect(self, options: StateOptions, root: Path, url: MongoUrl) -> "MongoClient[Document]":
-        settings: dict[str, Any] = {
-            "appname": "mpidriver",
-            "retryWrites": False,
-            "w": "majority",
-            "journal": True,
-            "serverSelectionTimeoutMS": 1000 * SELECT_SECONDS,
-            "connectTimeoutMS": 1000 * SELECT_SECONDS,
-            "socketTimeoutMS": 1000 * ANSWER_SECONDS,
-        }
+        chosen = url.options.lower()
+        settings: dict[str, Any] = {name: value for name, value in _SETTINGS.items() if name.lower() not in chosen}
         if options.tls:
             settings["tls"] = True
         for name, path in (
@@ -115,8 +119,10 @@ class MongoConnection:
             settings["password"] = read_password(options, root)
         address = f"{url.place}?{url.options}"
         try:
-            return MongoClient(address, **settings)
-        except (ConfigurationError, ValueError, OSError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # an option of the URL that is unknown or wrong
+                return MongoClient(address, **settings)
+        except (ConfigurationError, UserWarning, ValueError, OSError) as error:
             raise ConfigError(f"[state] url {self.place}: {error}") from None
 
     def _prepare(self) -> None:
@@ -148,12 +154,11 @@ class MongoConnection:
         RepositoryError
             If the server is away for longer, or refuses.
         """
-        until = time.monotonic() + (self._patience_s if patience_s is None else patience_s)
         while True:
             try:
                 result = action(self._database, *arguments)
             except ConnectionFailure as error:
-                self._wait(error, until)
+                self._wait(error, self._patience_s if patience_s is None else patience_s)
             except PyMongoError as error:
                 raise RepositoryError(f"{self.place}: {self._reason(error)}") from error
             else:
@@ -185,20 +190,21 @@ class MongoConnection:
         self._closing.set()
         self._client.close()
 
-    def _wait(self, error: ConnectionFailure, until: float) -> None:
+    def _wait(self, error: ConnectionFailure, patience_s: float) -> None:
         """Wait a moment for a server that is away, and say so once."""
         now = time.monotonic()
-        if now >= until or self._closing.is_set():
-            away = "" if self._gone_since is None else f" for {now - self._gone_since:.0f} s"
+        gone_since = now if self._gone_since is None else self._gone_since
+        left_s = gone_since + patience_s - now  # of the patience that all threads have together
+        if left_s <= 0.0 or self._closing.is_set():
             raise RepositoryError(
-                f"{self.place}: the database does not answer{away}: {_first_line(error)}; see that it runs and can be "
-                f"reached from here, then run the same command to go on"
+                f"{self.place}: the database does not answer ({now - gone_since:.0f} s by now): {_first_line(error)}; "
+                f"see that it runs and can be reached from here, then run the same command to go on"
             ) from error
         if self._gone_since is None:
             self._gone_since = now
-            patience = f"waiting for it up to {until - now:.0f} s"
+            patience = f"waiting for it up to {patience_s:.0f} s"
             log.warning("%s: the database does not answer (%s); %s", self.place, _first_line(error), patience)
-        self._closing.wait(min(PAUSE_SECONDS, until - now))
+        self._closing.wait(min(PAUSE_SECONDS, left_s))
 
     def _note_answer(self) -> None:
         if self._gone_since is not None:

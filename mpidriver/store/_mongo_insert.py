@@ -84,5 +84,6 @@ def _insert(database: "Database[Document]", collection: str, batch: list[Documen
 def _is_duplicate(error: OperationFailure) -> bool:
     """Tell whether an insert was refused only because documents of these names are there already."""
     if isinstance(error, BulkWriteError):
-        return all(one.get("code") == _DUPLICATE for one in error.details.get("writeErrors", [{}]))
+        refused = [*error.details.get("writeErrors", ()), *error.details.get("writeConcernErrors", ())]
+        return all(one.get("code") == _DUPLICATE for one in refused)
     return error.code == _DUPLICATE or "UNIQUE constraint" in str(error)  # some servers have no code for it

@@ -63,6 +63,11 @@ class Repository:
         """Path of the SQLite state database."""
         return self.root / "state.sqlite"
 
+    @property
+    def unrecorded_path(self) -> Path:
+        """Path of outcomes that the state database did not take; the next run records them."""
+        return self.root / "unrecorded.jsonl"
+
     def path(self, dataset: str, **data_id: Any) -> Path:
         """Return the absolute path of a dataset; see `mpidriver.store.DATASETS` for names and what each needs."""
         return self.root / dataset_path(dataset, data_id)
