@@ -11,7 +11,7 @@ from mpidriver.store import CubeFile, CubeSource, RegionWriter
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Synthesis", "write_parts"]
+__all__ = ["Synthesis", "write_map", "write_parts"]
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ class Synthesis:
         with RegionWriter(mine, region.rows, region.cols) as out:
             write_parts(out, files, "FDF_{}_dirty", fdf)
             peaks = find_peaks(fdf, self.phi_radm2)
-            _write_map(out, files, "FDF_maxPI", peaks.amplitude)
-            _write_map(out, files, "FDF_peakRM", peaks.phi_radm2)
+            write_map(out, files, "FDF_maxPI", peaks.amplitude)
+            write_map(out, files, "FDF_peakRM", peaks.phi_radm2)
             del fdf
             if self.rmsf_a_pixel:
                 write_parts(out, files, "RMSF_{}", self._transfer(q, u, weights))
-            _write_map(out, files, "RMSF_FWHM", self._fwhm(q, u))
+            write_map(out, files, "RMSF_FWHM", self._fwhm(q, u))
         return int(blank.sum()), int((~complete & ~blank).sum())
 
     def finish(self, files: Mapping[str, CubeFile]) -> None:
@@ -189,7 +189,8 @@ def write_parts(out: RegionWriter, files: Mapping[str, CubeFile], pattern: str, 
             out.write(name, number, stored_rows(part, files[name].stored))
 
 
-def _write_map(out: RegionWriter, files: Mapping[str, CubeFile], name: str, values: "np.ndarray") -> None:
+def write_map(out: RegionWriter, files: Mapping[str, CubeFile], name: str, values: "np.ndarray") -> None:
+    """Write the region of a map (row, col)."""
     import numpy as np
 
     out.write(name, 0, np.ascontiguousarray(values, dtype=files[name].stored))

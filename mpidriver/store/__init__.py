@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mpidriver.store._cubes._depth import depth_axis, depth_cards
     from mpidriver.store._cubes._files import CubeFile, NewCube, RegionWriter, create_cubes, find_cubes, publish_cubes
     from mpidriver.store._cubes._journal import RegionJournal
+    from mpidriver.store._cubes._maps import read_map
     from mpidriver.store._cubes._source import CubeSource, open_cube
     from mpidriver.store._database import StateDatabase, open_state
     from mpidriver.store._digest import file_digest
@@ -75,6 +76,7 @@ _HOMES = {
     "_cubes._depth": ("depth_axis", "depth_cards"),
     "_cubes._files": ("CubeFile", "NewCube", "RegionWriter", "create_cubes", "find_cubes", "publish_cubes"),
     "_cubes._journal": ("RegionJournal",),
+    "_cubes._maps": ("read_map",),
     "_cubes._source": ("CubeSource", "open_cube"),
     "_database": ("StateDatabase", "open_state"),
     "_digest": ("file_digest",),
@@ -156,6 +158,7 @@ __all__ = [
     "read_header",
     "read_headers",
     "read_image",
+    "read_map",
     "read_masked_image",
     "read_raw",
     "read_table",

@@ -9,5 +9,6 @@
     _channels       frequencies and noise of channels, from headers, texts and tables
     _depth          headers of cubes whose third axis is Faraday depth
     _files          cubes that are made at their full size and filled by regions
+    _maps           images of the sky beside cubes
     _journal        which regions are filled
 """

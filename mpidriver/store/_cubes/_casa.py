@@ -68,6 +68,7 @@ def open_casa(path: Path, stokes: str | None) -> CasaCube:
         spectral_header=spectral_cards(header, axes),
         granularity=(chunks[axes.row], chunks[axes.col]),
         bytes_a_pixel=axes.cube_shape[0] * 8,
+        stored="<f4",
         spectral_last=chunks[axes.chan] == axes.cube_shape[0],
         axes=axes,
         is_masked=_is_masked(path),

@@ -16,7 +16,7 @@ from mpidriver.store._cubes._raw import raw_cube
 from mpidriver.store._cubes._source import ALL, Array, CubeSource
 from mpidriver.store._fits_scan import quiet
 
-__all__ = ["USUAL_DATASET", "Hdf5Cube", "create_dataset", "dataset_offset", "open_hdf5"]
+__all__ = ["USUAL_DATASET", "Hdf5Cube", "create_dataset", "dataset_offset", "open_hdf5", "read_dataset"]
 
 USUAL_DATASET = "0/DATA"
 
@@ -60,6 +60,7 @@ def open_hdf5(path: Path, stokes: str | None) -> CubeSource:
             spectral_header=spectral_cards(header, axes),
             granularity=(chunks[axes.row], chunks[axes.col]),
             bytes_a_pixel=axes.cube_shape[0] * dataset.dtype.itemsize,
+            stored=dataset.dtype.str,
             spectral_last=chunks[axes.chan] == axes.cube_shape[0],
             dataset=dataset.name,
             axes=axes,
@@ -87,6 +88,15 @@ def dataset_offset(path: Path) -> int:
     """Return where the values of the dataset that `create_dataset` has made begin."""
     with _opened(path) as file:
         return int(file[USUAL_DATASET].id.get_offset())
+
+
+def read_dataset(path: Path, rows: slice) -> Array:
+    """Return the usual dataset of a file, or some of its rows."""
+    with _opened(path) as file:
+        if not isinstance(file.get(USUAL_DATASET), h5py.Dataset):
+            raise DataError(f"{path}: no dataset {USUAL_DATASET}")
+        values: Array = file[USUAL_DATASET][..., rows, :]
+    return values
 
 
 def _opened(path: Path) -> Any:

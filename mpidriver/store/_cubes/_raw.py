@@ -25,8 +25,6 @@ __all__ = ["RawCube", "open_fits", "raw_cube"]
 class RawCube(CubeSource):
     """A cube of which the place of every value in the file is known."""
 
-    stored: str
-    """Type of one stored value, as ``>f4``."""
     start: int
     """Offset in bytes of the group of values that belong to the first pixel."""
     strides: tuple[int, int, int]

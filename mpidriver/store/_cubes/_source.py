@@ -34,6 +34,8 @@ class CubeSource:
     bytes_a_pixel: int
     """What reading takes of memory for each pixel of the sky."""
 
+    stored: str
+    """Type of a stored value, as ``>f4``."""
     spectral_last: bool
     """Whether the values of one pixel lie side by side, so that reading one channel takes as long as reading all."""
 

@@ -14,6 +14,7 @@
     _reference      synthesis and CLEAN, slow and obvious, for tests
     _peaks          maximum of every spectrum of a cube
     _fractional     Q/I and U/I of cubes
+    _noise          of the spectra of a cube
     _stokes_i       power law of Stokes I
     _thin           the best Faraday-thin model of spectra
     _measure        parameters of sources, with errors
@@ -55,6 +56,7 @@ _HOMES = {
     "rm_synthesis": "_synthesis",
     "rm_table": "_catalogue",
     "rmtf": "_synthesis",
+    "spectrum_noise": "_noise",
     "rmtf_fwhm": "_grids",
 }
 

@@ -85,7 +85,7 @@ def _measure(stokes, freq_hz, phi_radm2, options):
     _fill_polarisation(table, thin, law, options)
     _fill_observation(table, stokes, freq_hz)
     _fill_complexity(table, thin, options)
-    table["fdf_noise_mad"] = _mad_noise(fdf, phi_radm2, table["rm"], table["rmsf_fwhm"])
+    table["fdf_noise_mad"] = mad_noise(fdf, phi_radm2, table["rm"], table["rmsf_fwhm"])
     return table
 
 
@@ -230,7 +230,7 @@ def _fill_complexity(table, thin, options):
     table["complex_test"] = "Sigma_add"
 
 
-def _mad_noise(fdf, phi_radm2, rm_radm2, fwhm):
+def mad_noise(fdf, phi_radm2, rm_radm2, fwhm):
     """Return σ of F from the median absolute deviation of its parts more than two FWHM from the peak, (source,)."""
     away = (np.abs(phi_radm2[:, None] - rm_radm2) > 2.0 * fwhm) & np.isfinite(fdf)
     parts = np.concatenate([np.where(away, part, np.nan) for part in (fdf.real, fdf.imag)])
