@@ -176,7 +176,7 @@ def test_no_source_and_wrong_shapes():
         measure_faraday(one, empty, None, FREQ_HZ, SIGMA, SIGMA)
     with pytest.raises(DataError, match="expected \\(source, 144\\)"):
         measure_faraday(one[:, 1:], one[:, 1:], None, FREQ_HZ, SIGMA, SIGMA)
-    with pytest.raises(DataError, match="sigma_u"):
+    with pytest.raises(DataError, match="error of u"):
         measure_faraday(one, one, None, FREQ_HZ, SIGMA, np.ones(3))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpidriver.errors import DataError
-from mpidriver.tasks.faraday import cube_lambda0, lambda_sq, phi_grid, rm_synthesis, rmtf, rmtf_fwhm
+from mpidriver.tasks.faraday import cube_lambda0, lambda_sq, phi_grid, pixel_lambda0, rm_synthesis, rmtf, rmtf_fwhm
 from mpidriver.tasks.faraday._kernels import synthesise_tiles
 from mpidriver.tasks.faraday._reference import reference_rm_synthesis
 
@@ -219,6 +219,8 @@ def test_all_flagged_pixel_is_nan_and_one_channel_is_flat():
         ({"weights": np.ones(3)}, "expected shape"),
         ({"weights": np.ones((4, 3))}, "expected shape"),
         ({"dtype": np.float32}, "complex64 or complex128"),
+        ({"lambda0_sq_m2": "own"}, "a number, an array or"),
+        ({"lambda0_sq_m2": np.ones(3)}, "one value or shape"),
     ],
 )
 def test_wrong_input_is_named(change, message):
@@ -231,6 +233,37 @@ def test_wrong_input_is_named(change, message):
     }
     with pytest.raises(DataError, match=message):
         rm_synthesis(**arguments)
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+@pytest.mark.parametrize("uniform", [True, False])
+def test_each_pixel_about_its_own_lambda0(dtype, uniform):
+    rng = np.random.default_rng(13)
+    q, u = rng.normal(size=(2, 60, 3, 50)).astype(np.float32)
+    q[rng.random(q.shape) < 0.3] = np.nan
+    q[:, 0, 0] = np.nan
+    freq_hz = POSSUM_HZ[::4][:60]
+    phi_radm2 = np.linspace(-700.0, 700.0, 150) if uniform else rng.uniform(-700.0, 700.0, 150)
+    weights = rng.uniform(0.5, 2.0, 60)
+    fdf = rm_synthesis(q, u, freq_hz, phi_radm2, weights=weights, lambda0_sq_m2="pixel", dtype=dtype, threads=2)
+    response = rmtf(
+        freq_hz,
+        phi_radm2,
+        weights=weights,
+        flags=np.isnan(q),
+        lambda0_sq_m2=pixel_lambda0(q, u, freq_hz, weights=weights),
+    )
+    assert np.isnan(fdf[:, 0, 0]).all()
+    for row, col in ((0, 1), (1, 7), (2, 49)):
+        own = q[:, row, col], u[:, row, col]
+        good = np.isfinite(own[0])
+        lambda0 = np.average(lambda_sq(freq_hz)[good], weights=weights[good])
+        expected = reference_rm_synthesis(*own, freq_hz, phi_radm2, weights=weights, lambda0_sq_m2=lambda0)
+        tolerance = 2 * TOLERANCE if dtype == np.complex64 else 1e-11
+        assert np.abs(fdf[:, row, col] - expected).max() < tolerance
+        unit = np.where(good, 1.0, np.nan)
+        transfer = reference_rm_synthesis(unit, 0 * unit, freq_hz, phi_radm2, weights=weights, lambda0_sq_m2=lambda0)
+        assert np.abs(response[:, row, col] - transfer).max() < 2 * TOLERANCE
 
 
 def test_rmtf_is_one_at_zero_and_has_the_flags_of_the_pixel():

@@ -11,6 +11,17 @@
     _clean          rm_clean: RM-CLEAN of spectra, with a second search in windows
     _clean_kernels  that search (numba)
     _tiles          pixels shared by threads
+    _analysis       analyse_spectra: all that RM-Tools reports of single spectra
+    _analysis_columns, _analysis_table
+                    its columns: how they are filled, types, units
+    _stokes         checked Stokes spectra
+    _stokes_i_models, _stokes_i_kernels
+                    polynomials and curved power laws through Stokes I (numba)
+    _fractions      spectra divided by them, weights, λ²_0
+    _fdf_parameters peak, angles, noise and errors of Faraday spectra
+    _statistics_kernels
+                    medians and the scatter beyond the noise (numba)
+    _turn_kernels   spectra about another λ²_0 (numba)
     _reference      synthesis and CLEAN, slow and obvious, for tests
     _peaks          maximum of every spectrum of a cube
     _fractional     Q/I and U/I of cubes
@@ -27,9 +38,11 @@ Angles, signs and units are those of RM-Tools and POSSUM: P = Q + iU, F(φ) = K 
 
 import importlib
 
-from mpidriver.tasks.faraday._options import FaradayOptions
+from mpidriver.tasks.faraday._options import AnalysisOptions, FaradayOptions
 
 _HOMES = {
+    "ANALYSIS_DTYPE": "_analysis_table",
+    "ANALYSIS_UNITS": "_analysis_table",
     "CleanResult": "_clean",
     "DETECTION_DTYPE": "_detect",
     "MEASUREMENT_DTYPE": "_catalogue",
@@ -37,6 +50,9 @@ _HOMES = {
     "Peaks": "_peaks",
     "RM_DTYPE": "_catalogue",
     "RM_UNITS": "_catalogue",
+    "RM_TOOLS_NAMES": "_analysis_table",
+    "SpectraAnalysis": "_analysis",
+    "analyse_spectra": "_analysis",
     "channel_noise": "_detect",
     "cube_lambda0": "_synthesis",
     "detect_sources": "_detect",
@@ -52,6 +68,7 @@ _HOMES = {
     "measure_patch": "_patch",
     "phi_grid": "_grids",
     "reference_lambda_sq": "_grids",
+    "pixel_lambda0": "_synthesis",
     "rm_clean": "_clean",
     "rm_synthesis": "_synthesis",
     "rm_table": "_catalogue",
@@ -60,7 +77,7 @@ _HOMES = {
     "rmtf_fwhm": "_grids",
 }
 
-__all__ = ["FaradayOptions", *_HOMES]
+__all__ = ["AnalysisOptions", "FaradayOptions", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

@@ -1,14 +1,12 @@
 """Parameters of polarised sources from their Stokes spectra, all sources at once."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from mpidriver.errors import DataError
 from mpidriver.tasks.faraday._catalogue import MEASUREMENT_DTYPE
 from mpidriver.tasks.faraday._grids import SPEED_OF_LIGHT_M_S, check_frequencies, check_phi, lambda_sq, phi_grid
 from mpidriver.tasks.faraday._options import FaradayOptions
 from mpidriver.tasks.faraday._peaks import find_peaks
+from mpidriver.tasks.faraday._stokes import Stokes, check_stokes, median
 from mpidriver.tasks.faraday._stokes_i import fit_power_law
 from mpidriver.tasks.faraday._synthesis import rm_synthesis
 from mpidriver.tasks.faraday._thin import Spectra, fit_thin
@@ -54,11 +52,11 @@ def measure_faraday(q, u, i, freq_hz, sigma_q, sigma_u, *, sigma_i=None, phi_rad
     options = options or FaradayOptions()
     freq_hz = check_frequencies(freq_hz)
     phi_radm2 = _default_grid(freq_hz, options) if phi_radm2 is None else check_phi(phi_radm2)
-    stokes = _check_stokes(q, u, i, sigma_q, sigma_u, sigma_i, freq_hz.size)
+    stokes = check_stokes(freq_hz.size, i, q, u, sigma_i, sigma_q, sigma_u)
     table = np.zeros(len(stokes.q), MEASUREMENT_DTYPE)
     for start in range(0, len(table), SOURCES_AT_ONCE):
         some = slice(start, start + SOURCES_AT_ONCE)
-        table[some] = _measure(_Stokes(*(part[some] for part in stokes)), freq_hz, phi_radm2, options)
+        table[some] = _measure(Stokes(*(part[some] for part in stokes)), freq_hz, phi_radm2, options)
     return table
 
 
@@ -89,46 +87,8 @@ def _measure(stokes, freq_hz, phi_radm2, options):
     return table
 
 
-class _Stokes(NamedTuple):
-    """Checked input, float64 (source, chan)."""
-
-    q: np.ndarray
-    u: np.ndarray
-    i: np.ndarray
-    sigma_q: np.ndarray
-    sigma_u: np.ndarray
-    sigma_i: np.ndarray
-    good: np.ndarray
-    """False where Q and U are flagged."""
-
-
 def _default_grid(freq_hz, options):
     return phi_grid(freq_hz, phi_max_radm2=options.phi_max_radm2, dphi_radm2=options.phi_step_radm2, samples=SAMPLES)
-
-
-def _check_stokes(q, u, i, sigma_q, sigma_u, sigma_i, channels):
-    q, u = _spectra_of("q", q, channels), _spectra_of("u", u, channels)
-    i = np.full(q.shape, np.nan) if i is None else _spectra_of("i", i, channels)
-    if not q.shape == u.shape == i.shape:
-        raise DataError(f"q, u and i: expected the same shape, got {q.shape}, {u.shape} and {i.shape}")
-    sigma_q, sigma_u = _errors_of("sigma_q", sigma_q, q.shape), _errors_of("sigma_u", sigma_u, q.shape)
-    sigma_i = 0.5 * (sigma_q + sigma_u) if sigma_i is None else _errors_of("sigma_i", sigma_i, q.shape)
-    good = np.isfinite(q) & np.isfinite(u) & np.isfinite(sigma_q) & np.isfinite(sigma_u) & (sigma_q > 0) & (sigma_u > 0)
-    return _Stokes(q, u, i, sigma_q, sigma_u, sigma_i, good)
-
-
-def _spectra_of(name, values, channels):
-    values = np.asarray(values, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != channels:
-        raise DataError(f"{name}: expected (source, {channels}) with the channels of freq_hz, got shape {values.shape}")
-    return values
-
-
-def _errors_of(name, values, shape):
-    try:
-        return np.broadcast_to(np.asarray(values, dtype=np.float64), shape)
-    except ValueError:
-        raise DataError(f"{name}: expected a number, ({shape[1]},) or {shape}, got shape {np.shape(values)}") from None
 
 
 def _stokes_i_law(stokes, freq_hz, options):
@@ -137,10 +97,10 @@ def _stokes_i_law(stokes, freq_hz, options):
     Dividing by Stokes I changes the weights of the channels and so λ²_0: the index is found first, about any frequency.
     """
     guess_hz = _frequency_of_mean(freq_hz, stokes.good.astype(np.float64))
-    first = fit_power_law(stokes.i, freq_hz / guess_hz[:, None], stokes.sigma_i)
+    first = fit_power_law(stokes.i, freq_hz / guess_hz[:, None], stokes.di)
     weight = _divide(stokes, first, freq_hz / guess_hz[:, None], freq_hz, options).weight
     reference_hz = _frequency_of_mean(freq_hz, weight)
-    return fit_power_law(stokes.i, freq_hz / reference_hz[:, None], stokes.sigma_i, start=first), reference_hz
+    return fit_power_law(stokes.i, freq_hz / reference_hz[:, None], stokes.di, start=first), reference_hz
 
 
 def _frequency_of_mean(freq_hz, weight):
@@ -154,7 +114,7 @@ def _divide(stokes, law, ratio, freq_hz, options):
     """Return the spectra divided by the shape of Stokes I, 1 at the reference frequency, and their weights."""
     shape = law.shape(ratio) if options.fractional else 1.0
     p = np.where(stokes.good, stokes.q + 1j * stokes.u, 0.0) / shape
-    variance_q, variance_u = (np.where(stokes.good, s / shape, 0.0) ** 2 for s in (stokes.sigma_q, stokes.sigma_u))
+    variance_q, variance_u = (np.where(stokes.good, s / shape, 0.0) ** 2 for s in (stokes.dq, stokes.du))
     if options.weighting == "uniform":
         weight = stokes.good.astype(np.float64)
     else:
@@ -208,8 +168,8 @@ def _fill_observation(table, stokes, freq_hz):
     table["maxfreq"] = _blank_if_none(np.where(good, freq_hz, -np.inf).max(axis=1, initial=-np.inf))
     table["channelwidth"] = np.median(np.diff(np.sort(freq_hz))) if freq_hz.size > 1 else np.nan
     table["Nchan"] = good.sum(axis=1)
-    sigma = np.where(good, np.sqrt(0.5 * (stokes.sigma_q**2 + stokes.sigma_u**2)), np.nan)
-    table["noise_chan"] = _median(sigma.T)
+    sigma = np.where(good, np.sqrt(0.5 * (stokes.dq**2 + stokes.du**2)), np.nan)
+    table["noise_chan"] = median(sigma.T)
 
 
 def _blank_if_none(values):
@@ -234,12 +194,4 @@ def mad_noise(fdf, phi_radm2, rm_radm2, fwhm):
     """Return σ of F from the median absolute deviation of its parts more than two FWHM from the peak, (source,)."""
     away = (np.abs(phi_radm2[:, None] - rm_radm2) > 2.0 * fwhm) & np.isfinite(fdf)
     parts = np.concatenate([np.where(away, part, np.nan) for part in (fdf.real, fdf.imag)])
-    return MAD_TO_SIGMA * _median(np.abs(parts - _median(parts)))
-
-
-def _median(values):
-    """Return the median along the first axis of what is not NaN, NaN where all is; sorting beats `np.nanmedian`."""
-    count = np.isfinite(values).sum(axis=0)
-    ordered, column = np.sort(values, axis=0), np.arange(values.shape[1])
-    middle = ordered[np.maximum(count - 1, 0) // 2, column] + ordered[np.minimum(count // 2, len(values) - 1), column]
-    return np.where(count > 0, 0.5 * middle, np.nan)
+    return MAD_TO_SIGMA * median(np.abs(parts - median(parts)))

@@ -1,10 +1,10 @@
-"""Options of the Faraday stage."""
+"""Options of the Faraday stage, and of the analysis of single spectra."""
 
 from dataclasses import dataclass
 
 from mpidriver.options import option
 
-__all__ = ["FaradayOptions"]
+__all__ = ["AnalysisOptions", "FaradayOptions"]
 
 
 @dataclass(frozen=True)
@@ -29,3 +29,25 @@ class FaradayOptions:
         "cramer-rao", "error of the RM: Cramer-Rao limit, or FWHM/(2 S/N)", choices=("cramer-rao", "fwhm")
     )
     threads: int = option(1, "threads of a rank that share the pixels of a patch", minimum=1)
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """How the spectra of sources are analysed; the defaults are those of RM-Tools."""
+
+    phi_max_radm2: float | None = option(
+        None, "largest Faraday depth; unset: the larger of sqrt(3)/max|dlambda^2| and 10 FWHM", unit="rad/m2"
+    )
+    phi_step_radm2: float | None = option(None, "step in Faraday depth; unset: FWHM/samples", unit="rad/m2")
+    samples: float = option(10.0, "samples across the FWHM of the RMTF where no step is set", minimum=1.0)
+    weighting: str = option("variance", "weights of the channels", choices=("variance", "uniform"))
+    stokes_i_model: str = option("log", "power law with curvature, or polynomial", choices=("log", "linear"))
+    stokes_i_degree: int = option(2, "highest power in the Stokes I model, up to 5", minimum=0)
+    stokes_i_choose: bool = option(False, "choose the degree, up to the highest, by Akaike's criterion")
+    debias_snr: float = option(5.0, "S/N of polarised intensity from which it is debiased", minimum=0.0)
+    clean_cutoff: float = option(3.0, "where RM-CLEAN ends, in standard deviations of the Faraday spectrum")
+    clean_window_cutoff: float | None = option(
+        None, "where it ends within half a FWHM of components, in standard deviations; unset: no second search"
+    )
+    clean_gain: float = option(0.1, "part of the largest residual that is a component")
+    clean_iterations: int = option(1000, "most components of a spectrum", minimum=0)

@@ -16,6 +16,7 @@ computed in float64 whatever the precision of the result: phases reach hundreds 
 float32 is what limits other codes to 1e-5.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from mpidriver.tasks.faraday._spreading import Window
 
 __all__ = ["Tables", "make_tables"]
 
+PLANS_KEPT = 8
 QUAD = 4
 """Rows are handled in fours: see `mpidriver.tasks.faraday._kernels`."""
 
@@ -103,7 +105,20 @@ def make_tables(freq_hz, phi_radm2, weights, lambda0_sq_m2, dtype):
     lambda0_sq_m2 : float
     dtype : float32 or float64
         float64 is always done directly: gridding is as accurate as float32.
+
+    Returns
+    -------
+    Tables
+        The last ones are kept: a caller that comes with one batch of pixels after another has them made once.
     """
+    arrays = (np.ascontiguousarray(values, dtype=np.float64).tobytes() for values in (freq_hz, phi_radm2, weights))
+    return _kept_tables(*arrays, lambda0_sq_m2, np.dtype(dtype))
+
+
+@functools.lru_cache(maxsize=PLANS_KEPT)
+def _kept_tables(freq_hz, phi_radm2, weights, lambda0_sq_m2, dtype):
+    """Return tables; arrays come as the bytes of float64."""
+    freq_hz, phi_radm2, weights = (np.frombuffer(values) for values in (freq_hz, phi_radm2, weights))
     lambda_sq_m2 = lambda_sq(freq_hz)
     chan = np.argsort(lambda_sq_m2, kind="stable")
     chan = chan[weights[chan] > 0]

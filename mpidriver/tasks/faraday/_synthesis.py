@@ -1,16 +1,16 @@
 """RM synthesis and the RMTF: checks of the input, weights, λ²_0, and tiles dealt to threads."""
 
-import functools
-
 import numpy as np
 
 from mpidriver.errors import DataError
-from mpidriver.tasks.faraday._grids import check_frequencies, check_phi, reference_lambda_sq
+from mpidriver.tasks.faraday._grids import check_frequencies, check_phi, lambda_sq, reference_lambda_sq
 from mpidriver.tasks.faraday._kernels import LANES, synthesise_tiles
 from mpidriver.tasks.faraday._plan import make_tables
 from mpidriver.tasks.faraday._tiles import share_tiles
+from mpidriver.tasks.faraday._turn_kernels import LANES as TURN_LANES
+from mpidriver.tasks.faraday._turn_kernels import turn_tiles
 
-__all__ = ["cube_lambda0", "rm_synthesis", "rmtf"]
+__all__ = ["cube_lambda0", "pixel_lambda0", "rm_synthesis", "rmtf"]
 
 SAMPLE = 1000
 """Pixels whose flags are compared before the flags of all are."""
@@ -33,8 +33,9 @@ def rm_synthesis(q, u, freq_hz, phi_radm2, *, weights=None, lambda0_sq_m2=None, 
         Any Faraday depths; a uniform grid need not be symmetric about 0.
     weights : (chan,) or (chan, ...), optional
         Weights of channels or voxels; those of a voxel flag it unless positive and finite. Default: equal.
-    lambda0_sq_m2 : float, optional
-        λ²_0 in m². Default: `cube_lambda0`, the weighted mean over the channels that are not blank everywhere.
+    lambda0_sq_m2 : float, (...) or "pixel", optional
+        λ²_0 in m², for all or of each pixel; "pixel" is `pixel_lambda0`. Default: `cube_lambda0`, the weighted mean
+        over the channels that are not blank everywhere.
     threads : int, optional
         Threads that share the pixels; the result does not depend on it. Default: one.
     dtype : complex64 or complex128
@@ -54,14 +55,15 @@ def rm_synthesis(q, u, freq_hz, phi_radm2, *, weights=None, lambda0_sq_m2=None, 
     real = _real_type(dtype)
     q, u = _check_cubes(q, u, freq_hz.size, real)
     channel_weights, voxel_weights = _split_weights(weights, q.shape, real)
-    if lambda0_sq_m2 is None:
-        lambda0_sq_m2 = cube_lambda0(q, u, freq_hz, weights=weights)
-    tables = _tables(*(a.tobytes() for a in (freq_hz, phi_radm2, channel_weights)), float(lambda0_sq_m2), real)
+    common, own = _lambda0(lambda0_sq_m2, q, u, freq_hz, weights)
+    tables = make_tables(freq_hz, phi_radm2, channel_weights, common, real)
     fdf = np.empty((phi_radm2.size, q[0].size), dtype)
     planes, out = (_planes(q), _planes(u), _planes(voxel_weights)), fdf.view(real)
     share_tiles(
         lambda first, last: synthesise_tiles(*planes, tables, first, last, out), -(-fdf.shape[1] // LANES), threads
     )
+    if own is not None:
+        _turn(fdf, phi_radm2, own.ravel() - common, threads)
     return fdf.reshape(phi_radm2.size, *q.shape[1:])
 
 
@@ -76,8 +78,8 @@ def rmtf(freq_hz, phi_radm2, *, weights=None, flags=None, lambda0_sq_m2=None, th
     weights : (chan,) or (chan, ...), optional
     flags : bool (chan,) or (chan, ...), optional
         True where a channel or voxel is not used. Pixels that share a pattern of flags are computed once.
-    lambda0_sq_m2 : float, optional
-        λ²_0 in m²; give the one of the Faraday spectra. Default: as `rm_synthesis`.
+    lambda0_sq_m2 : float, (...) or "pixel", optional
+        λ²_0 in m²; give that of the Faraday spectra. Default: as `rm_synthesis`.
     threads, dtype
         As for `rm_synthesis`.
 
@@ -87,34 +89,62 @@ def rmtf(freq_hz, phi_radm2, *, weights=None, flags=None, lambda0_sq_m2=None, th
         One function for all where weights and flags are those of whole channels, else one a pixel, NaN where all is
         flagged.
     """
-    freq_hz = check_frequencies(freq_hz)
-    per_voxel = weights is not None and np.ndim(weights) > 1
-    real = _real_type(dtype)
-    unit = np.ones(np.shape(weights) if per_voxel else freq_hz.shape, real)
-    inverse = None
-    if flags is not None:
-        flags = np.asarray(flags, dtype=bool)
-        if flags.shape[:1] != freq_hz.shape:
-            raise DataError(f"flags: expected {freq_hz.size} channels along the first axis, got shape {flags.shape}")
-        shape = flags.shape[1:]
-        if not per_voxel and flags.ndim > 1:
-            flags, inverse = _distinct_columns(flags.reshape(freq_hz.size, -1))
-        elif flags.ndim == 1:
-            flags = np.broadcast_to(flags.reshape(-1, *[1] * (unit.ndim - 1)), unit.shape)
-        unit = np.where(flags, np.array(np.nan, real), np.array(1.0, real))
+    freq_hz, phi_radm2 = check_frequencies(freq_hz), check_phi(phi_radm2)
+    own = lambda0_sq_m2 if np.ndim(lambda0_sq_m2) > 0 else None
+    unit, inverse, shape = _unit_spectra(freq_hz, weights, flags, _real_type(dtype))
     response = rm_synthesis(
         unit,
         np.zeros_like(unit),
         freq_hz,
         phi_radm2,
         weights=weights,
-        lambda0_sq_m2=lambda0_sq_m2,
+        lambda0_sq_m2=lambda0_sq_m2 if own is None else float(lambda_sq(freq_hz).mean()),
         threads=threads,
         dtype=dtype,
     )
-    if inverse is None:
-        return response
-    return (response if inverse is ... else response[:, inverse]).reshape(len(response), *shape)
+    if inverse is not None:
+        response = (response if inverse is ... else response[:, inverse]).reshape(len(response), *shape)
+    return response if own is None else _about_own_lambda0(response, freq_hz, phi_radm2, own, threads)
+
+
+def _unit_spectra(freq_hz, weights, flags, real):
+    """Return spectra of 1, NaN where flagged, whose transform is the RMTF, each once if only flags differ.
+
+    Returns
+    -------
+    unit : (chan,), (chan, kind) or (chan, ...)
+    inverse : int (pixel,), ... or None
+        Kind of each pixel, ... where each is its own; None if `unit` has the pixels' own shape.
+    shape : tuple
+        Of the pixels, where there are kinds.
+    """
+    per_voxel = np.ndim(weights) > 1
+    unit = np.ones(np.shape(weights) if per_voxel else freq_hz.shape, real)
+    if flags is None:
+        return unit, None, ()
+    flags, inverse = np.asarray(flags, dtype=bool), None
+    if flags.shape[:1] != freq_hz.shape:
+        raise DataError(f"flags: expected {freq_hz.size} channels along the first axis, got shape {flags.shape}")
+    shape = flags.shape[1:]
+    if per_voxel and flags.ndim > 1 and flags.shape != unit.shape:
+        raise DataError(f"flags: expected shape ({freq_hz.size},) or, as weights, {unit.shape}, got {flags.shape}")
+    if not per_voxel and flags.ndim > 1:
+        flags, inverse = _distinct_columns(flags.reshape(freq_hz.size, -1))
+    elif flags.ndim == 1:
+        flags = np.broadcast_to(flags.reshape(-1, *[1] * (unit.ndim - 1)), unit.shape)
+    return np.where(flags, np.array(np.nan, real), np.array(1.0, real)), inverse, shape
+
+
+def _about_own_lambda0(response, freq_hz, phi_radm2, lambda0_sq_m2, threads):
+    """Return transfer functions (phi, ...) about the λ²_0 of each pixel instead of the mean λ² of the channels."""
+    own = np.asarray(lambda0_sq_m2, dtype=np.float64)
+    if response.ndim == 1:
+        response = np.broadcast_to(response.reshape(-1, *[1] * own.ndim), (len(response), *own.shape))
+    if response.shape[1:] != own.shape:
+        raise DataError(f"lambda0_sq_m2: expected one value or shape {response.shape[1:]}, got {own.shape}")
+    turned = np.array(response, order="C").reshape(len(response), own.size)
+    _turn(turned, phi_radm2, own.ravel() - lambda_sq(freq_hz).mean(), threads)
+    return turned.reshape(response.shape)
 
 
 def cube_lambda0(q, u, freq_hz, *, weights=None):
@@ -137,10 +167,44 @@ def cube_lambda0(q, u, freq_hz, *, weights=None):
     return reference_lambda_sq(freq_hz, weights=means if means.any() else None)
 
 
-@functools.lru_cache(maxsize=8)
-def _tables(freq_hz, phi_radm2, weights, lambda0_sq_m2, real):
-    """Return the tables of an observation, whose float64 values come as bytes: cubes are done region by region."""
-    return make_tables(*map(np.frombuffer, (freq_hz, phi_radm2, weights)), lambda0_sq_m2, real)
+def pixel_lambda0(q, u, freq_hz, *, weights=None):
+    """Return λ²_0 of every pixel: the weighted mean of λ² over its own unflagged channels, float64 (...) in m².
+
+    There the polarisation angle and the Faraday depth of a pixel are independent. NaN where all is flagged.
+    """
+    freq_hz = check_frequencies(freq_hz)
+    first, total = np.zeros(np.shape(q)[1:]), np.zeros(np.shape(q)[1:])
+    for chan, lambda_sq_m2 in enumerate(lambda_sq(freq_hz)):
+        weight = np.ones(()) if weights is None else np.asarray(weights[chan], dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            good = np.isfinite(q[chan]) & np.isfinite(u[chan]) & np.isfinite(weight) & (weight > 0)
+        weight = np.where(good, weight, 0.0)
+        total += weight
+        first += weight * lambda_sq_m2
+    with np.errstate(invalid="ignore"):
+        return first / total
+
+
+def _lambda0(wanted, q, u, freq_hz, weights):
+    """Return λ²_0 with which to transform and, where pixels have their own, those too (...), else None."""
+    if wanted is None:
+        return cube_lambda0(q, u, freq_hz, weights=weights), None
+    if isinstance(wanted, str):
+        if wanted != "pixel":
+            raise DataError(f'lambda0_sq_m2: expected a number, an array or "pixel", got {wanted!r}')
+        wanted = pixel_lambda0(q, u, freq_hz, weights=weights)
+    own = np.asarray(wanted, dtype=np.float64)
+    if own.shape not in ((), q.shape[1:]):
+        raise DataError(f"lambda0_sq_m2: expected one value or shape {q.shape[1:]}, got {own.shape}")
+    return (float(own), None) if own.ndim == 0 else (float(lambda_sq(freq_hz).mean()), own)
+
+
+def _turn(fdf, phi_radm2, shift, threads):
+    """Turn complex spectra (phi, pixel) by exp(2i φ shift) in place."""
+    out = fdf.view(fdf.real.dtype)
+    share_tiles(
+        lambda first, last: turn_tiles(out, phi_radm2, shift, first, last), -(-shift.size // TURN_LANES), threads
+    )
 
 
 def _has_data(q, u):
