@@ -1,6 +1,7 @@
 """Warp: an image onto the pixels of another WCS.
 
-``warp(image, wcs_in, wcs_out, shape_out, variance=…, mask=…)`` interpolates with Lanczos-3 and conserves flux.
+``warp(image, wcs_in, wcs_out, shape_out, variance=…, mask=…)`` interpolates with a cubic B-spline (or another
+kernel) and conserves flux.
 """
 
 from mpidriver.tasks.warp._options import WarpOptions

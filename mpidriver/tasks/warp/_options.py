@@ -11,7 +11,11 @@ __all__ = ["WarpOptions"]
 class WarpOptions:
     """How images are brought onto the pixels of the sky map."""
 
-    kernel: str = option("lanczos3", "interpolation kernel", choices=("lanczos3",))
+    kernel: str = option(
+        "bspline3",
+        "interpolation kernel; bspline5 for stars of less than 3 px FWHM",
+        choices=("bspline3", "bspline5", "lanczos3", "bilinear"),
+    )
     mask_weight: float = option(
         0.02, "an input pixel's mask bits reach an output pixel in which it has at least this weight", minimum=0.0
     )

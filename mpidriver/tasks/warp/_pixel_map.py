@@ -125,7 +125,7 @@ def _evaluate(wcs_in, wcs_out, box, step):
     grid_x, grid_y = np.meshgrid(col_nodes, row_nodes)
     x, y = project(wcs_out, wcs_in, grid_x.ravel(), grid_y.ravel())
     x, y = np.ascontiguousarray(x).reshape(grid_x.shape), np.ascontiguousarray(y).reshape(grid_x.shape)
-    (x_by_row, x_by_col), (y_by_row, y_by_col) = np.gradient(x, step), np.gradient(y, step)
+    (x_by_row, x_by_col), (y_by_row, y_by_col) = (np.gradient(nodes, step, edge_order=2) for nodes in (x, y))
     area = np.abs(x_by_col * y_by_row - x_by_row * y_by_col)
     return PixelMap(x, y, area, row0, col0, row1 - row0, col1 - col0, step)
 

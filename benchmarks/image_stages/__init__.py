@@ -1,0 +1,1 @@
+"""Sections of benchmarks/stages.py, one a stage."""
