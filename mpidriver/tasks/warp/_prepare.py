@@ -61,7 +61,7 @@ def flag_unusable(image, variance, mask, no_data, interpolated, unusable):
 def fill_unusable(image, variance, mask, unusable, interpolated):
     """Replace pixels of the planes `unusable` by the mean of their usable neighbours within three pixels, or by 0.
 
-    Neighbours count by the inverse square of their distance.
+    Neighbours count by the inverse square of their distance. The padding is left as it is.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def fill_unusable(image, variance, mask, unusable, interpolated):
         unless it has this bit: its value was interpolated before.
     """
     rows, cols = image.shape
-    for row in range(rows):
-        for first in range(0, cols, _RUN):
-            last = min(first + _RUN, cols)
+    for row in range(PAD, rows - PAD):
+        for first in range(PAD, cols - PAD, _RUN):
+            last = min(first + _RUN, cols - PAD)
             if _any_bit(mask[row, first:last], unusable):
                 for col in range(first, last):
                     if mask[row, col] & unusable != 0 and mask[row, col] & interpolated == 0:
