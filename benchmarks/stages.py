@@ -13,7 +13,7 @@ import os
 import tempfile
 from pathlib import Path
 
-SECTIONS = ("warp",)
+SECTIONS = ("warp", "coadd")
 
 
 def main():

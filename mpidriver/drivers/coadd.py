@@ -84,9 +84,12 @@ def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> 
     paths = [context.path("warp", quantum, exposure=ids.exposure, detector=ids.detector) for ids in warps]
     readers = [MaskedImageReader(path) for path in paths]
     weights = np.array([reader.header["WEIGHT"] for reader in readers])
-    stacked = coadd_blocks(
-        lambda number, rows: planes(readers[number].read(rows)), weights, patch.shape(), options=context.config.coadd
-    )
+
+    def fill(number: int, rows: slice, block: "MaskedImage") -> bool:
+        readers[number].read_into(rows, block.image, block.variance, block.mask)
+        return True
+
+    stacked = coadd_blocks(fill, weights, patch.shape(), byte_order=">", options=context.config.coadd)
     header = {"BAND": quantum.data_id.band, "ZEROPNT": NJY_ZERO_POINT_MAG, "BUNIT": "nJy", "NINPUT": len(paths)}
     written = write_masked_image(
         context.path("coadd", quantum),

@@ -116,6 +116,25 @@ class MaskedImageReader:
         image, variance, mask = (read_pixels(hdu, rows) for hdu in self._planes)
         return StoredImage(image, variance, mask, self.header, self.wcs_header, self.mask_planes)
 
+    def read_into(self, rows: slice, image: Array, variance: Array, mask: Array) -> None:
+        """Read a block of rows into arrays, without a copy if they are contiguous and have the file's types.
+
+        Parameters
+        ----------
+        rows
+            Rows to read, in steps of 1.
+        image, variance, mask : ndarray, shape (row, col), written
+            ``>f4``, ``>f4`` and ``>i4`` are the types in which coadds and warps are stored.
+
+        Raises
+        ------
+        DataError
+            As `read`, and if a shape does not fit.
+        """
+        with open(self.path, "rb", buffering=0) as file:
+            for hdu, plane in zip(self._planes, (image, variance, mask), strict=True):
+                _read_into(file, hdu, rows, plane)
+
     def close(self) -> None:
         """Do nothing; for symmetry with readers that hold a file."""
 
@@ -149,8 +168,19 @@ def _stored(hdu: Hdu, first: int, count: int) -> Array:
     return block.reshape(*leading, count, columns)
 
 
+def _read_into(file: Any, hdu: Hdu, rows: slice, plane: Array) -> None:
+    first, last, _ = rows.indices(hdu.shape[0])
+    if plane.shape != (last - first, hdu.shape[1]):
+        raise DataError(f"{hdu.where}: rows {first} to {last} of {hdu.shape} do not fit {plane.shape}")
+    if plane.dtype == hdu.stored_type and plane.flags.c_contiguous and hdu.is_plain:
+        file.seek(hdu.start + first * hdu.shape[1] * plane.itemsize)
+        _fill(file, plane, hdu)
+    else:
+        plane[...] = read_pixels(hdu, rows)
+
+
 def _fill(file: Any, part: Array, hdu: Hdu) -> None:
-    view = part.data.cast("B") if part.size else memoryview(b"")
+    view = part.view("u1").data.cast("B") if part.size else memoryview(b"")
     filled = 0
     while filled < len(view):
         got = file.readinto(view[filled:])

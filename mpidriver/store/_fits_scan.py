@@ -63,16 +63,21 @@ class Hdu:
         """Whether it is an image and no table."""
         return str(self.header.get("XTENSION", "IMAGE")).strip() == "IMAGE"
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array, slowest axis first."""
         count = int(self.cards.get("NAXIS"))
         return tuple(int(self.cards.get(f"NAXIS{axis}")) for axis in range(count, 0, -1))
 
-    @property
+    @functools.cached_property
     def stored_type(self) -> np.dtype[Any]:
         """Type of one stored value."""
         return np.dtype(STORED_TYPES[int(self.cards.get("BITPIX"))])
+
+    @functools.cached_property
+    def is_plain(self) -> bool:
+        """Whether the stored values are those that are meant, without BSCALE or BZERO."""
+        return bool(self.header.get("BSCALE", 1) == 1 and self.header.get("BZERO", 0) == 0)
 
     @property
     def data_bytes(self) -> int:

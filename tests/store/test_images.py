@@ -1,5 +1,7 @@
 """Images as FITS: astropy is the independent reader, equal input gives equal bytes."""
 
+import os
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -93,6 +95,30 @@ def test_rows_are_read_without_the_rest(tmp_path, planes):
         for rows in (slice(0, 5), slice(30, 99), slice(5, 5)):
             np.testing.assert_array_equal(reader.read(rows).image, planes[0][rows])
             np.testing.assert_array_equal(reader.read(rows).mask, planes[2][rows])
+
+
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+@pytest.mark.parametrize("step", [1, 2])
+def test_rows_are_read_into_arrays_whatever_their_byte_order_and_layout(tmp_path, planes, byte_order, step):
+    write_masked_image(tmp_path / "a.fits", *planes, mask_planes=PLANES)
+    reader = MaskedImageReader(tmp_path / "a.fits")
+    for rows in (slice(0, 5), slice(30, 37), slice(5, 5)):
+        shape = (rows.stop - rows.start, 23 * step)
+        into = [np.zeros(shape, byte_order + kind)[:, ::step] for kind in ("f4", "f4", "i4")]
+        reader.read_into(rows, *into)
+        for got, plane in zip(into, planes, strict=True):
+            np.testing.assert_array_equal(got, plane[rows])
+    with pytest.raises(DataError, match="do not fit"):
+        reader.read_into(slice(0, 6), *into)
+
+
+def test_a_file_that_shrinks_while_rows_are_read_is_named(tmp_path, planes):
+    write_masked_image(tmp_path / "a.fits", *planes, mask_planes=PLANES)
+    reader = MaskedImageReader(tmp_path / "a.fits")
+    os.truncate(tmp_path / "a.fits", 6000)
+    into = [np.zeros((37, 23), kind) for kind in (">f4", ">f4", ">i4")]
+    with pytest.raises(DataError, match=r"a\.fits.*truncated"):
+        reader.read_into(slice(0, 37), *into)
 
 
 def test_cubes_are_written_and_read_by_rows(tmp_path):

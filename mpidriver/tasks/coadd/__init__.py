@@ -1,6 +1,6 @@
 """Coadd: aligned images of one area averaged, outliers left out.
 
-``coadd(images, weights, masks=…, variances=…)`` takes arrays; ``coadd_blocks(read, weights, shape)`` asks for blocks of
+``coadd(images, weights, masks=…, variances=…)`` takes arrays; ``coadd_blocks(fill, weights, shape)`` asks for blocks of
 rows and holds no more than those, however many images there are.
 """
 

@@ -8,8 +8,10 @@ import numpy as np
 
 from mpidriver.tasks._jit import kernel
 
-__all__ = ["combine", "sorting_network"]
+__all__ = ["CLIPPED", "MEAN", "MEDIAN", "combine", "sorting_network", "swap_bytes"]
 
+#: What `combine` may do.
+MEAN, CLIPPED, MEDIAN = 0, 1, 2
 #: Pixels of a run; a stack of 50 of them fits in the first-level cache.
 RUN = 128
 _INFINITY = np.float32(np.inf)
@@ -47,6 +49,28 @@ def sorting_network(size):
 
 
 @kernel
+def swap_bytes(words):
+    """Turn around the bytes of each word of a stack, in place: what was read from a FITS file becomes numbers.
+
+    Parameters
+    ----------
+    words : ndarray of uint32, shape (input, row, col), changed in place
+    """
+    low, high = np.uint32(0xFF00), np.uint32(0xFF0000)
+    for i in range(words.shape[0]):
+        for row in range(words.shape[1]):
+            line = words[i, row]
+            for p in range(line.size):
+                word = line[p]
+                line[p] = (
+                    (word << np.uint32(24))
+                    | ((word << np.uint32(8)) & high)
+                    | ((word >> np.uint32(8)) & low)
+                    | (word >> np.uint32(24))
+                )
+
+
+@kernel
 def _load(image, variance, mask, bad_planes, weight, values, weights, counts):
     """Load one input's run: its values and weights where it counts, infinity and 0 elsewhere.
 
@@ -77,20 +101,20 @@ def _compare(low, high):
 
 
 @kernel
-def _median(ordered, counts, median):
-    """Fill `median` with the median of the first ``counts[p]`` ordered values of each pixel, NaN for fewer than 3."""
+def _median(ordered, counts, least, median):
+    """Fill `median` with that of the first ``counts[p]`` ordered values of each pixel, NaN for fewer than `least`."""
     count = counts[0]
     same = True
     for p in range(RUN):
         same &= counts[p] == count
-    if same and count > 2:
+    if same and count >= least:
         low, high = ordered[(count - 1) // 2], ordered[count // 2]
         for p in range(RUN):
             median[p] = _HALF * (low[p] + high[p])
         return
     for p in range(RUN):
         count = counts[p]
-        median[p] = _HALF * (ordered[(count - 1) // 2, p] + ordered[count // 2, p]) if count > 2 else _NAN
+        median[p] = _HALF * (ordered[(count - 1) // 2, p] + ordered[count // 2, p]) if count >= least else _NAN
 
 
 @kernel
@@ -149,17 +173,22 @@ def _take_any(images, variances, masks, row, col, no_data, input_weights, values
 
 
 @kernel
-def _clip_run(variances, row, first, size, values, counts, pairs, n_sigma, fraction, input_weights, scratch, weights,
-              clipped):  # fmt: skip
-    """Take the weight of outliers in a run; `scratch` has one row more than there are inputs."""
+def _median_run(values, counts, pairs, least, scratch):
+    """Return the medians of a run, a row of `scratch`, which has one row more than there are inputs."""
     n_inputs = values.shape[0]
     median = scratch[n_inputs]
     for i in range(n_inputs):
         _copy(values[i], scratch[i])
     for k in range(pairs.shape[0]):
         _compare(scratch[pairs[k, 0]], scratch[pairs[k, 1]])
-    _median(scratch, counts, median)
-    for i in range(n_inputs):
+    _median(scratch, counts, least, median)
+    return median
+
+
+@kernel
+def _clip_run(variances, row, first, size, values, counts, median, n_sigma, fraction, input_weights, weights, clipped):
+    """Take the weight of outliers in a run."""
+    for i in range(values.shape[0]):
         _clip(values[i], variances[i, row, first : first + size], median, n_sigma, fraction, weights[i], clipped)
     for p in range(size):
         if counts[p] == 2:
@@ -183,8 +212,8 @@ def _add(values, variance, mask, weights, flux, noise, total, bits, used):
 
 @kernel
 def combine(
-    images, variances, masks, input_weights, n_rows, pairs, clip, n_sigma, fraction, bad_planes, no_data, clipped_bit,
-    out_image, out_variance, out_mask, out_n_image,
+    images, variances, masks, input_weights, n_rows, pairs, statistic, factors, n_sigma, fraction, bad_planes, no_data,
+    clipped_bit, out_image, out_variance, out_mask, out_n_image,
 ):  # fmt: skip
     """Average a stack of rows.
 
@@ -198,8 +227,10 @@ def combine(
         How many rows of the stack are filled.
     pairs : ndarray of intp, shape (comparison, 2)
         From `sorting_network`.
-    clip : bool
-        Whether outliers are clipped.
+    statistic : int
+        MEAN, CLIPPED or MEDIAN; weights of a median must be 1.
+    factors : ndarray of float32, shape (input + 1,)
+        Variance of the median of so many values over that of their mean.
     n_sigma, fraction : float32
         Of the clip.
     bad_planes, no_data, clipped_bit : int32
@@ -230,16 +261,22 @@ def combine(
                     counts[p] = _take_any(
                         images, variances, masks, row, first + p, no_data, input_weights, values, p, weights
                     )
-            if clip:
+            if statistic == CLIPPED:
+                median = _median_run(values, counts, pairs, 3, scratch)
                 _clip_run(
-                    variances, row, first, size, values, counts, pairs, n_sigma, fraction, input_weights, scratch,
-                    weights, clipped,
+                    variances, row, first, size, values, counts, median, n_sigma, fraction, input_weights, weights,
+                    clipped,
                 )  # fmt: skip
             for i in range(n_inputs):
                 _add(
                     values[i], variances[i, row, first:last], masks[i, row, first:last], weights[i], flux, noise, total,
                     bits, used,
                 )  # fmt: skip
+            if statistic == MEDIAN:
+                median = _median_run(values, counts, pairs, 1, scratch)
+                for p in range(size):
+                    flux[p] = median[p] * total[p]
+                    noise[p] *= factors[used[p]]
             for p in range(size):
                 col = first + p
                 out_n_image[row, col] = used[p]

@@ -11,7 +11,9 @@ __all__ = ["CoaddOptions"]
 class CoaddOptions:
     """How the warps of one patch and band are combined."""
 
-    statistic: str = option("clipped", "mean, or mean without outliers", choices=("mean", "clipped"))
+    statistic: str = option(
+        "clipped", "weighted mean, the same without outliers, or plain median", choices=("mean", "clipped", "median")
+    )
     clip_sigma: float = option(4.0, "a pixel is clipped beyond this many of its own standard deviations,", minimum=0.0)
     clip_fraction: float = option(
         0.9,
@@ -21,4 +23,4 @@ class CoaddOptions:
     bad_planes: tuple[str, ...] = option(
         ("BAD", "SATURATED", "COSMIC_RAY", "NO_DATA"), "mask planes that are left out where other inputs are good"
     )
-    block_mib: int = option(64, "memory for the block of rows that is combined at once", unit="MiB", minimum=1)
+    block_mib: int = option(16, "memory for the block of rows that is combined at once", unit="MiB", minimum=1)
