@@ -22,6 +22,9 @@ def add_arguments(verbs: "Verbs") -> None:
 def debug(options: argparse.Namespace) -> int:
     """Run one quantum under pdb."""
     from mpidriver.drivers._quantum import parse_quantum
-    from mpidriver.drivers.pipeline import debug_quantum
+    from mpidriver.drivers.debugging import debug_quantum
 
-    return 0 if debug_quantum(options.repo, parse_quantum(options.quantum)) else 1
+    products = debug_quantum(options.repo, parse_quantum(options.quantum))
+    for product in products or ():
+        print(f"made and not kept: {product.path}, {product.size:,} bytes, digest {product.digest}")
+    return 1 if products is None else 0

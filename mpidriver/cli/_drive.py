@@ -64,7 +64,7 @@ def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
     ):
         parser.add_argument(f"--{name}", default="", metavar=example, help=f"work on no other {name}")
     parser.add_argument("--dry-run", action="store_true", help="list the quanta that would run, and leave")
-    parser.add_argument("--clobber", action="store_true", help="run also what is done and unchanged")
+    _add_repeats(parser)
     parser.add_argument("--fail-fast", action="store_true", help="hand out nothing more after the first failure")
     parser.add_argument(
         "--isolate",
@@ -98,6 +98,36 @@ def _chosen_tasks(options: argparse.Namespace) -> list[str] | None:
     return [task for tasks in kinds for task in tasks]
 
 
+def _add_repeats(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--retry",
+        nargs="?",
+        const="",
+        default=None,
+        action="append",
+        type=_not_a_repository,
+        metavar="TASK|TEXT",
+        help="try failed quanta again: all, those of a task, or those whose error contains a text; may be repeated",
+    )
+    parser.add_argument(
+        "--clobber",
+        nargs="?",
+        const="",
+        default=None,
+        action="append",
+        type=_not_a_repository,
+        metavar="TASK,TASK",
+        help="run also what is done and unchanged: all, or these tasks and what hangs on them",
+    )
+
+
+def _not_a_repository(text: str) -> str:
+    """Return the value of an option that may stand alone; the repository must not be taken for it."""
+    if (Path(text) / "survey.toml").is_file():
+        raise argparse.ArgumentTypeError(f"{text} is a repository: write it before this option")
+    return text
+
+
 def _memory(text: str) -> str:
     from mpidriver.pool import Terms
 
@@ -113,6 +143,7 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     import mpidriver
     from mpidriver.batch import dead_runs, note_run
     from mpidriver.cli._closing import closing_summary, quiet_failures
+    from mpidriver.drivers._again import Again
     from mpidriver.drivers._selection import Selection
     from mpidriver.drivers.pipeline import open_context, run_driver
     from mpidriver.report import Progress, print_summary
@@ -121,6 +152,7 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     verb = options.verb
     if options.memory is not None and not options.isolate:
         raise ConfigError("--memory limits child processes: it needs --isolate")
+    again = Again(_words(options.retry), _words(options.clobber))
     context = open_context(options.repo)
     selection = Selection(options.tract, options.patch, options.exposure, options.detector, options.band)
     if options.dry_run:
@@ -145,7 +177,7 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
                     selection=selection,
                     tasks=_chosen_tasks(options),
                     observer=progress,
-                    clobber=options.clobber,
+                    again=again,
                     fail_fast=options.fail_fast,
                     isolate=options.isolate,
                     memory=options.memory,
@@ -166,6 +198,17 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     if driven.result.stopped:
         raise PoolStopped(driven.result.stopped)
     return 0 if driven.result.complete else 1
+
+
+def _words(given: list[str] | None) -> tuple[str, ...]:
+    """Return what an option that may be repeated names: tasks joined by commas, or one text."""
+    from mpidriver.drivers._stages import STAGES
+
+    words: list[str] = []
+    for text in given or ():
+        parts = [part.strip() for part in text.split(",")]
+        words += parts if STAGES.keys() >= set(parts) else [text]
+    return tuple(words)
 
 
 def _list_quanta(context: "Context", verb: str, selection: "Selection", tasks: list[str] | None) -> int:

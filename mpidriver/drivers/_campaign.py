@@ -5,31 +5,30 @@ import functools
 import heapq
 import logging
 import threading
-import time
-from collections import Counter, defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
+from mpidriver.drivers._again import Again
+from mpidriver.drivers._campaign_result import CampaignResult, Observer
 from mpidriver.drivers._costs import ExpectedSeconds
 from mpidriver.drivers._desk import Desk
 from mpidriver.drivers._elsewhere import Elsewhere
 from mpidriver.drivers._graph import Graph, Walk
 from mpidriver.drivers._ledger import Ledger
 from mpidriver.drivers._quantum import Quantum
-from mpidriver.drivers._running import running
-from mpidriver.drivers._stage import Context, Record
+from mpidriver.drivers._run_quantum import run_quantum
+from mpidriver.drivers._stage import Record
 from mpidriver.drivers._stages import STAGES, code_digest
 from mpidriver.errors import MpidriverError, PoolStopped, RepositoryError
 from mpidriver.options import digest
 from mpidriver.pool import Terms
-from mpidriver.store import all_or_none
 
 if TYPE_CHECKING:
-    from mpidriver.pool import Pool
+    from mpidriver.pool import Outcome, Pool
 
-__all__ = ["Campaign", "CampaignResult", "Observer", "run_quantum"]
+__all__ = ["Campaign"]
 
 log = logging.getLogger(__name__)
 
@@ -43,53 +42,12 @@ LOOK_SECONDS = 0.5
 _REFUSED = f"{RepositoryError.__module__}.{RepositoryError.__name__}: "
 
 
-class Observer(Protocol):
-    """Somebody who watches a campaign, as a progress bar does."""
-
-    def grow(self, count: int) -> None:
-        """Note that there are so many more quanta to run."""
-
-    def advance(self, stage: str, status: str) -> None:
-        """Note that a quantum of a stage has ended as done, unchanged, failed or blocked."""
-
-
-@dataclass
-class CampaignResult:
-    """How a campaign ended."""
-
-    counts: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Stage to number of quanta done, unchanged, failed, blocked and, after a stop, left."""
-    seconds: Counter[str] = field(default_factory=Counter)
-    """Stage to seconds of work, over all ranks."""
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    """Key and one-line cause of each failed quantum, by key."""
-    stopped: str = ""
-    """What has stopped the pool before all was done, as ``SIGUSR1``; empty if nothing has."""
-    refusal: str = ""
-    """Why the repository took no more products, as when the disk is full; empty if it took them all."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether every quantum is done."""
-        return not any(count[state] for count in self.counts.values() for state in ("failed", "blocked", "left"))
-
-
-def run_quantum(context: Context, quantum: Quantum, arguments: dict[str, Any]) -> Record:
-    """Run one quantum on this rank and return its record."""
-    with running(quantum):
-        log.debug("%s begins", quantum)
-        began = time.monotonic()
-        with all_or_none():  # or the first of several products would stay behind, unknown to the database
-            record = STAGES[quantum.task].run(context, quantum, **arguments)
-        log.info("%s done in %.2f s", quantum, time.monotonic() - began)
-        return record
-
-
 class Campaign:
     """Runs the quanta of a graph as their inputs appear, without any other barrier.
 
-    Quanta whose inputs, options and code are unchanged since they were done are not run again. A quantum that fails
-    blocks those that need it; all others are finished. What another run on the same database is running is waited for.
+    Quanta whose inputs, options and code are unchanged since they were done or failed are not run again. A quantum that
+    fails blocks those that need it; all others are finished. What another run on the same database is running is
+    waited for.
 
     Parameters
     ----------
@@ -103,8 +61,8 @@ class Campaign:
         Tells which quanta may run; the others are inputs that an earlier run must have left.
     observer
         Told of each quantum that ends.
-    clobber
-        Run also what is unchanged.
+    again
+        What is run though nothing has changed.
     fail_fast
         Hand out nothing more after the first failure.
     isolate
@@ -121,7 +79,7 @@ class Campaign:
         pool: "Pool",
         active: Callable[[Quantum], bool] = lambda _: True,
         observer: Observer | None = None,
-        clobber: bool = False,
+        again: Again = Again(),
         fail_fast: bool = False,
         isolate: bool = False,
         memory: int | str | None = None,
@@ -132,7 +90,8 @@ class Campaign:
         self._pool = pool
         self._active = active
         self._observer = observer
-        self._clobber = clobber
+        self._again = again
+        self._forced = again.forced(graph)
         self._fail_fast = fail_fast
         self._terms = Terms(isolate=isolate, memory=memory)
         self._walk = Walk(graph)
@@ -238,9 +197,9 @@ class Campaign:
         options = stage.options(self._desk.context.config)
         sources = sorted(output for source in inputs for output in self._ledger.outputs(source))
         inputs_digest = digest(code_digest(), quantum.task, options, prepared.fingerprint, sources)
-        if self._ledger.is_unchanged(quantum, inputs_digest) and not self._clobber:
-            self._count(quantum, "unchanged")
-            return True
+        known = self._as_known(quantum, inputs_digest)
+        if known is not None:
+            return known
         claim = self._ledger.claim(quantum)
         if claim != "claimed":
             return self._leave_to_others(quantum, claim)
@@ -254,6 +213,22 @@ class Campaign:
         self._in_flight[quantum] = future
         future.add_done_callback(functools.partial(self._done, quantum))
         return None
+
+    def _as_known(self, quantum: Quantum, inputs_digest: str) -> bool | None:
+        """Return whether an earlier run with the same inputs has done a quantum or failed, none if it must run."""
+        unchanged = self._ledger.is_unchanged(quantum, inputs_digest)
+        if quantum in self._forced:
+            return None
+        if unchanged:
+            self._count(quantum, "unchanged")
+            return True
+        record = self._ledger.failed_before(quantum, inputs_digest)
+        if record is None or self._again.retries(record):
+            return None
+        self.result.failed_before += 1
+        self.result.failures.append((quantum.key, record.error or ""))
+        self._count(quantum, "failed")
+        return False
 
     def _leave_to_others(self, quantum: Quantum, claim: str) -> bool | None:
         """Take the outcome of a quantum that another run has, or wait for it if there is none yet."""
@@ -315,17 +290,24 @@ class Campaign:
         outcome = future.outcome  # type: ignore[attr-defined]
         self.result.seconds[quantum.task] += outcome.seconds
         if outcome.error is not None:
-            cause = outcome.error.cause.splitlines()[0]  # of a nested map, the lines of its traceback follow
-            self._fail(quantum, cause.removeprefix("mpidriver.errors."), outcome)
-            if cause.startswith(_REFUSED):
-                self.result.refusal = self.result.refusal or cause.removeprefix(_REFUSED)
-                self._stop()
+            self._conclude_failure(quantum, outcome)
             return False
         self._ledger.done(quantum, outcome, outcome.value)
         self._count(quantum, "done")
         return True
 
-    def _fail(self, quantum: Quantum, cause: str, outcome: Any = None) -> None:
+    def _conclude_failure(self, quantum: Quantum, outcome: "Outcome") -> None:
+        cause = outcome.error.cause.splitlines()[0]  # of a nested map, the lines of its traceback follow
+        if not cause.startswith(_REFUSED):
+            self._fail(quantum, cause.removeprefix("mpidriver.errors."), outcome)
+            return
+        refusal = cause.removeprefix(_REFUSED)
+        self._ledger.refused(quantum, refusal)
+        self._count_failure(quantum, refusal)
+        self.result.refusal = self.result.refusal or refusal
+        self._stop()
+
+    def _fail(self, quantum: Quantum, cause: str, outcome: "Outcome | None" = None) -> None:
         log.info("%s failed: %s", quantum, cause)
         self._ledger.failed(quantum, cause, outcome)
         self._count_failure(quantum, cause)

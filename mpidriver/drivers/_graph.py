@@ -1,6 +1,6 @@
 """The graph of quanta: what each needs, and what becomes of it when an input fails."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from mpidriver.drivers._quantum import Quantum
@@ -21,7 +21,7 @@ class Node:
     """Quanta that have this one among their inputs."""
 
 
-class Graph:
+class Graph(Collection[Quantum]):
     """Quanta and their data dependencies, in the order in which they were added (inputs first)."""
 
     def __init__(self) -> None:

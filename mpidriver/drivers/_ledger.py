@@ -63,6 +63,12 @@ class Ledger:
         self._outputs[quantum] = self._recorded(quantum)
         return True
 
+    def failed_before(self, quantum: Quantum, inputs_digest: str) -> "QuantumRecord | None":
+        """Return what is known of a quantum that has failed with the same inputs before, none if it has not."""
+        record = self._known.get(quantum.key)
+        failed = record is not None and record.status == "failed" and record.inputs_digest == inputs_digest
+        return record if failed else None
+
     def claim(self, quantum: Quantum) -> str:
         """Claim a quantum for this run.
 
@@ -103,11 +109,15 @@ class Ledger:
         self._note(quantum, "done", made, frame=record.frame, **_measured(outcome), inputs_digest=digest)
 
     def failed(self, quantum: Quantum, error: str, outcome: "Outcome | None" = None) -> None:
-        """Record that a quantum has failed."""
+        """Record that a quantum has failed; what could not even be prepared has no inputs to fail with again."""
         measured = {} if outcome is None or outcome.error is None else _measured(outcome)
         traceback = outcome.error.remote_traceback if outcome is not None and outcome.error is not None else None
-        digest = self._inputs.get(quantum)
+        digest = self._inputs.get(quantum, "")
         self._note(quantum, "failed", (), error=error, traceback=traceback, inputs_digest=digest, **measured)
+
+    def refused(self, quantum: Quantum, error: str) -> None:
+        """Record that the repository took no product of a quantum: it is not to blame and will be run again."""
+        self._note(quantum, "ready", (), error=error)
 
     def empty(self, quantum: Quantum) -> None:
         """Record that there was nothing for a quantum to work on."""

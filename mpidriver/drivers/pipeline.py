@@ -1,26 +1,24 @@
 """The pipeline driver, and the other four as cuts of it: one graph of quanta from raw frames to catalogues."""
 
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpidriver.drivers._campaign import Campaign, CampaignResult, Observer
+from mpidriver.drivers._again import Again
+from mpidriver.drivers._campaign import Campaign
+from mpidriver.drivers._campaign_result import CampaignResult, Observer
 from mpidriver.drivers._desk import Desk
-from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stage import Context
-from mpidriver.drivers._stages import STAGES
 from mpidriver.drivers.config import load_config
 from mpidriver.drivers.planning import plan_driver
-from mpidriver.errors import ConfigError
-from mpidriver.store import Repository, open_state
+from mpidriver.store import Repository
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
     from mpidriver.store import StateDatabase
 
-__all__ = ["DriverRun", "debug_quantum", "open_context", "run_driver"]
+__all__ = ["DriverRun", "open_context", "run_driver"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def run_driver(
     selection: Selection = Selection(),
     tasks: Collection[str] | None = None,
     observer: Observer | None = None,
-    clobber: bool = False,
+    again: Again = Again(),
     fail_fast: bool = False,
     isolate: bool = False,
     memory: int | str | None = None,
@@ -98,8 +96,8 @@ def run_driver(
         Of the verb's tasks, those to run; all by default.
     observer
         Told how many quanta there are, and of each that ends.
-    clobber
-        Run also what is unchanged.
+    again
+        What is run though nothing has changed.
     fail_fast
         Hand out nothing more after the first failure.
     isolate
@@ -116,48 +114,21 @@ def run_driver(
         pool=pool,
         active=plan.own.__contains__,
         observer=observer,
-        clobber=clobber,
+        again=again,
         fail_fast=fail_fast,
         isolate=isolate,
         memory=memory,
     )
     result = campaign.run()
     made = {folder for quantum in plan.own for folder in FOLDERS.get(quantum.task, ())}
+    if result.failed_before:
+        plan.notes.append(
+            f"{result.failed_before} of the failures are of an earlier run with the same input; "
+            "they were not tried again: --retry does"
+        )
     folders = [folder for folder in _ordered_folders() if folder in made]
     return DriverRun(result, plan.notes, [f"{context.root}/{folder}" for folder in folders])
 
 
 def _ordered_folders() -> list[str]:
     return list(dict.fromkeys(folder for folders in FOLDERS.values() for folder in folders))
-
-
-def debug_quantum(root: str, quantum: Quantum) -> bool:
-    """Run one quantum in this process under pdb: it stops where the quantum raises; return whether it did not.
-
-    Raises
-    ------
-    ConfigError
-        If the plan of the survey has no such quantum.
-    """
-    import pdb
-    import traceback
-
-    context = open_context(root)
-    state = open_state(context.repository, readonly=True)
-    plan = plan_driver(context, state, "pipeline", Selection())
-    if quantum not in plan.graph:
-        near = [other.key for other in plan.graph if other.task == quantum.task][:3]
-        hint = f"as {'; '.join(near)}" if near else f"tasks are {', '.join(STAGES)}"
-        raise ConfigError(f"no quantum {quantum.key} in this survey; {hint}")
-    node = plan.graph[quantum]
-    done = {record.key for record in state.quanta(status="done")}
-    inputs = [source for source in (*node.needs, *node.uses) if source.key in done and state.products(key=source.key)]
-    stage = STAGES[quantum.task]
-    prepared = stage.prepare(Desk(context, state), quantum, inputs)
-    try:
-        stage.run(context, quantum, **prepared.arguments)
-    except Exception:
-        traceback.print_exc()
-        pdb.post_mortem(sys.exc_info()[2])
-        return False
-    return True

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         atomic_batch,
         atomic_path,
         is_partial,
+        nothing_kept,
         remove_partials,
         write_text,
     )
@@ -71,7 +72,15 @@ if TYPE_CHECKING:
 _HOMES = {
     "_component_layouts": ("COMPONENT_DTYPE", "COMPONENT_UNITS"),
     "_component_tables": ("ComponentTable", "read_components"),
-    "_atomic": ("all_or_none", "atomic_batch", "atomic_path", "is_partial", "remove_partials", "write_text"),
+    "_atomic": (
+        "all_or_none",
+        "atomic_batch",
+        "atomic_path",
+        "is_partial",
+        "nothing_kept",
+        "remove_partials",
+        "write_text",
+    ),
     "_cubes._channels": ("read_channel_values",),
     "_cubes._depth": ("depth_axis", "depth_cards"),
     "_cubes._files": ("CubeFile", "NewCube", "RegionWriter", "create_cubes", "find_cubes", "publish_cubes"),
@@ -147,6 +156,7 @@ __all__ = [
     "hdu_bytes",
     "instrument_preset",
     "is_partial",
+    "nothing_kept",
     "open_cube",
     "open_state",
     "physical_values",

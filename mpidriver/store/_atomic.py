@@ -23,6 +23,7 @@ __all__ = [
     "atomic_path",
     "is_partial",
     "make_directory",
+    "nothing_kept",
     "publish",
     "refusals_named",
     "remove_partials",
@@ -44,6 +45,7 @@ _ADVICE = {
     errno.ENOTDIR: "remove the file that stands where a directory is needed",
 }
 _numbers = itertools.count()
+_keeps = True
 _appeared: contextvars.ContextVar[list[Path] | None] = contextvars.ContextVar("_appeared", default=None)
 
 
@@ -112,6 +114,20 @@ def _partial(final: Path) -> Path:
 
 
 @contextlib.contextmanager
+def nothing_kept() -> Iterator[None]:
+    """Throw away what this process writes in the block: files are written and synced, then removed.
+
+    What stood under their final names stays. It holds for all threads and tasks of the process.
+    """
+    global _keeps
+    _keeps = False
+    try:
+        yield
+    finally:
+        _keeps = True
+
+
+@contextlib.contextmanager
 def all_or_none() -> Iterator[None]:
     """Make the files that are written in the block appear together: if it raises, those that are there go again."""
     appeared: list[Path] = []
@@ -151,6 +167,9 @@ def publish(partial: Path, final: Path) -> None:
     if not partial.exists():
         raise RepositoryError(f"{final}: nothing was written to its partial file {partial.name}")
     _sync(partial, os.O_RDONLY)
+    if not _keeps:
+        partial.unlink()
+        return
     os.replace(partial, final)
     appeared = _appeared.get()
     if appeared is not None:

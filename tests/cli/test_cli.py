@@ -88,6 +88,8 @@ def test_advise_predicts_what_a_survey_takes_from_its_records(survey):
         (["debug", "{survey}", "warp"], 2, ["warp", "task{{name=value"]),
         (["simulate", "{absent}", "--detectors", "2by2"], 2, ["--detectors", "2x2"]),
         (["pipeline"], 2, ["REPO"]),
+        (["pipeline", "--retry", "{survey}"], 2, ["{survey} is a repository: write it before this option"]),
+        (["pipeline", "{survey}", "--clobber", "warpp"], 2, ["no task 'warpp'", "did you mean 'warp'"]),
         (["-n", "0", "pipeline", "{survey}"], 2, ["at least 1"]),
         (["fly"], 2, ["fly"]),
     ],

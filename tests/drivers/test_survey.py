@@ -182,13 +182,15 @@ def test_a_selection_works_on_its_data_ids_alone(raw, tmp_path):
 
 
 def test_debug_runs_one_quantum_in_this_process(reduced):
-    before = digests(reduced)
+    before = {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")}
     some = next(
         quantum for quantum in open_state(open_context(str(reduced)).repository, readonly=True).quanta("measure")
     )
     ended = run("debug", reduced, some.key)
     assert ended.code == 0, ended.text
-    assert digests(reduced) == before
+    (product,) = open_state(open_context(str(reduced)).repository, readonly=True).products(key=some.key)
+    assert f"made and not kept: {product.path}, {product.size:,} bytes, digest {product.digest}" in ended.text
+    assert {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")} == before
     ended = run("debug", reduced, str(Quantum("measure")))
     assert ended.code == 2
     assert "no quantum measure{} in this survey" in ended.text
