@@ -212,13 +212,18 @@ def _words(given: list[str] | None) -> tuple[str, ...]:
 
 
 def _list_quanta(context: "Context", verb: str, selection: "Selection", tasks: list[str] | None) -> int:
-    from mpidriver.drivers.planning import plan_driver
+    from mpidriver.drivers.planning import plan_driver, unplanned
     from mpidriver.store import open_state
 
     with open_state(context.repository, readonly=True) as state:
         plan = plan_driver(context, state, verb, selection, tasks=tasks)
+        gone = unplanned(plan.graph, state.quanta(), verb)
     for quantum in plan.own:
         print(quantum.key)
+    if gone:
+        print(
+            f"# {len(gone)} quanta that the survey no longer plans would be removed with their products, as {gone[0]}"
+        )
     for note in plan.notes:
         print(f"# {note}")
     return 0

@@ -34,7 +34,9 @@ def ingest(pool: "Pool", options: argparse.Namespace) -> int:
     with open_state(context.repository) as state:
         report = ingest_files(context.repository, context.config, state, files, pool=pool, copy=options.copy)
     if not options.quiet:
-        print(f"{context.root}: {report.new} frames entered, {report.known} known already, from {len(files)} files")
+        changed = f"{report.changed} changed, " if report.changed else ""
+        entered = f"{report.new} frames entered, {changed}{report.known} known already"
+        print(f"{context.root}: {entered}, from {len(files)} files")
     for path, reason in report.rejected:
         print(f"mpidriver: not entered: {path}: {reason}", file=sys.stderr)
     return 1 if report.rejected else 0

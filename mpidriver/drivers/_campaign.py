@@ -21,6 +21,7 @@ from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._run_quantum import run_quantum
 from mpidriver.drivers._stage import Record
 from mpidriver.drivers._stages import STAGES, code_digest
+from mpidriver.drivers.planning import unplanned
 from mpidriver.errors import MpidriverError, PoolStopped, RepositoryError
 from mpidriver.options import digest
 from mpidriver.pool import Terms
@@ -108,6 +109,12 @@ class Campaign:
         self._ended = False
         self._lock = threading.RLock()
         self._over: Future[None] = Future()
+
+    def forget_unplanned(self, verb: str) -> int:
+        """Remove the quanta of a driver that the graph no longer has, with their products; return how many."""
+        keys = unplanned(self._graph, self._ledger.known, verb)
+        self._ledger.forget(keys)
+        return len(keys)
 
     def run(self) -> CampaignResult:
         """Run the campaign to its end, or until the repository takes no more, and return how it ended."""

@@ -41,6 +41,16 @@ class Ledger:
         """What the database knew of quanta before this campaign."""
         return self._known.values()
 
+    def forget(self, keys: "Iterable[str]") -> None:
+        """Remove quanta of the past, first their files, so that a run that dies on the way leaves none unknown."""
+        keys = list(keys)
+        for key in keys:
+            for product in self._state.products(key=key):
+                (self._root / product.path).unlink(missing_ok=True)
+        self._state.forget(keys)
+        for key in keys:
+            del self._known[key]
+
     def outputs(self, quantum: Quantum) -> tuple[str, ...]:
         """Return the digests of the products of a quantum that has ended; empty if it left none."""
         return self._outputs[quantum]

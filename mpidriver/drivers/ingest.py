@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from mpidriver.drivers.config import SurveyConfig
 from mpidriver.errors import ConfigError, DataError, RepositoryError
-from mpidriver.store import InstrumentOptions, Repository
+from mpidriver.store import InstrumentOptions, Repository, file_stamp
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
     from mpidriver.store import Frame, StateDatabase
 
-__all__ = ["Ingested", "expand", "ingest"]
+__all__ = ["Ingested", "expand", "files_of", "in_the_place_of", "ingest", "instruments_of", "read_frames"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,8 @@ class Ingested:
 
     new: int = 0
     """Frames that the database did not have."""
+    changed: int = 0
+    """Frames whose file has other content than when it was entered: they are replaced."""
     known: int = 0
     """Frames that it had; nothing of them is changed."""
     rejected: list[tuple[str, str]] = field(default_factory=list)
@@ -102,11 +104,9 @@ def ingest(
         A second ingest of the same files changes nothing.
     """
     report = Ingested()
-    instruments = [config.instrument]
-    if config.polarimeter != InstrumentOptions(kind="stokes"):
-        instruments.append(config.polarimeter)
+    instruments = instruments_of(config)
     files = [path for path in files if not any(_is_companion(path, instrument) for instrument in instruments)]
-    read = functools.partial(_read, instruments)
+    read = functools.partial(read_frames, instruments)
     known = {frame.key: frame for frame in state.frames()}
     found: list[Frame] = []
     for path, outcome in zip(files, pool.map(read, files, on_error="return"), strict=True):
@@ -114,17 +114,46 @@ def ingest(
             cause = outcome.error.cause.removeprefix("mpidriver.errors.")
             report.rejected.append((str(path), cause.removeprefix(f"DataError: {path}: ")))
             continue
-        clash = _clash(outcome.value, known)
+        changed = _in_place(outcome.value, known, repository)
+        clash = _clash(outcome.value, {key: frame for key, frame in known.items() if key not in changed})
         if clash:
             report.rejected.append((str(path), clash))
             continue
+        state.replace_frames(changed.values())
+        report.changed += len(changed)
         fresh = [frame for frame in outcome.value if frame.key not in known]
-        report.known += len(outcome.value) - len(fresh)
+        report.known += len(outcome.value) - len(fresh) - len(changed)
         found += _taken_in(fresh, repository, copy=copy)
         known |= {frame.key: frame for frame in found[len(found) - len(fresh) :]}
     report.new = state.add_frames(found)
     report.known += len(found) - report.new
     return report
+
+
+def instruments_of(config: SurveyConfig) -> list[InstrumentOptions]:
+    """Return the instruments by which headers are read, in the order in which they are tried."""
+    polarimeters = [] if config.polarimeter == InstrumentOptions(kind="stokes") else [config.polarimeter]
+    return [config.instrument, *polarimeters]
+
+
+def _in_place(
+    frames: "Sequence[Frame]", known: "dict[tuple[int, int, str], Frame]", repository: Repository
+) -> "dict[tuple[int, int, str], Frame]":
+    """Return the frames of a file that was written again since it was entered, with their paths in the repository."""
+    changed = {}
+    for frame in frames:
+        other = known.get(frame.key)
+        if other is None or (other.digest, other.hdu) == (frame.digest, frame.hdu):
+            continue
+        home = repository.root / other.path
+        if home.exists() and home.samefile(frame.path):
+            changed[frame.key] = in_the_place_of(other, frame)
+    return changed
+
+
+def in_the_place_of(known: "Frame", frame: "Frame") -> "Frame":
+    """Return a frame that was read again, with the paths that it is known by."""
+    return replace(frame, **{name: getattr(known, name) for name in _PATHS})
 
 
 def _clash(frames: "Sequence[Frame]", known: "dict[tuple[int, int, str], Frame]") -> str | None:
@@ -148,7 +177,7 @@ def _is_companion(path: Path, instrument: InstrumentOptions) -> bool:
     return any(there in path.name and path.with_name(path.name.replace(there, here)).exists() for here, there in pairs)
 
 
-def _read(instruments: Sequence[InstrumentOptions], path: Path) -> "list[Frame]":
+def read_frames(instruments: Sequence[InstrumentOptions], path: Path) -> "list[Frame]":
     """Read one file's frames by the first instrument that knows its headers."""
     from mpidriver.store import read_headers
 
@@ -171,7 +200,18 @@ def _taken_in(frames: "Sequence[Frame]", repository: Repository, *, copy: bool) 
     """Link or copy a file, with its maps, into raw/ and return its frames with their paths there."""
     sources = {getattr(frame, name) for frame in frames for name in _PATHS} - {None}
     homes = {source: _home(Path(source), repository, copy=copy) for source in sorted(sources)}
-    return [replace(frame, **{name: homes.get(getattr(frame, name)) for name in _PATHS}) for frame in frames]
+    moved = [replace(frame, **{name: homes.get(getattr(frame, name)) for name in _PATHS}) for frame in frames]
+    return [replace(frame, stamp=_stamp(frame, repository)) for frame in moved] if copy else moved
+
+
+def _stamp(frame: "Frame", repository: Repository) -> str:
+    """Return the stamp of a frame's files in the repository."""
+    return file_stamp(repository.root / path for path in files_of(frame))
+
+
+def files_of(frame: "Frame") -> list[str]:
+    """Return the files of a frame: its own, then its maps."""
+    return [path for path in (frame.path, frame.weight_path, frame.mask_path) if path]
 
 
 _PATHS = ("path", "weight_path", "mask_path")

@@ -4,12 +4,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpidriver.drivers import calibs
 from mpidriver.drivers._again import Again
 from mpidriver.drivers._campaign import Campaign
 from mpidriver.drivers._campaign_result import CampaignResult, Observer
 from mpidriver.drivers._desk import Desk
+from mpidriver.drivers._raw_files import refresh_frames
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stage import Context
+from mpidriver.drivers._stages import DRIVERS
 from mpidriver.drivers.config import load_config
 from mpidriver.drivers.planning import plan_driver
 from mpidriver.store import Repository
@@ -32,6 +35,9 @@ class DriverRun:
     products: list[str]
     """Folders of the repository that hold products of this driver."""
 
+
+#: Tasks that read raw files.
+RAW_TASKS = frozenset({*calibs.STAGES, "single_frame", "channel_frame"})
 
 #: Task to the folders where its products lie.
 FOLDERS = {
@@ -105,7 +111,10 @@ def run_driver(
     memory
         The most that such a child process may take, in bytes or as ``"4GiB"``; None for no limit.
     """
+    reads_raw_files = not RAW_TASKS.isdisjoint(DRIVERS[verb])
+    notes = refresh_frames(context, state, selection.compiled(), pool=pool) if reads_raw_files else []
     plan = plan_driver(context, state, verb, selection, tasks=tasks)
+    plan.notes[:0] = notes
     if observer is not None:
         observer.grow(len(plan.own))
     campaign = Campaign(
@@ -119,6 +128,9 @@ def run_driver(
         isolate=isolate,
         memory=memory,
     )
+    forgotten = campaign.forget_unplanned(verb)
+    if forgotten:
+        plan.notes.append(f"{forgotten} quanta that the survey no longer plans were removed with their products")
     result = campaign.run()
     made = {folder for quantum in plan.own for folder in FOLDERS.get(quantum.task, ())}
     if result.failed_before:

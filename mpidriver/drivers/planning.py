@@ -2,7 +2,7 @@
 
 import contextlib
 import gc
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,9 @@ from mpidriver.drivers._stages import DRIVERS
 from mpidriver.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mpidriver.store import Frame, StateDatabase
+    from mpidriver.store import Frame, QuantumRecord, StateDatabase
 
-__all__ = ["DriverPlan", "plan_driver"]
+__all__ = ["DriverPlan", "plan_driver", "unplanned"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,12 @@ def _what_there_is(frames: "list[Frame]") -> str:
     bands = list(dict.fromkeys(frame.band for frame in frames))
     shown = "^".join(bands[:8]) + ("^…" if len(bands) > 8 else "")
     return f"there are exposures {exposures[0]}..{exposures[-1]}, bands {shown}"
+
+
+def unplanned(graph: Graph, records: "Iterable[QuantumRecord]", verb: str) -> list[str]:
+    """Return keys of a driver's quanta that the survey no longer plans, as after a change of its sky map."""
+    planned = {quantum.key for quantum in graph}
+    return [record.key for record in records if record.task in DRIVERS[verb] and record.key not in planned]
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mpidriver.store._cubes._maps import read_map
     from mpidriver.store._cubes._source import CubeSource, open_cube
     from mpidriver.store._database import StateDatabase, open_state
-    from mpidriver.store._digest import file_digest
+    from mpidriver.store._digest import file_digest, file_stamp, files_digest
     from mpidriver.store._fits_cards import Cards
     from mpidriver.store._fits_cutouts import EMPTY_PRIMARY, CutoutHeader, hdu_bytes
     from mpidriver.store._fits_headers import wcs_from_header
@@ -88,7 +88,7 @@ _HOMES = {
     "_cubes._maps": ("read_map",),
     "_cubes._source": ("CubeSource", "open_cube"),
     "_database": ("StateDatabase", "open_state"),
-    "_digest": ("file_digest",),
+    "_digest": ("file_digest", "file_stamp", "files_digest"),
     "_fits_cards": ("Cards",),
     "_fits_cutouts": ("EMPTY_PRIMARY", "CutoutHeader", "hdu_bytes"),
     "_fits_headers": ("wcs_from_header",),
@@ -152,6 +152,8 @@ __all__ = [
     "depth_axis",
     "depth_cards",
     "file_digest",
+    "file_stamp",
+    "files_digest",
     "find_cubes",
     "hdu_bytes",
     "instrument_preset",

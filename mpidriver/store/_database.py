@@ -125,6 +125,18 @@ class StateDatabase(Protocol):
         """
         ...
 
+    def replace_frames(self, frames: Iterable[Frame]) -> None:
+        """Put new contents of files in the place of frames that are there.
+
+        What the single-frame stage found out stays if the digest is the same, and goes with the old content if not.
+
+        Raises
+        ------
+        DataError
+            If a frame is unknown; nothing is replaced then.
+        """
+        ...
+
     def frames_overlapping(self, corners_xyz: "np.ndarray[Any, Any]", *, pad_deg: float = 0.0) -> list[Frame]:
         """Return the frames whose footprint shares a point with a convex polygon.
 
@@ -168,6 +180,14 @@ class StateDatabase(Protocol):
         DataError
             If a quantum was never planned or a status is unknown; nothing is recorded then.
         """
+        ...
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove quanta with their products, as those that a survey no longer plans; unknown ones do no harm."""
+        ...
+
+    def timings(self, run_id: int | None = None) -> dict[str, tuple[int, float]]:
+        """Return how many quanta of each task were timed, in one run or in all, and their seconds together."""
         ...
 
     def counts(self) -> dict[str, dict[str, int]]:

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
-__all__ = ["HashingWriter", "file_digest"]
+__all__ = ["HashingWriter", "file_digest", "file_stamp", "files_digest"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -22,6 +23,28 @@ def file_digest(path: str | os.PathLike[str]) -> str:
         while count := file.readinto(buffer):
             total.update(buffer[:count])
     return total.hexdigest()
+
+
+def files_digest(paths: Sequence[str | os.PathLike[str]]) -> str:
+    """Return the digest of several files in order; of one file, its own."""
+    digests = [file_digest(path) for path in paths]
+    if len(digests) == 1:
+        return digests[0]
+    total = new_hash()
+    total.update(" ".join(digests).encode())
+    return total.hexdigest()
+
+
+def file_stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """Return sizes and modification times of files: as long as they are the same, nobody has written the files.
+
+    Raises
+    ------
+    OSError
+        If a file is missing.
+    """
+    found = map(os.stat, paths)
+    return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in found)
 
 
 class HashingWriter:

@@ -16,7 +16,7 @@ from mpidriver.store._frame_values import (
     known_corners,
     plain,
 )
-from mpidriver.store._records import Frame, FrameUpdate
+from mpidriver.store._records import SOLUTION, Frame, FrameUpdate
 from mpidriver.store._sqlite_connection import Connection
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = ["FrameTable"]
 _COLUMNS = (
     "exposure, detector, band, path, hdu, digest, exptime_s, mjd, gain, read_noise, saturation, wcs_header, corners, "
     "kind, shape, zero_point_mag, weight_path, weight_hdu, mask_path, mask_hdu, mask_bits, metadata, "
-    "solved_wcs_header, solved_corners, quality"
+    "solved_wcs_header, solved_corners, quality, stamp"
 )
 _INSERT = (
     f"INSERT INTO frames ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(', ')))}) "
@@ -71,6 +71,12 @@ class FrameTable:
         with self._connection.transaction() as sqlite:
             for update in updates:
                 _keep(sqlite, update)
+
+    def replace(self, frames: Iterable[Frame]) -> None:
+        """Put new contents in the place of frames; see `StateDatabase.replace_frames`."""
+        with self._connection.transaction() as sqlite:
+            for frame in frames:
+                _replace(sqlite, frame)
 
     def select(self, conditions: dict[str, Condition]) -> list[Frame]:
         """Return the frames that meet all conditions, by exposure, detector and band."""
@@ -160,6 +166,24 @@ def _place(sqlite: sqlite3.Connection, footprints: "list[tuple[int, np.ndarray[A
     bounds = boxes(unit_vectors(sky[..., 0], sky[..., 1])).tolist()
     rows = [(number, *box) for (number, _), box in zip(footprints, bounds, strict=True)]
     sqlite.executemany("INSERT OR REPLACE INTO footprints VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def _replace(sqlite: sqlite3.Connection, frame: Frame) -> None:
+    number = _find(sqlite, *frame.key)
+    (digest,) = sqlite.execute("SELECT digest FROM frames WHERE id = ?", [number]).fetchone()
+    names, values = _COLUMNS.split(", "), _row(frame)
+    if digest == frame.digest:
+        names, values = _without_solution(names, values)
+    assignments = ", ".join(f"{name} = ?" for name in names)
+    sqlite.execute(f"UPDATE frames SET {assignments} WHERE id = ?", [*values, number])
+    if digest != frame.digest:
+        sqlite.execute("DELETE FROM footprints WHERE id = ?", [number])
+        _place(sqlite, [] if frame.footprint is None else [(number, frame.footprint)])
+
+
+def _without_solution(names: list[str], values: list[Any]) -> tuple[list[str], list[Any]]:
+    kept = [place for place, name in enumerate(names) if name not in SOLUTION]
+    return [names[place] for place in kept], [values[place] for place in kept]
 
 
 def _keep(sqlite: sqlite3.Connection, update: FrameUpdate) -> None:

@@ -4,6 +4,7 @@ import functools
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 
 from mpidriver.errors import DataError
-from mpidriver.store._digest import file_digest, new_hash
+from mpidriver.store._digest import file_stamp, files_digest
 from mpidriver.store._fits_headers import wcs_from_header
 from mpidriver.store._fits_raw import image_headers
 from mpidriver.store._fits_scan import quiet
@@ -47,12 +48,14 @@ def read_headers(path: str | Path, options: InstrumentOptions) -> list[Frame]:
     if not chosen:
         raise DataError(f"{path}: no image that [instrument] takes as a frame, of {len(images)} images")
     weight, mask = _companion(path, options.weight), _companion(path, options.mask)
-    digest = _digest([path, *(other for other in (weight, mask) if other is not None)])
+    files = [path, *(other for other in (weight, mask) if other is not None)]
+    stamp = file_stamp(files)  # before they are read: a change from now on is noticed
+    digest = files_digest(files)
     row = _table_row(path, options) if options.table else None
     frames = []
     for number, _, header in chosen:
         sources = Sources(path, number, (header, primary), row)
-        frames.append(_frame(sources, options, digest, weight, mask))
+        frames.append(replace(_frame(sources, options, digest, weight, mask), stamp=stamp))
     return frames
 
 
@@ -87,15 +90,6 @@ def _companion(path: Path, substitution: tuple[str, ...]) -> Path | None:
     if not companion.exists():
         raise DataError(f"{path}: its map {companion.name} is not beside it")
     return companion
-
-
-def _digest(paths: list[Path]) -> str:
-    digests = [file_digest(path) for path in paths]
-    if len(digests) == 1:
-        return digests[0]
-    total = new_hash()
-    total.update(" ".join(digests).encode())
-    return total.hexdigest()
 
 
 def _frame(sources: Sources, options: InstrumentOptions, digest: str, weight: Path | None, mask: Path | None) -> Frame:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from pymongo import UpdateOne
+from pymongo import ReplaceOne, UpdateOne
 
 from mpidriver.errors import DataError
 from mpidriver.store._frame_values import (
@@ -19,7 +19,7 @@ from mpidriver.store._frame_values import (
 )
 from mpidriver.store._mongo_connection import Document, MongoConnection
 from mpidriver.store._mongo_insert import batches, insert_missing
-from mpidriver.store._records import Frame, FrameUpdate
+from mpidriver.store._records import SOLUTION, Frame, FrameUpdate
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +69,19 @@ class MongoFrames:
             if _id(update.exposure, update.detector, update.band) not in known:
                 raise DataError(f"no frame of {frame_name(update.exposure, update.detector, update.band)} to update")
         for batch in batches([_write(update) for update in updates]):
+            self._connection.change(lambda database, writes: database.frames.bulk_write(writes, ordered=True), batch)
+
+    def replace(self, frames: Iterable[Frame]) -> None:
+        """Put new contents in the place of frames; see `StateDatabase.replace_frames`."""
+        new = {_id(*frame.key): frame for frame in frames}
+        known: dict[str, Document] = {}
+        for names in batches(list(new)):
+            known.update((found["_id"], found) for found in self._find({"_id": {"$in": names}}, {}))
+        for name, frame in new.items():
+            if name not in known:
+                raise DataError(f"no frame of {frame_name(*frame.key)} to update")
+        documents = _with_cells([_replacement(frame, known[name]) for name, frame in new.items()])
+        for batch in batches([ReplaceOne({"_id": document["_id"]}, document) for document in documents]):
             self._connection.change(lambda database, writes: database.frames.bulk_write(writes, ordered=True), batch)
 
     def select(self, conditions: dict[str, Condition]) -> list[Frame]:
@@ -121,6 +134,15 @@ def _document(frame: Frame) -> Document:
         if corners is not None:
             document[name] = finite_corners(corners).ravel().tolist()
     return {"_id": _id(*frame.key), **document, "shape": [int(length) for length in frame.shape]}
+
+
+def _replacement(frame: Frame, known: Document) -> Document:
+    """Return the document of new content; what was found out of the same content stays."""
+    document = _document(frame)
+    if known["digest"] == frame.digest:
+        document = {name: value for name, value in document.items() if name not in SOLUTION}
+        document |= {name: known[name] for name in SOLUTION if name in known}
+    return document
 
 
 def _frame(document: Document) -> Frame:

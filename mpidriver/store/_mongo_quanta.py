@@ -120,6 +120,24 @@ class MongoQuanta:
         if writes:
             database.quanta.bulk_write(writes, ordered=True)
 
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove quanta with their products; see `StateDatabase.forget`."""
+        for names in batches(list(keys)):
+            self._connection.change(lambda database, some: database.quanta.delete_many({"_id": {"$in": some}}), names)
+
+    def timings(self, run_id: int | None) -> dict[str, tuple[int, float]]:
+        """Return numbers and seconds of timed quanta; see `StateDatabase.timings`."""
+        condition = {"seconds": {"$exists": True}} | ({} if run_id is None else {"run": run_id})
+
+        def count(database: Any) -> dict[str, tuple[int, float]]:
+            timed: dict[str, tuple[int, float]] = {}
+            for found in database.quanta.find(condition, {"task": 1, "seconds": 1}):
+                number, seconds = timed.get(found["task"], (0, 0.0))
+                timed[found["task"]] = number + 1, seconds + found["seconds"]
+            return timed
+
+        return self._connection.call(count)
+
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of quanta by task and status."""
 
@@ -176,6 +194,8 @@ def _changes(update: QuantumUpdate, known: Document, run: int) -> dict[str, Docu
     values["claim"] = run if update.status == "running" else FREE
     if run != FREE:
         values["run"] = run
+    if update.provenance is not None:
+        values["provenance"] = json.dumps(update.provenance)
     if update.products is not None:
         values["products"] = [{**vars(product), "path": str(product.path)} for product in update.products]
     gone = {name: "" for name in _REPLACED if getattr(update, name) is None}
@@ -185,4 +205,6 @@ def _changes(update: QuantumUpdate, known: Document, run: int) -> dict[str, Docu
 
 def _record(document: Document) -> QuantumRecord:
     values: dict[str, Any] = {name: document.get(name) for name in _FIELDS}
+    if "provenance" in document:
+        values["provenance"] = json.loads(document["provenance"])
     return QuantumRecord(key=document["_id"], data_id=json.loads(document["data_id"]), **values)

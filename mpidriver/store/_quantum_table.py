@@ -13,8 +13,10 @@ from mpidriver.store._sqlite_connection import Connection
 __all__ = ["QuantumTable"]
 
 _COLUMNS = (
-    "key, task, data_id, status, attempt, started, seconds, peak_rss_bytes, rank, host, inputs_digest, error, traceback"
+    "key, task, data_id, status, attempt, started, seconds, peak_rss_bytes, rank, host, inputs_digest, error, "
+    "traceback, provenance"
 )
+_JSON = (2, 13)
 #: Values that an update leaves out stay; a run that was started counts as one more attempt.
 _UPDATE = """
 UPDATE quanta SET status = :status,
@@ -22,7 +24,7 @@ UPDATE quanta SET status = :status,
     started = coalesce(:started, started), seconds = coalesce(:seconds, seconds),
     peak_rss_bytes = coalesce(:peak_rss_bytes, peak_rss_bytes), rank = coalesce(:rank, rank),
     host = coalesce(:host, host), inputs_digest = coalesce(:inputs_digest, inputs_digest), error = :error,
-    traceback = :traceback, run_id = coalesce(:run_id, run_id)
+    traceback = :traceback, provenance = coalesce(:provenance, provenance), run_id = coalesce(:run_id, run_id)
 WHERE key = :key
 """
 _ADD_PRODUCT = """
@@ -85,10 +87,23 @@ class QuantumTable:
         updates = known_statuses(updates)
         run_id = self._runs.current
         with self._connection.transaction() as sqlite:
-            changed = sqlite.executemany(_UPDATE, ({**vars(update), "run_id": run_id} for update in updates)).rowcount
+            changed = sqlite.executemany(_UPDATE, (_row(update, run_id) for update in updates)).rowcount
             if changed != len(updates) and updates:
                 raise DataError(_missing(sqlite, updates))
             _replace_products(sqlite, updates)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove quanta with their products; see `StateDatabase.forget`."""
+        names = [(key,) for key in keys]
+        with self._connection.transaction() as sqlite:
+            sqlite.executemany("DELETE FROM products WHERE quantum = (SELECT id FROM quanta WHERE key = ?)", names)
+            sqlite.executemany("DELETE FROM quanta WHERE key = ?", names)
+
+    def timings(self, run_id: int | None) -> dict[str, tuple[int, float]]:
+        """Return numbers and seconds of timed quanta; see `StateDatabase.timings`."""
+        of_run, values = ("", []) if run_id is None else ("AND run_id = ?", [run_id])
+        query = f"SELECT task, count(*), sum(seconds) FROM quanta WHERE seconds IS NOT NULL {of_run} GROUP BY task"
+        return {task: (count, seconds) for task, count, seconds in self._connection.rows(query, values)}
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of quanta by task and status."""
@@ -111,8 +126,15 @@ class QuantumTable:
 
 
 def _record(row: tuple[Any, ...]) -> QuantumRecord:
-    key, task, data_id, *others = row
-    return QuantumRecord(key, task, json.loads(data_id), *others)
+    values = list(row)
+    for place in _JSON:
+        values[place] = None if values[place] is None else json.loads(values[place])
+    return QuantumRecord(*values)
+
+
+def _row(update: QuantumUpdate, run_id: int | None) -> dict[str, Any]:
+    made_of = None if update.provenance is None else json.dumps(update.provenance)
+    return {**vars(update), "provenance": made_of, "run_id": run_id}
 
 
 def _missing(sqlite: sqlite3.Connection, updates: list[QuantumUpdate]) -> str:

@@ -9,7 +9,10 @@ from mpidriver.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"]
+__all__ = ["SOLUTION", "STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"]
+
+#: Fields of a frame that the single-frame stage fills.
+SOLUTION = ("solved_wcs_header", "solved_corners", "quality")
 
 #: The states of a quantum.
 STATUSES = ("ready", "running", "done", "failed", "blocked")
@@ -73,6 +76,8 @@ class Frame:
     """Corners by those coordinates, as `corners`."""
     quality: dict[str, float] = field(default_factory=dict)
     """What the single-frame stage measured: seeing, background, number of stars …"""
+    stamp: str = ""
+    """Size and time of the file and of its maps when they were read, as `file_stamp` gives them."""
 
     @property
     def key(self) -> tuple[int, int, str]:
@@ -157,6 +162,8 @@ class QuantumRecord:
     """Cause in one line, of a failure or of being blocked."""
     traceback: str | None = None
     """Traceback of a failure."""
+    provenance: dict[str, Any] | None = None
+    """What its products were made of and by: inputs with digests, digests of options and code, version."""
 
     def __iter__(self) -> Iterator[Any]:
         """Yield key, task and data id, which is what `StateDatabase.plan` takes."""
@@ -191,6 +198,8 @@ class QuantumUpdate:
     """Traceback."""
     products: tuple[Product, ...] | None = None
     """Files that it made, in place of those of earlier runs."""
+    provenance: Mapping[str, Any] | None = None
+    """What they were made of and by."""
 
 
 def known_statuses(updates: Iterable[QuantumUpdate]) -> list[QuantumUpdate]:

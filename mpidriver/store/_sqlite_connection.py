@@ -17,7 +17,7 @@ from mpidriver.errors import RepositoryError
 
 __all__ = ["SCHEMA_VERSION", "Connection"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Marks the file as ours: "mpid".
 _APPLICATION_ID = 0x6D706964
@@ -37,15 +37,15 @@ CREATE TABLE frames (
     gain REAL, read_noise REAL, saturation REAL, zero_point_mag REAL, shape TEXT NOT NULL, wcs_header TEXT,
     corners BLOB, weight_path TEXT, weight_hdu INTEGER NOT NULL, mask_path TEXT, mask_hdu INTEGER NOT NULL,
     mask_bits INTEGER NOT NULL, metadata TEXT NOT NULL, solved_wcs_header TEXT, solved_corners BLOB,
-    quality TEXT NOT NULL, UNIQUE (exposure, detector, band)
+    quality TEXT NOT NULL, stamp TEXT NOT NULL, UNIQUE (exposure, detector, band)
 );
 CREATE VIRTUAL TABLE footprints USING rtree (id, x_min, x_max, y_min, y_max, z_min, z_max);
 CREATE TABLE quanta (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, task TEXT NOT NULL, data_id TEXT NOT NULL, status TEXT NOT NULL,
     attempt INTEGER NOT NULL DEFAULT 0, started REAL, seconds REAL, peak_rss_bytes INTEGER, rank INTEGER, host TEXT,
-    inputs_digest TEXT, error TEXT, traceback TEXT, run_id INTEGER
+    inputs_digest TEXT, error TEXT, traceback TEXT, provenance TEXT, run_id INTEGER
 );
-CREATE INDEX quanta_by_status ON quanta (task, status);
+CREATE INDEX quanta_by_status ON quanta (task, status, run_id, seconds);
 CREATE TABLE products (
     path TEXT PRIMARY KEY, quantum INTEGER NOT NULL, dataset TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL
 ) WITHOUT ROWID;

@@ -103,6 +103,10 @@ class TableState:
         """Keep what the single-frame stage found out."""
         self._frames.update(updates)
 
+    def replace_frames(self, frames: Iterable[Frame]) -> None:
+        """Put new contents of files in the place of frames that are there."""
+        self._frames.replace(frames)
+
     def frames_overlapping(self, corners_xyz: "np.ndarray[Any, Any]", *, pad_deg: float = 0.0) -> list[Frame]:
         """Return the frames whose footprint shares a point with a convex polygon."""
         return self._frames.overlapping(corners_xyz, pad_deg)
@@ -122,6 +126,14 @@ class TableState:
     def record(self, updates: Iterable[QuantumUpdate]) -> None:
         """Record what has become of quanta, and free them."""
         self._quanta.record(updates)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Remove quanta with their products."""
+        self._quanta.forget(keys)
+
+    def timings(self, run_id: int | None = None) -> dict[str, tuple[int, float]]:
+        """Return how many quanta of each task were timed and their seconds together."""
+        return self._quanta.timings(run_id)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of quanta by task and status."""

@@ -8,7 +8,7 @@ from mpidriver.drivers._desk import Desk
 from mpidriver.drivers._graph import Graph
 from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._stage import Prepared, Record, Stage
-from mpidriver.drivers._stages import STAGES
+from mpidriver.drivers._stages import DRIVERS, STAGES
 from mpidriver.drivers.config import SurveyConfig, config_text
 from mpidriver.drivers.pipeline import open_context
 from mpidriver.errors import ConfigError, DataError, RepositoryError
@@ -54,7 +54,9 @@ class Survey:
                 (self.repository.root / "logs").mkdir(exist_ok=True)
                 (self.repository.root / "logs" / f"{task} {number}").touch()
             desk = Desk(open_context(str(self.repository.root)), state)
-            self.result = Campaign(self.graph, desk=desk, pool=pool, again=Again(**again)).run()
+            campaign = Campaign(self.graph, desk=desk, pool=pool, again=Again(**again))
+            self.forgotten = campaign.forget_unplanned("pipeline")
+            self.result = campaign.run()
             state.end_run(run, "done")
             states = {record.key: record.status for record in state.quanta()}
         return sorted(self.ran), [states[quantum.key] for quantum in self.graph]
@@ -63,6 +65,7 @@ class Survey:
 @pytest.fixture
 def survey(tmp_path, monkeypatch):
     made = Survey(tmp_path / "survey")
+    monkeypatch.setitem(DRIVERS, "pipeline", ("first", "second"))
     for task in ("first", "second"):
         stage = Stage(made.work, options=lambda config: (), prepare=made.prepare)
         monkeypatch.setitem(STAGES, task, stage)
@@ -134,3 +137,19 @@ def test_clobber_tries_failures_of_its_tasks_again(survey):
 def test_an_unknown_task_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match="no task 'warpp'; did you mean 'warp'"):
         Again(clobber=("warpp",))
+
+
+def test_what_the_survey_no_longer_plans_is_removed_with_its_products(survey):
+    survey.run()
+    logs = survey.repository.root / "logs"
+    smaller = Graph()
+    smaller.add(survey.quantum("first", 1))
+    survey.graph = smaller
+    assert survey.run() == ([], ["done"])
+    assert survey.forgotten == 3
+    with open_state(survey.repository, readonly=True) as state:
+        assert [product.path for product in state.products()] == ["logs/first 1"]
+        assert [record.key for record in state.quanta()] == [survey.quantum("first", 1).key]
+    assert (logs / "first 1").exists()
+    assert survey.run()[0] == []
+    assert survey.forgotten == 0

@@ -1,5 +1,6 @@
 """The contract of the state database; each back end is a subclass of the one test class."""
 
+import dataclasses
 import os
 import threading
 
@@ -223,6 +224,54 @@ class StateContract:
         assert state.counts() == {"warp": {"ready": 4, "done": 1}}
         with pytest.raises(DataError, match="no quantum"):
             state.claim("warp{no}")
+
+    def test_new_contents_take_the_place_of_frames(self, state, make_frame):
+        frames = [make_frame(n) for n in range(3)]
+        state.add_frames(frames)
+        solved = square(40, 20, 0.1)
+        state.update_frames([FrameUpdate(n, 3, "r", "WCS", solved, {"seeing": 1.5}) for n in range(3)])
+        before = state.frames()
+        state.replace_frames([make_frame(0, stamp="7"), make_frame(1, digest="f" * 32, ra=70.0, stamp="8")])
+        assert state.frame(0, 3) == dataclasses.replace(before[0], stamp="7")
+        assert state.frame(1, 3) == make_frame(1, digest="f" * 32, ra=70.0, stamp="8")
+        assert state.frame(2, 3) == before[2]
+        there = {n: unit_vectors(*square(ra, 20, 0.05).T) for n, ra in {0: 40, 1: 70}.items()}
+        assert [frame.exposure for frame in state.frames_overlapping(there[0])] == [0, 2]
+        assert [frame.exposure for frame in state.frames_overlapping(there[1])] == [1]
+        with pytest.raises(DataError, match="no frame of exposure 9"):
+            state.replace_frames([make_frame(9)])
+
+    def test_quanta_are_forgotten_with_their_products(self, state):
+        state.plan((key, "warp", {}) for key in KEYS)
+        state.record([QuantumUpdate(key, "done", products=(Product("warp", key, "0", 1),)) for key in KEYS])
+        state.forget([KEYS[1], KEYS[3], "never{planned=1}"])
+        kept = [KEYS[0], KEYS[2], KEYS[4]]
+        assert [record.key for record in state.quanta()] == kept
+        assert [product.path for product in state.products()] == kept
+        assert state.counts() == {"warp": {"done": 3}}
+        assert state.plan([(KEYS[1], "warp", {})]) == 1
+
+    def test_timings_are_summed_by_task_and_run(self, state):
+        state.plan([*((key, "warp", {}) for key in KEYS), ("coadd{}", "coadd", {})])
+        first = state.begin_run("a", 1, "0", "n1")
+        state.record([QuantumUpdate(KEYS[0], "done", started=1.0, seconds=2.0), QuantumUpdate(KEYS[1], "blocked")])
+        state.end_run(first, "done")
+        second = state.begin_run("b", 1, "0", "n1")
+        updates = {KEYS[2]: 4.0, KEYS[3]: 8.0, "coadd{}": 16.0}
+        state.record(QuantumUpdate(key, "failed", started=2.0, seconds=seconds) for key, seconds in updates.items())
+        assert state.timings() == {"warp": (3, 14.0), "coadd": (1, 16.0)}
+        assert state.timings(first) == {"warp": (1, 2.0)}
+        assert state.timings(second) == {"warp": (2, 12.0), "coadd": (1, 16.0)}
+
+    def test_what_products_were_made_of_is_kept_until_they_are_made_anew(self, state):
+        made_of = {"inputs": [["raw/1.fits", "0" * 32]], "options": "12", "version": "1.0"}
+        state.plan([(KEYS[0], "warp", {})])
+        state.record([QuantumUpdate(KEYS[0], "done", provenance=made_of)])
+        assert state.quantum(KEYS[0]).provenance == made_of
+        state.record([QuantumUpdate(KEYS[0], "failed")])
+        assert state.quanta()[0].provenance == made_of
+        state.record([QuantumUpdate(KEYS[0], "done", provenance={})])
+        assert state.quantum(KEYS[0]).provenance == {}
 
     def test_many_are_as_good_as_few(self, state):
         keys = [f"t{{{n}}}" for n in range(2500)]
