@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from mpidriver.report._catalogue import draw_catalogue
     from mpidriver.report._colour import draw_colour_coadd, lupton_rgb
     from mpidriver.report._coverage import draw_coverage, point_source_depth_mag
+    from mpidriver.report._failures import failures_page, group_failures
     from mpidriver.report._faraday_maps import draw_faraday_maps
     from mpidriver.report._faraday_spectra import FaradaySpectrum, draw_faraday_spectra
     from mpidriver.report._focal_plane import FramePoint, draw_focal_plane
     from mpidriver.report._jobs import jobs_table
+    from mpidriver.report._pace import pace_of_run
     from mpidriver.report._pictures import PictureJob, draw_all, picture_jobs
     from mpidriver.report._progress import Progress
+    from mpidriver.report._quantum import quantum_page
     from mpidriver.report._repeatability import MATCH_DTYPE, FrameStars, match_stars, robust_rms, scatter_of_stars
     from mpidriver.report._summary import FailedQuantum, RunSummary, StageSummary
     from mpidriver.report._tables import Page, closing_table, print_summary, status_table
@@ -37,6 +40,7 @@ _HOMES = {
         "draw_coverage",
         "point_source_depth_mag",
     ),
+    "_failures": ("failures_page", "group_failures"),
     "_faraday_maps": ("draw_faraday_maps",),
     "_faraday_spectra": (
         "FaradaySpectrum",
@@ -47,12 +51,14 @@ _HOMES = {
         "draw_focal_plane",
     ),
     "_jobs": ("jobs_table",),
+    "_pace": ("pace_of_run",),
     "_pictures": (
         "PictureJob",
         "draw_all",
         "picture_jobs",
     ),
     "_progress": ("Progress",),
+    "_quantum": ("quantum_page",),
     "_repeatability": (
         "MATCH_DTYPE",
         "FrameStars",
@@ -102,13 +108,17 @@ __all__ = [
     "draw_faraday_spectra",
     "draw_focal_plane",
     "draw_timeline",
+    "failures_page",
+    "group_failures",
     "jobs_table",
     "lupton_rgb",
     "match_stars",
     "own_terminal",
+    "pace_of_run",
     "picture_jobs",
     "point_source_depth_mag",
     "print_summary",
+    "quantum_page",
     "robust_rms",
     "scatter_of_stars",
     "status_table",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mpidriver.report._failures import cause_pattern
 from mpidriver.report._summary import FailedQuantum, RunSummary, StageSummary
 from mpidriver.report._terminal import terminal_columns
 from mpidriver.report._words import duration, plural
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from mpidriver.report._pace import Pace
     from mpidriver.store import QuantumRecord
 
 __all__ = ["Page", "bulleted", "closing_table", "empty_table", "print_summary", "status_table"]
@@ -201,8 +202,7 @@ def _groups(failures: Sequence[FailedQuantum]) -> list[list[FailedQuantum]]:
     """Return failures that say the same but for numbers and paths, largest group first."""
     groups: dict[tuple[str, str], list[FailedQuantum]] = {}
     for failure in failures:
-        pattern = re.sub(r"\S*/\S+|\d+(\.\d+)?", "#", _one_line(failure.cause))
-        groups.setdefault((failure.stage, pattern), []).append(failure)
+        groups.setdefault((failure.stage, cause_pattern(_one_line(failure.cause))), []).append(failure)
     return sorted(groups.values(), key=len, reverse=True)
 
 
@@ -211,8 +211,9 @@ def status_table(
     failures: Iterable[FailedQuantum | QuantumRecord] = (),
     *,
     running: Iterable[str] = (),
+    pace: Pace | None = None,
 ) -> Page:
-    """Return what `mpidriver status` prints: stage by state, what runs now, and the failed quanta.
+    """Return what `mpidriver status` prints: stage by state, what runs now and how fast, and the failed quanta.
 
     Parameters
     ----------
@@ -222,6 +223,8 @@ def status_table(
         The failed quanta, as the state database has them too.
     running
         Keys of the quanta that are running now.
+    pace
+        Of the run that is on, none if there is none.
 
     Returns
     -------
@@ -237,7 +240,14 @@ def status_table(
     for stage, by_state in counts.items():
         cells = [_count(by_state.get(state, 0), state) for state in states]
         table.add_row(stage, *cells, f"{sum(by_state.values()):,}")
+    if len(counts) > 1:
+        table.add_section()
+        whole = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in states}
+        cells = [_count(whole[state], state) for state in states]
+        table.add_row("all", *cells, f"{sum(whole.values()):,}", style="bold")
     parts: list[RenderableType] = [table]
+    if pace is not None:
+        parts.append(_pace_line(pace))
     running = list(running)
     if running:
         parts.append(bulleted("Running", running))
@@ -245,6 +255,20 @@ def status_table(
     if failed:
         parts.append(_failure_list(failed))
     return Page(*parts)
+
+
+def _pace_line(pace: Pace) -> Text:
+    from rich.text import Text
+
+    text = Text(f"{pace.command}: ", style="bold")
+    where = f"on {plural(pace.ranks, 'rank')} of {pace.host} for {duration(pace.elapsed_seconds)}"
+    text.append(f"{pace.ended:,} quanta {where}, {pace.quanta_per_second:.3g} a second", style="not bold")
+    if pace.is_silent:
+        silent = f"; no sign of life for {duration(pace.silent_seconds)}: it may be dead"
+        text.append(silent, style="bold red")
+    elif pace.remaining_seconds is not None:
+        text.append(f"; about {duration(pace.remaining_seconds)} left", style="not bold")
+    return text
 
 
 def _failed_quantum(record: FailedQuantum | QuantumRecord) -> FailedQuantum:

@@ -70,8 +70,6 @@ if TYPE_CHECKING:
     from mpidriver.store._state_options import StateOptions
 
 _HOMES = {
-    "_component_layouts": ("COMPONENT_DTYPE", "COMPONENT_UNITS"),
-    "_component_tables": ("ComponentTable", "read_components"),
     "_atomic": (
         "all_or_none",
         "atomic_batch",
@@ -81,6 +79,8 @@ _HOMES = {
         "remove_partials",
         "write_text",
     ),
+    "_component_layouts": ("COMPONENT_DTYPE", "COMPONENT_UNITS"),
+    "_component_tables": ("ComponentTable", "read_components"),
     "_cubes._channels": ("read_channel_values",),
     "_cubes._depth": ("depth_axis", "depth_cards"),
     "_cubes._files": ("CubeFile", "NewCube", "RegionWriter", "create_cubes", "find_cubes", "publish_cubes"),

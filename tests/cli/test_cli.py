@@ -54,6 +54,34 @@ def test_status_shows_stages_and_states(survey):
     assert "done" in ended.text
 
 
+def test_status_and_show_print_json_and_load_neither_numpy_nor_astropy(survey):
+    stages = json.loads(run("status", survey, "--json").text)
+    assert stages == {"stages": stages["stages"], "run": None}
+    assert stages["stages"]["coadd"] == {"done": 1}
+    assert json.loads(run("status", survey, "--failed", "--json").text) == []
+    script = "import sys; from mpidriver.cli import main; main(sys.argv[1:]); print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script, "status", survey], check=True, capture_output=True, text=True)
+    assert "'sqlite3'" in done.stdout
+    assert "'numpy'" not in done.stdout
+    assert "'astropy'" not in done.stdout
+
+
+def test_show_tells_run_inputs_and_outputs_of_a_quantum(survey):
+    with open_state(Repository.open(survey), readonly=True) as state:
+        (record,) = state.quanta("coadd")
+        (product,) = state.products(record.key)
+        warps = state.quanta("warp")
+    shown = json.loads(run("show", survey, record.key, "--json").text)
+    assert shown["record"]["seconds"] == record.seconds
+    assert shown["outputs"] == [{**vars(product)}]
+    assert [source["key"] for source in shown["inputs"]] == [warp.key for warp in warps]
+    assert (shown["blocked_by"], shown["blocks"]) == ([], [])
+    text = run("show", survey, record.key).text
+    assert f"{record.key}: done" in text
+    assert f"{product.path}  {product.size:,} bytes  {product.digest}" in text
+    assert f"rank 0 of {record.host}" in text
+
+
 def test_advise_predicts_what_a_survey_takes_from_its_records(survey):
     """All is done: the whole survey again, on one rank as long as its quanta took."""
     ended = run("advise", survey, "--ranks", "1,2,4", "--json")
@@ -85,6 +113,7 @@ def test_advise_predicts_what_a_survey_takes_from_its_records(survey):
         (["init", "{absent}", "--instrument", "kodak"], 2, ["kodak", "decam-legacy"]),
         (["init", "{absent}", "--centre", "here"], 2, ["--centre", "RA,DEC"]),
         (["ingest", "{survey}", "/nowhere/*.fits"], 2, ["/nowhere/*.fits"]),
+        (["show", "{survey}", "warp{{tract=7}}"], 2, ["no quantum warp{{tract=7}}", "as warp{{tract=0"]),
         (["debug", "{survey}", "warp"], 2, ["warp", "task{{name=value"]),
         (["simulate", "{absent}", "--detectors", "2by2"], 2, ["--detectors", "2x2"]),
         (["pipeline"], 2, ["REPO"]),

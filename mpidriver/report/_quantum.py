@@ -1,0 +1,92 @@
+"""What `mpidriver show` prints of one quantum."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from mpidriver.report._tables import STYLES, Page, bulleted
+from mpidriver.report._words import duration, plural
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from mpidriver.store import Product, QuantumRecord
+
+__all__ = ["quantum_page"]
+
+#: Neighbours of a quantum that are shown, of each kind.
+SHOWN = 12
+
+
+class Neighbour(Protocol):
+    """A quantum that is an input of the one that is shown."""
+
+    key: str
+    status: str
+    products: "list[Product]"
+
+
+class Explained(Protocol):
+    """All that is known of a quantum, as the drivers tell it."""
+
+    record: "QuantumRecord"
+    inputs: "list[Neighbour]"
+    outputs: "list[Product]"
+    blocked_by: list[str]
+    blocks: list[str]
+
+
+def quantum_page(explained: Explained) -> Page:
+    """Return what is known of a quantum: state, run, error, what blocks it, whom it blocks, inputs, outputs."""
+    from rich.text import Text
+
+    record = explained.record
+    head = Text(record.key, style="bold")
+    head.append(f": {record.status}", style=STYLES.get(record.status, "not bold"))
+    parts = [head, *_run_lines(record)]
+    if record.error:
+        parts.append(Text(record.error, style="red"))
+    if record.traceback:
+        parts.append(Text(record.traceback.rstrip()))
+    if record.status != "done" and explained.blocked_by:
+        parts.append(bulleted("Waits for", _cut(explained.blocked_by)))
+    if explained.blocks:
+        parts.append(
+            bulleted(
+                f"Blocks {plural(len(explained.blocks), 'quantum').replace('quantums', 'quanta')}",
+                _cut(explained.blocks),
+            )
+        )
+    parts.append(bulleted("Inputs", _cut(_input_lines(explained.inputs)) or ["none but the raw frame"]))
+    parts.append(bulleted("Outputs", [_file(product) for product in explained.outputs] or ["none"]))
+    return Page(*parts)
+
+
+def _run_lines(record: "QuantumRecord") -> "list[Text]":
+    from rich.text import Text
+
+    if record.started is None:
+        return [Text("never run")]
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started))
+    took = "" if record.seconds is None else f", {duration(record.seconds)}"
+    memory = "" if record.peak_rss_bytes is None else f", {record.peak_rss_bytes / 2**20:,.0f} MiB at most"
+    where = f", rank {record.rank} of {record.host}" if record.host else ""
+    digest = f"; inputs, options and code {record.inputs_digest}" if record.inputs_digest else ""
+    return [Text(f"attempt {record.attempt}, {when}{took}{memory}{where}{digest}")]
+
+
+def _input_lines(inputs: "Sequence[Neighbour]") -> list[str]:
+    lines = []
+    for source in inputs:
+        lines.append(f"{source.key}: {source.status}")
+        lines += [f"  {_file(product)}" for product in source.products]
+    return lines
+
+
+def _file(product: "Product") -> str:
+    return f"{product.path}  {product.size:,} bytes  {product.digest}"
+
+
+def _cut(lines: Iterable[str]) -> list[str]:
+    lines = list(lines)
+    return lines if len(lines) <= SHOWN else [*lines[:SHOWN], f"and {len(lines) - SHOWN:,} more"]
