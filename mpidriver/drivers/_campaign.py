@@ -18,7 +18,7 @@ from mpidriver.drivers._elsewhere import Elsewhere
 from mpidriver.drivers._graph import Graph, Walk
 from mpidriver.drivers._ledger import Ledger
 from mpidriver.drivers._quantum import Quantum
-from mpidriver.drivers._run_quantum import run_quantum
+from mpidriver.drivers._run_quantum import provenance_of, run_quantum
 from mpidriver.drivers._stage import Record
 from mpidriver.drivers._stages import STAGES, code_digest
 from mpidriver.drivers.planning import unplanned
@@ -202,17 +202,20 @@ class Campaign:
             self._fail(quantum, str(error))
             return False
         options = stage.options(self._desk.context.config)
-        sources = sorted(output for source in inputs for output in self._ledger.outputs(source))
-        inputs_digest = digest(code_digest(), quantum.task, options, prepared.fingerprint, sources)
+        sources = [product for source in inputs for product in self._ledger.outputs(source)]
+        digests = sorted(product.digest for product in sources)
+        inputs_digest = digest(code_digest(), quantum.task, options, prepared.fingerprint, digests)
         known = self._as_known(quantum, inputs_digest)
         if known is not None:
             return known
         claim = self._ledger.claim(quantum)
         if claim != "claimed":
             return self._leave_to_others(quantum, claim)
+        provenance = provenance_of(prepared.files, sources, options)
+        self._ledger.trace(quantum, provenance)
         try:
             run, cost = self._runner(quantum.task), self._priority[quantum]
-            future = self._pool.submit(run, quantum, prepared.arguments, cost=cost, terms=self._terms)
+            future = self._pool.submit(run, quantum, prepared.arguments, provenance, cost=cost, terms=self._terms)
         except PoolStopped:
             self._stop()
             self._count(quantum, "left")

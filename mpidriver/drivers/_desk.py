@@ -1,6 +1,7 @@
 """The root's desk: what it looks up for a quantum before it hands it out, each file read once a run."""
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._solutions import Solution, read_solutions
@@ -9,8 +10,6 @@ from mpidriver.errors import ConfigError, DataError
 from mpidriver.store import read_table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
 
     from mpidriver.store import Frame, StateDatabase
@@ -91,7 +90,7 @@ class Desk:
         stars = _standard_columns(read_table(path), options, str(path))
         return stars, unit_vectors(stars["ra"], stars["dec"])
 
-    def file_digest(self, path: "Path") -> str:
+    def file_digest(self, path: Path) -> str:
         """Return the digest of a small file that many quanta read, as a calibration frame; read once a run."""
         if path not in self._digests:
             from mpidriver.store import file_digest
@@ -101,6 +100,17 @@ class Desk:
             except OSError as error:
                 raise DataError(f"{path}: cannot be read: {error.strerror}; see survey.toml") from None
         return self._digests[path]
+
+    def named(self, path: Path) -> tuple[str, str]:
+        """Return how provenance names a small file: its path, in the repository if it is there, and its digest."""
+        root = self.context.repository.root
+        name = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+        return str(name), self.file_digest(path)
+
+    def reference_file(self) -> list[tuple[str, str]]:
+        """Return path and digest of the reference catalogue, as a list; empty without one."""
+        path = self.context.config.reference.path
+        return [] if path is None else [self.named(self.context.repository.root / path)]
 
     def solution(self, tract: int, exposure: int, detector: int) -> Solution | None:
         """Return the mosaic's solution of one frame, or none if the mosaic has dropped it."""

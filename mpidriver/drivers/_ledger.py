@@ -32,7 +32,8 @@ class Ledger:
         self._to_write = Outcomes(desk.state, desk.context.repository.unrecorded_path)
         self._to_write.restore()
         self._known = {record.key: record for record in desk.state.quanta()}
-        self._outputs: dict[Quantum, tuple[str, ...]] = {}
+        self._outputs: dict[Quantum, tuple[Product, ...]] = {}
+        self._provenance: dict[Quantum, dict[str, Any]] = {}
         self._inputs: dict[Quantum, str] = {}
         self._given_up = False
 
@@ -51,8 +52,8 @@ class Ledger:
         for key in keys:
             del self._known[key]
 
-    def outputs(self, quantum: Quantum) -> tuple[str, ...]:
-        """Return the digests of the products of a quantum that has ended; empty if it left none."""
+    def outputs(self, quantum: Quantum) -> "tuple[Product, ...]":
+        """Return the products of a quantum that has ended; empty if it left none."""
         return self._outputs[quantum]
 
     def assume(self, quantum: Quantum) -> bool:
@@ -112,11 +113,15 @@ class Ledger:
         except OSError:
             return False
 
+    def trace(self, quantum: Quantum, provenance: dict[str, Any]) -> None:
+        """Keep what the products of a quantum are going to be made of, to be recorded with them."""
+        self._provenance[quantum] = provenance
+
     def done(self, quantum: Quantum, outcome: "Outcome", record: "Record") -> None:
         """Record that a quantum has run and what it has made."""
-        self._outputs[quantum] = tuple(product.digest for product in record.products)
-        made, digest = record.products, self._inputs[quantum]
-        self._note(quantum, "done", made, frame=record.frame, **_measured(outcome), inputs_digest=digest)
+        self._outputs[quantum] = record.products
+        known = {"inputs_digest": self._inputs[quantum], "provenance": self._provenance.pop(quantum, None)}
+        self._note(quantum, "done", record.products, frame=record.frame, **_measured(outcome), **known)
 
     def failed(self, quantum: Quantum, error: str, outcome: "Outcome | None" = None) -> None:
         """Record that a quantum has failed; what could not even be prepared has no inputs to fail with again."""
@@ -179,8 +184,8 @@ class Ledger:
                 if product.path not in kept:
                     (self._root / product.path).unlink(missing_ok=True)
 
-    def _recorded(self, quantum: Quantum) -> tuple[str, ...]:
-        return tuple(product.digest for product in self._state.products(key=quantum.key))
+    def _recorded(self, quantum: Quantum) -> "tuple[Product, ...]":
+        return tuple(self._state.products(key=quantum.key))
 
 
 def _measured(outcome: "Outcome") -> dict[str, Any]:

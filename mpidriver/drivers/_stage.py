@@ -83,6 +83,8 @@ class Prepared:
     """Keyword arguments of the stage's function."""
     fingerprint: tuple[Any, ...] = ()
     """What identifies them, for the digest that decides whether a quantum must run again."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Paths and digests of files that are no products and that it reads: raw frames, calibrations, references."""
 
 
 @dataclass(frozen=True)

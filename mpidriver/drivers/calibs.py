@@ -196,7 +196,7 @@ def _of_detector(kind: str) -> Callable[..., Prepared]:
 
 def _with_frames(frames: "Sequence[Frame]", **arguments: Any) -> Prepared:
     digests = tuple((frame.exposure, frame.detector, frame.digest, frame.exptime_s, frame.gain) for frame in frames)
-    return Prepared({"frames": frames, **arguments}, digests)
+    return Prepared({"frames": frames, **arguments}, digests, tuple((frame.path, frame.digest) for frame in frames))
 
 
 def _prepare_scales(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
@@ -217,7 +217,7 @@ def _prepare_flat(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prep
     prepared = _of_detector("flat")(desk, quantum, inputs)
     table = desk.table(desk.context.repository.path("flat_scales", band=quantum.data_id.band))
     scales = {int(row["exposure"]): float(row["scale"]) for row in table}
-    return Prepared({**prepared.arguments, "scales": scales}, prepared.fingerprint)
+    return Prepared({**prepared.arguments, "scales": scales}, prepared.fingerprint, prepared.files)
 
 
 def _prepare_defects(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:

@@ -4,7 +4,6 @@ Scatter the pairs of frame and patch, write the warps; scatter patch and band, s
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidriver.drivers._quantum import DataId, Quantum
@@ -97,7 +96,7 @@ def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> 
         stacked.variance,
         stacked.mask,
         wcs=patch.wcs(),
-        header=header | _inputs_header(paths),
+        header=header,
         mask_planes=MASK_PLANES,
         extra={"NIMAGE": stacked.n_image},
     )
@@ -109,11 +108,6 @@ def planes(stored: "StoredImage") -> "MaskedImage":
     from mpidriver.tasks.image import MaskedImage
 
     return MaskedImage(stored.image, stored.variance, stored.mask)
-
-
-def _inputs_header(paths: Sequence[Path]) -> dict[str, str]:
-    """Name the stacked warps in the coadd's header."""
-    return {f"IN{number:05d}": path.stem for number, path in enumerate(paths)}
 
 
 def _prepare_warp(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:

@@ -128,7 +128,7 @@ def _on_patch(
 def _prepare_channel(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     ids = quantum.data_id
     frame = desk.frame(ids.exposure, ids.detector, ids.band)
-    return Prepared({"frame": frame}, (frame.digest, frame.wcs_header))
+    return Prepared({"frame": frame}, (frame.digest, frame.wcs_header), ((frame.path, frame.digest),))
 
 
 def _prepare_cube(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:

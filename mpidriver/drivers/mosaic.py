@@ -66,7 +66,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     tract = desk.context.tract(quantum)
     reference = desk.reference_in(tract.corners_xyz, REFERENCE_MARGIN_DEG)
     fingerprint = (members, None if reference is None else reference.tobytes().hex())
-    return Prepared({"members": members, "reference": reference}, fingerprint)
+    return Prepared({"members": members, "reference": reference}, fingerprint, tuple(desk.reference_file()))
 
 
 STAGES = {"mosaic": Stage(solve, options=lambda config: (config.mosaic,), prepare=_prepare, seconds=2.0)}

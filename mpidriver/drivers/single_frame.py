@@ -89,15 +89,17 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     if frame.corners is not None:
         reference = desk.reference_in(unit_vectors(*frame.corners.T), REFERENCE_MARGIN_DEG)
     made = made_calibrations(desk.context, inputs) | desk.fringes.get((ids.detector, ids.band), {})
+    calibrations = list(calibration_paths(desk.context, frame, made).values())
     return Prepared(
         {"frame": frame, "reference": reference, "made": made},
         (
             frame.digest,
             frame.wcs_header,
             frame.zero_point_mag,
-            tuple(desk.file_digest(path) for path in calibration_paths(desk.context, frame, made).values()),
+            tuple(map(desk.file_digest, calibrations)),
             None if reference is None else reference.tobytes().hex(),
         ),
+        ((frame.path, frame.digest), *map(desk.named, calibrations), *desk.reference_file()),
     )
 
 

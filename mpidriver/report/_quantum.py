@@ -1,8 +1,8 @@
 """What `mpidriver show` prints of one quantum."""
 
 import time
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mpidriver.report._tables import STYLES, Page, bulleted
 from mpidriver.report._words import duration, plural
@@ -58,6 +58,8 @@ def quantum_page(explained: Explained) -> Page:
             )
         )
     parts.append(bulleted("Inputs", _cut(_input_lines(explained.inputs)) or ["none but the raw frame"]))
+    if record.provenance:
+        parts.append(_made_of(record.provenance))
     parts.append(bulleted("Outputs", [_file(product) for product in explained.outputs] or ["none"]))
     return Page(*parts)
 
@@ -75,12 +77,14 @@ def _run_lines(record: "QuantumRecord") -> "list[Text]":
     return [Text(f"attempt {record.attempt}, {when}{took}{memory}{where}{digest}")]
 
 
+def _made_of(provenance: Mapping[str, Any]) -> "Text":
+    digests = f"code {provenance['code']}, options {provenance['options']}"
+    files = [f"{path}  {digest}" for path, digest in provenance["inputs"]]
+    return bulleted(f"Made by mpidriver {provenance['version']}, {digests}, of", _cut(files))
+
+
 def _input_lines(inputs: "Sequence[Neighbour]") -> list[str]:
-    lines = []
-    for source in inputs:
-        lines.append(f"{source.key}: {source.status}")
-        lines += [f"  {_file(product)}" for product in source.products]
-    return lines
+    return [f"{source.key}: {source.status}" for source in inputs]
 
 
 def _file(product: "Product") -> str:

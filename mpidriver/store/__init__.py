@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from mpidriver.store._layout import DATASETS
     from mpidriver.store._mongo_state import MongoState
     from mpidriver.store._presets import PRESETS, instrument_preset
+    from mpidriver.store._provenance import stamped
     from mpidriver.store._records import (
         STATUSES,
         Frame,
@@ -102,6 +103,7 @@ _HOMES = {
     "_layout": ("DATASETS",),
     "_mongo_state": ("MongoState",),
     "_presets": ("PRESETS", "instrument_preset"),
+    "_provenance": ("stamped",),
     "_records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
     "_repository": ("Repository",),
     "_run_lock": ("process_identity", "process_is_alive"),
@@ -178,6 +180,7 @@ __all__ = [
     "read_table_units",
     "region_planes",
     "remove_partials",
+    "stamped",
     "wcs_from_header",
     "write_image",
     "write_masked_image",

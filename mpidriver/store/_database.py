@@ -157,7 +157,7 @@ class StateDatabase(Protocol):
         ...
 
     def quanta(self, task: str | None = None, status: str | None = None) -> list[QuantumRecord]:
-        """Return quanta in the order in which they were planned."""
+        """Return quanta in the order in which they were planned, without their provenance, which may be long."""
         ...
 
     def quantum(self, key: str) -> QuantumRecord:

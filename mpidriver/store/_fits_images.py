@@ -16,6 +16,7 @@ from mpidriver.store._atomic import atomic_path
 from mpidriver.store._digest import HashingWriter
 from mpidriver.store._fits_headers import extra_cards, mask_plane_cards, wcs_cards
 from mpidriver.store._fits_scan import padded
+from mpidriver.store._provenance import provenance_values
 
 __all__ = [
     "ImagePlane",
@@ -161,6 +162,8 @@ def image_plane(
     cards: list[Any] | None = None,
 ) -> ImagePlane:
     """Lay out one image HDU; `extension` is its name, none for the primary."""
+    if extension is None:
+        values = {**values, **provenance_values()}
     native = dtype.newbyteorder("=")
     if native not in _STORED:
         raise DataError(f"{where}: FITS cannot hold {dtype}; known: {', '.join(str(kind) for kind in _STORED)}")

@@ -16,6 +16,7 @@ from mpidriver.store._digest import HashingWriter
 from mpidriver.store._fits_headers import extra_cards, wcs_cards
 from mpidriver.store._fits_images import WrittenFile
 from mpidriver.store._fits_scan import Hdu, find_hdu, padded
+from mpidriver.store._provenance import provenance_values
 
 __all__ = ["read_table", "read_table_header", "read_table_units", "write_table"]
 
@@ -159,7 +160,7 @@ def _table_header(
         if column.zero:
             header[f"TSCAL{number}"], header[f"TZERO{number}"] = 1, column.zero
     header.extend(wcs_cards(wcs, 2).cards, end=True)
-    header.extend(extra_cards(values, where=where, taken=set(header)), end=True)
+    header.extend(extra_cards({**values, **provenance_values()}, where=where, taken=set(header)), end=True)
     return header
 
 

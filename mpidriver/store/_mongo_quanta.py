@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 from pymongo import UpdateOne
@@ -61,7 +62,10 @@ class MongoQuanta:
 
     def one(self, key: str) -> QuantumRecord:
         """Return one quantum; see `StateDatabase.quantum`."""
-        return _record(self._document(key))
+        known = _record(self._document(key))
+        (found,) = self._connection.call(_named, [key], {"provenance": 1})
+        made_of = found.get("provenance")
+        return known if made_of is None else replace(known, provenance=json.loads(made_of))
 
     def claim(self, key: str) -> QuantumRecord | None:
         """Claim a quantum for the run in progress; see `StateDatabase.claim`."""
@@ -161,9 +165,8 @@ class MongoQuanta:
         return sorted(chosen, key=lambda product: product.path)
 
     def _find(self, condition: Document) -> list[Document]:
-        return self._connection.call(
-            lambda database: list(database.quanta.find(condition, {"products": 0}).sort("n", 1))
-        )
+        shown = {"products": 0, "provenance": 0}
+        return self._connection.call(lambda database: list(database.quanta.find(condition, shown).sort("n", 1)))
 
     def _document(self, key: str) -> Document:
         found = self._find({"_id": key})
@@ -205,6 +208,4 @@ def _changes(update: QuantumUpdate, known: Document, run: int) -> dict[str, Docu
 
 def _record(document: Document) -> QuantumRecord:
     values: dict[str, Any] = {name: document.get(name) for name in _FIELDS}
-    if "provenance" in document:
-        values["provenance"] = json.loads(document["provenance"])
     return QuantumRecord(key=document["_id"], data_id=json.loads(document["data_id"]), **values)

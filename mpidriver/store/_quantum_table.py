@@ -61,7 +61,8 @@ class QuantumTable:
         tests = [f"{column} = ?" for column, value in conditions.items() if value is not None]
         where = f"WHERE {' AND '.join(tests)}" if tests else ""
         values = [value for value in conditions.values() if value is not None]
-        rows = self._connection.rows(f"SELECT {_COLUMNS} FROM quanta {where} ORDER BY id", values)
+        columns = _COLUMNS.replace("provenance", "NULL")
+        rows = self._connection.rows(f"SELECT {columns} FROM quanta {where} ORDER BY id", values)
         return [_record(row) for row in rows]
 
     def one(self, key: str) -> QuantumRecord:

@@ -162,8 +162,11 @@ class QuantumRecord:
     """Cause in one line, of a failure or of being blocked."""
     traceback: str | None = None
     """Traceback of a failure."""
-    provenance: dict[str, Any] | None = None
-    """What its products were made of and by: inputs with digests, digests of options and code, version."""
+    provenance: dict[str, Any] | None = field(default=None, compare=False)
+    """What its products were made of and by: inputs with digests, digests of options and code, version.
+
+    `StateDatabase.quantum` alone gives it; so it does not count when records are compared.
+    """
 
     def __iter__(self) -> Iterator[Any]:
         """Yield key, task and data id, which is what `StateDatabase.plan` takes."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from astropy.io import fits
 from survey import digests, run
 
 from mpidriver.drivers._quantum import Quantum
@@ -102,6 +103,27 @@ def test_the_state_database_knows_every_product(reduced):
     recorded = {product.path for quantum in state.quanta() for product in state.products(key=quantum.key)}
     assert recorded == set(digests(reduced))
     assert {status for counts in state.counts().values() for status in counts} == {"done"}
+
+
+def test_every_product_names_what_it_was_made_of(reduced):
+    """Header and database say the same; every input is a product, or a file that was given."""
+    with open_state(open_context(str(reduced)).repository, readonly=True) as state:
+        products = {product.path: product.digest for product in state.products()}
+        given = {frame.path: frame.digest for frame in state.frames()}
+        for record in map(state.quantum, [record.key for record in state.quanta()]):
+            made_of = dict(record.provenance["inputs"])
+            assert made_of
+            assert {path: products.get(path, given.get(path, digest)) for path, digest in made_of.items()} == made_of
+            unknown = made_of.keys() - products.keys() - given.keys()
+            assert all(path.startswith("calib/") or path == "catalogues/reference.fits" for path in unknown)
+            for product in state.products(key=record.key):
+                with fits.open(reduced / product.path) as hdus:
+                    header = next(hdu.header for hdu in hdus if "MPD_TASK" in hdu.header)
+                assert header["MPD_TASK"] == record.key
+                assert header["MPD_OPTS"] == record.provenance["options"]
+                assert dict(value.split() for value in header["INP*"].values()) == {
+                    path: digest[:16] for path, digest in made_of.items()
+                }
 
 
 def test_damaged_frames_are_named_and_everything_else_is_finished(tmp_path):

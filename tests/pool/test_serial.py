@@ -1,5 +1,6 @@
 """What only the pool of one process does."""
 
+import contextvars
 import os
 import pdb
 import signal
@@ -135,3 +136,21 @@ def test_a_pool_without_a_launcher_does_not_load_mpi():
         "sys.exit(bool({'mpi4py', 'numpy', 'cloudpickle'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+SETTING = contextvars.ContextVar("SETTING", default="unset")
+
+
+def look_below(_):
+    SETTING.set("set by the task above")
+    return [SETTING.get(), *current_pool().map(look, range(2))]
+
+
+def look(_):
+    return SETTING.get()
+
+
+def test_what_a_task_sets_in_its_context_is_not_seen_by_tasks_that_run_while_it_waits():
+    with Pool() as pool:
+        assert pool.map(look_below, range(2)) == [["set by the task above", "unset", "unset"]] * 2
+        assert SETTING.get() == "unset"

@@ -269,7 +269,8 @@ class StateContract:
         state.record([QuantumUpdate(KEYS[0], "done", provenance=made_of)])
         assert state.quantum(KEYS[0]).provenance == made_of
         state.record([QuantumUpdate(KEYS[0], "failed")])
-        assert state.quanta()[0].provenance == made_of
+        assert state.quantum(KEYS[0]).provenance == made_of
+        assert state.quanta()[0].provenance is None
         state.record([QuantumUpdate(KEYS[0], "done", provenance={})])
         assert state.quantum(KEYS[0]).provenance == {}
 

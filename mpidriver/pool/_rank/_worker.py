@@ -4,6 +4,7 @@ Batches from further out than what this rank is in the middle of are given back 
 batches that wait behind a task that turns out long.
 """
 
+import contextvars
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -168,7 +169,10 @@ class Worker:
             todo = work.begin_span(items)
         if todo is None:
             return None
-        return run_blocks(context, function, work, bare=span.bare) if in_blocks else run_span(context, function, todo)
+        run = contextvars.Context().run  # what a task sets is not seen by those that run here while it waits
+        if in_blocks:
+            return run(run_blocks, context, function, work, bare=span.bare)
+        return run(run_span, context, function, todo)
 
     def _run_isolated(self, context: Context, work: Work, span: WorkSpan) -> Report | None:
         """Run the next span in a child process; nothing of it is unpacked here that travels on."""
