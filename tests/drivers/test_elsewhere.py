@@ -17,9 +17,12 @@ from mpidriver.store import Product, QuantumUpdate, Repository, SqliteState
 FIRST, SECOND, LAST = (Quantum(task, DataId(exposure=number)) for task, number in (("a", 1), ("a", 2), ("b", 3)))
 
 
-def product(root):
-    """Return the one product that all quanta make; it is the repository's own survey.toml."""
-    return Product("report", "survey.toml", "0" * 32, (root / "survey.toml").stat().st_size)
+def product(root, quantum):
+    """Make the one product of a quantum, equal bytes for equal quanta."""
+    path = root / "reports" / f"{quantum.data_id.exposure}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("made")
+    return Product("report", f"reports/{path.name}", "0" * 32, path.stat().st_size)
 
 
 class SharedState(SqliteState):
@@ -58,7 +61,7 @@ def ran(monkeypatch):
 
     def run(context, quantum):
         keys.append(quantum.key)
-        return Record((product(context.repository.root),))
+        return Record((product(context.repository.root, quantum),))
 
     for task in "ab":
         monkeypatch.setitem(STAGES, task, Stage(run, options=lambda config: ()))
@@ -91,7 +94,7 @@ def shared(tmp_path, inputs_digest):
     """Return a function that runs the campaign beside another run that ends FIRST so."""
 
     def beside(**outcome):
-        made = (product(tmp_path / "before"),)
+        made = (product(tmp_path / "shared", FIRST),)
         digested = {"inputs_digest": inputs_digest, "products": made, **outcome} if outcome else None
         with SharedState(tmp_path / "shared.sqlite", outcome=digested) as state:
             return campaign(tmp_path / "shared", state), state
