@@ -1,20 +1,29 @@
-"""Measure the state database: outcomes recorded a second, footprints entered, and the patch query.
+"""Measure a state database: outcomes recorded a second, footprints entered, the patch query, what `status` asks.
 
-Usage: python benchmarks/state.py [frames] [quanta]
+Usage: python benchmarks/state.py [--frames N] [--quanta N] [--url mongodb://user@host/database]
+
+Without a URL it is SQLite in a temporary folder. With one it is that database, which must be empty; the password comes
+from MPIDRIVER_MONGO_PASSWORD. What must hold for SQLite: 20,000 outcomes a second; with 10^6 frames and 10^6 quanta
+(`--frames 1000000 --quanta 1000000`) 5 ms for the overlaps of a patch, and 1 s for what `status` asks.
 """
 
-import sys
+import argparse
+import contextlib
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mpidriver.sphere import unit_vectors
-from mpidriver.store import Frame, Product, QuantumUpdate, SqliteState
+from mpidriver.store import Frame, MongoState, Product, QuantumUpdate, SqliteState, StateDatabase, StateOptions
 
 BATCH = 2000
 QUERIES = 300
+CLAIMS = 2000
+TASKS = 11
+FAILED_OF_EACH = 100
 
 
 def survey_frames(count: int) -> list[Frame]:
@@ -45,7 +54,7 @@ def timed(label: str, count: int, seconds: float) -> None:
     print(f"{label:44s} {count:9,d} in {seconds:7.2f} s  {count / seconds:12,.0f} /s")
 
 
-def footprints(state: SqliteState, count: int) -> None:
+def footprints(state: StateDatabase, count: int) -> None:
     """Enter frames, and look for those on patches."""
     frames = survey_frames(count)
     start = time.perf_counter()
@@ -62,45 +71,73 @@ def footprints(state: SqliteState, count: int) -> None:
     print(f"{'patch query':44s} {1e3 * seconds / QUERIES:9.3f} ms, {found / QUERIES:.1f} frames a patch")
 
 
-def outcomes(state: SqliteState, count: int) -> None:
-    """Plan quanta and record their outcomes in batches."""
-    keys = [f"warp{{tract=3, patch=2,5, exposure={number}, detector=17, band=r}}" for number in range(count)]
+def outcomes(state: StateDatabase, count: int) -> None:
+    """Plan quanta, record their outcomes in batches, and ask what `status` asks."""
+    keys = [f"task{n % TASKS}{{tract=3, patch=2,5, exposure={n}, detector=17, band=r}}" for n in range(count)]
     data_id = {"tract": "3", "patch": "2,5", "exposure": "1204", "detector": "17", "band": "r"}
     start = time.perf_counter()
-    state.plan((key, "warp", data_id) for key in keys)
+    state.plan((key, key.partition("{")[0], data_id) for key in keys)
     timed("quanta planned", count, time.perf_counter() - start)
-    updates = [
-        QuantumUpdate(
-            key,
-            "done",
-            started=1e9 + number,
-            seconds=1.0,
-            peak_rss_bytes=10**9,
-            rank=number % 512,
-            host="n1",
-            inputs_digest="0" * 16,
-            products=(Product("warp", f"warps/{number}.fits", f"{number:032x}", 10**6),),
-        )
-        for number, key in enumerate(keys)
-    ]
+    updates = [outcome(number, key) for number, key in enumerate(keys)]
     start = time.perf_counter()
     for first in range(0, count, BATCH):
         state.record(updates[first : first + BATCH])
     timed(f"outcomes recorded in batches of {BATCH}", count, time.perf_counter() - start)
     start = time.perf_counter()
     state.counts()
-    print(f"{'counts by task and status':44s} {1e3 * (time.perf_counter() - start):9.1f} ms")
+    counted = time.perf_counter()
+    failed = len(state.quanta(status="failed"))
+    print(f"{'counts by task and status':44s} {1e3 * (counted - start):9.1f} ms")
+    print(f"{'what has failed':44s} {1e3 * (time.perf_counter() - counted):9.1f} ms, {failed} quanta")
     start = time.perf_counter()
     state.quanta()
     timed("quanta read", count, time.perf_counter() - start)
 
 
+def outcome(number: int, key: str) -> QuantumUpdate:
+    """Return the outcome of one quantum, with a product or, of some, an error."""
+    done = {"started": 1e9 + number, "seconds": 1.0, "peak_rss_bytes": 10**9, "rank": number % 512, "host": "n1"}
+    if number % FAILED_OF_EACH == 0:
+        return QuantumUpdate(key, "failed", error="ValueError: too few stars", traceback=800 * "x", **done)
+    product = Product("warp", f"warps/{number}.fits", f"{number:032x}", 10**6)
+    return QuantumUpdate(key, "done", inputs_digest="0" * 16, products=(product,), **done)
+
+
+def claims(state: StateDatabase) -> None:
+    """Claim quanta one by one, as a run does that hands them out."""
+    keys = [f"claimed{{exposure={number}}}" for number in range(CLAIMS)]
+    state.plan((key, "claimed", {}) for key in keys)
+    run = state.begin_run("benchmark", 1, "0")
+    start = time.perf_counter()
+    for key in keys:
+        state.claim(key)
+    timed("quanta claimed", CLAIMS, time.perf_counter() - start)
+    state.end_run(run, "done")
+
+
+@contextlib.contextmanager
+def empty_state(url: str) -> Iterator[StateDatabase]:
+    """Open an empty database."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        state = MongoState(StateOptions(url=url), root) if url else SqliteState(root / "state.sqlite")
+        with state:
+            if state.counts() or state.frames(exposure=0):
+                raise SystemExit(f"{url}: keeps the state of a survey; name an empty database")
+            yield state
+
+
 def main() -> None:
-    """Run with numbers of frames and quanta from the command line."""
-    frames, quanta = [int(text) for text in sys.argv[1:3]] or [100_000, 100_000]
-    with tempfile.TemporaryDirectory() as folder, SqliteState(Path(folder) / "state.sqlite") as state:
-        footprints(state, frames)
-        outcomes(state, quanta)
+    """Run with what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=100_000)
+    parser.add_argument("--quanta", type=int, default=100_000)
+    parser.add_argument("--url", default="")
+    options = parser.parse_args()
+    with empty_state(options.url) as state:
+        footprints(state, options.frames)
+        outcomes(state, options.quanta)
+        claims(state)
 
 
 if __name__ == "__main__":

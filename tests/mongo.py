@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from pymongo import MongoClient
 
-from mpidriver.store import MongoState, StateOptions
+from mpidriver.store import StateOptions
 
 REAL_SERVER = "MPIDRIVER_TEST_MONGO_URI"
 PASSWORD = "MPIDRIVER_TEST_MONGO_PASSWORD"
@@ -79,10 +79,12 @@ def real_server_options(**changes):
     return StateOptions(url=f"{scheme}://{user}{at}{place}", password_env=PASSWORD, **changes)
 
 
-def emptied(options, folder):
+def emptied(options):
     """Return options after what mpidriver keeps in their database is removed."""
-    with MongoState(options, folder) as state:
-        state._connection.call(lambda database: [database[name].drop() for name in COLLECTIONS])
+    password = {"password": os.environ[options.password_env]} if "@" in options.url else {}
+    with MongoClient(options.url, **password) as client:
+        for name in COLLECTIONS:
+            client.get_default_database()[name].drop()
     return options
 
 

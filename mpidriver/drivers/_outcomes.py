@@ -76,7 +76,12 @@ class Outcomes:
         """Record what earlier runs have kept in the file, but for quanta that have run again since."""
         if not self._path.exists():
             return
-        kept = [_loaded(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+        try:
+            kept = [_loaded(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
+        except (ValueError, TypeError, KeyError) as error:
+            raise RepositoryError(
+                f"{self._path}: damaged ({error}); remove it, and what it holds is made again"
+            ) from error
         started = {record.key: record.started or 0.0 for record in self._state.quanta()}
         news = [(update, frame) for update, frame in kept if (update.started or 0.0) > started.get(update.key, 1e300)]
         self._record(news)

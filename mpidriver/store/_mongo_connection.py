@@ -4,10 +4,13 @@ Only what every server has is used: single-document updates, unordered inserts, 
 retryable writes, which standalone servers and DocumentDB refuse: what `MongoConnection.call` runs may run again.
 """
 
+import contextlib
 import datetime
 import logging
+import os
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +27,7 @@ from pymongo.errors import (
 )
 
 from mpidriver.errors import ConfigError, RepositoryError
+from mpidriver.store._atomic import PARTIAL_PREFIX, write_text
 from mpidriver.store._state_options import MongoUrl, StateOptions, read_password
 
 if TYPE_CHECKING:
@@ -34,6 +38,9 @@ __all__ = ["Document", "MongoConnection"]
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+
+#: The file of a repository that tells it from all others, as its database on a server does not lie within.
+IDENTITY_NAME = "state.id"
 
 #: How long to look for a server each time, …
 SELECT_SECONDS = 5.0
@@ -55,7 +62,7 @@ _SETTINGS = {
 _UNAUTHORIZED = (13, 18)
 _EPOCH = datetime.datetime(1970, 1, 1)
 _INDEXES = {
-    "quanta": {"by_order": ["n"], "by_status": ["task", "status"], "by_claim": ["claim"]},
+    "quanta": {"by_order": ["n"], "by_status": ["status", "task"], "by_claim": ["claim"]},
     "frames": {"by_name": ["exposure", "detector", "band"], "by_cell": ["cells"]},
 }
 
@@ -96,7 +103,7 @@ class MongoConnection:
         self._client = self._connect(options, root, url)
         self._database: Database[Document] = self._client[url.database]
         try:
-            self._prepare()
+            self._prepare(root)
         except BaseException:
             self._client.close()
             raise
@@ -125,16 +132,24 @@ class MongoConnection:
         except (ConfigurationError, UserWarning, ValueError, OSError) as error:
             raise ConfigError(f"[state] url {self.place}: {error}") from None
 
-    def _prepare(self) -> None:
-        """Check that the database can be used; where it is to be written, make what must be there once."""
+    def _prepare(self, root: Path) -> None:
+        """Check that the database is this repository's; where it is to be written, make what must be there once."""
+        identity = state_identity(root, make=not self.readonly)
+        if not self.readonly:
+            self.call(_make, identity)
         found = self.call(lambda database: database.meta.find_one({"_id": "state"}))
-        if found is not None and found["schema"] != SCHEMA_VERSION:
+        if found is None:
+            return
+        if found["schema"] != SCHEMA_VERSION:
             raise RepositoryError(
                 f"{self.place}: schema version {found['schema']}, this mpidriver knows {SCHEMA_VERSION}; "
                 f"use the mpidriver that made it, or a new database"
             )
-        if not self.readonly:
-            self.call(_make)
+        if found["repository"] != identity:
+            raise RepositoryError(
+                f"{self.place}: keeps the state of another repository than {root}; name another database by [state] "
+                f"url (or, if it is the same one, write {found['repository']} into {root / IDENTITY_NAME})"
+            )
 
     def call(self, action: Callable[..., Result], *arguments: Any, patience_s: float | None = None) -> Result:
         """Return what an action on the database returns; try it again while the server cannot be reached.
@@ -221,12 +236,33 @@ class MongoConnection:
         return text
 
 
-def _make(database: "Database[Document]") -> None:
+def state_identity(root: Path, *, make: bool) -> str:
+    """Return what tells a repository from all others, from a file of it; empty if there is none.
+
+    Parameters
+    ----------
+    root
+        The repository's folder.
+    make
+        Make it if there is none. Of several that make it at once one succeeds, and all return the same.
+    """
+    path = root / IDENTITY_NAME
+    if make and not path.exists():
+        new = path.with_name(f"{PARTIAL_PREFIX}{uuid.uuid4().hex}-{IDENTITY_NAME}")
+        write_text(new, uuid.uuid4().hex + "\n")
+        with contextlib.suppress(FileExistsError):
+            os.link(new, path)
+        new.unlink()
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+
+def _make(database: "Database[Document]", identity: str) -> None:
     """Make what must be there once; what is there already stays."""
     for collection, indexes in _INDEXES.items():
         for name, fields in indexes.items():
             database[collection].create_index([(field, 1) for field in fields], name=name)
-    database.meta.update_one({"_id": "state"}, {"$setOnInsert": {"schema": SCHEMA_VERSION}}, upsert=True)
+    new = {"$setOnInsert": {"schema": SCHEMA_VERSION, "repository": identity}}
+    database.meta.update_one({"_id": "state"}, new, upsert=True)
 
 
 def _first_line(error: Exception) -> str:

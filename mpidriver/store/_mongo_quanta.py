@@ -145,15 +145,12 @@ class MongoQuanta:
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of quanta by task and status."""
 
-        def count(database: Any) -> dict[str, dict[str, int]]:
-            tasks = [document["_id"] for document in database.tasks.find().sort("n", 1)]
-            several = {
-                task: {status: database.quanta.count_documents({"task": task, "status": status}) for status in STATUSES}
-                for task in tasks
-            }
-            return {task: {status: n for status, n in one.items() if n} for task, one in several.items()}
-
-        return self._connection.call(count)
+        tasks = self._connection.call(lambda database: list(database.tasks.find().sort("n", 1)))
+        counts: dict[str, dict[str, int]] = {task["_id"]: {} for task in tasks}
+        for status in STATUSES:
+            for group in self._connection.call(_count_by_task, status):
+                counts[group["_id"]][status] = int(group["count"])
+        return counts
 
     def products(self, key: str | None, dataset: str | None) -> list[Product]:
         """Return products by path."""
@@ -186,6 +183,11 @@ class MongoQuanta:
 
 def _named(database: Any, keys: list[str], shown: Document) -> list[Document]:
     return list(database.quanta.find({"_id": {"$in": keys}}, shown))
+
+
+def _count_by_task(database: Any, status: str) -> list[Document]:
+    group = {"$group": {"_id": "$task", "count": {"$sum": 1}}}
+    return list(database.quanta.aggregate([{"$match": {"status": status}}, group]))
 
 
 def _changes(update: QuantumUpdate, known: Document, run: int) -> dict[str, Document]:

@@ -31,6 +31,16 @@ _ADD_PRODUCT = """
 INSERT OR REPLACE INTO products (path, quantum, dataset, digest, size)
 SELECT ?, id, ?, ?, ? FROM quanta WHERE key = ?
 """
+#: Quanta of a status by the index of tasks and statuses, task by task: the few that have failed among a million.
+_OF_STATUS = """
+id IN (
+    WITH RECURSIVE tasks (task) AS (
+        SELECT min(task) FROM quanta
+        UNION ALL SELECT (SELECT min(task) FROM quanta WHERE task > tasks.task) FROM tasks WHERE tasks.task IS NOT NULL
+    )
+    SELECT id FROM quanta WHERE status = ? AND task IN (SELECT task FROM tasks WHERE task IS NOT NULL)
+)
+"""
 
 
 class QuantumTable:
@@ -57,8 +67,8 @@ class QuantumTable:
 
     def select(self, task: str | None, status: str | None) -> list[QuantumRecord]:
         """Return quanta in the order of planning."""
-        conditions = {"task": task, "status": status}
-        tests = [f"{column} = ?" for column, value in conditions.items() if value is not None]
+        conditions = {"task = ?": task, "status = ?" if task is not None else _OF_STATUS: status}
+        tests = [test for test, value in conditions.items() if value is not None]
         where = f"WHERE {' AND '.join(tests)}" if tests else ""
         values = [value for value in conditions.values() if value is not None]
         columns = _COLUMNS.replace("provenance", "NULL")

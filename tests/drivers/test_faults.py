@@ -1,10 +1,12 @@
 """Input and places that are not as they should be: the rest goes on, and what is wrong is named."""
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import resource
 import shutil
+import sqlite3
 import subprocess
 import sys
 
@@ -13,6 +15,8 @@ import pytest
 from astropy.io import fits
 from survey import digests, run
 
+from mpidriver.cli import main
+from mpidriver.drivers._stages import STAGES
 from mpidriver.drivers.ingest import expand, ingest
 from mpidriver.drivers.pipeline import open_context
 from mpidriver.errors import ConfigError
@@ -179,6 +183,56 @@ def test_a_full_disk_stops_the_run_leaves_nothing_half_done_and_the_same_command
     ended = run("pipeline", root, "--no-pictures")
     assert ended.code == 0, ended.text
     assert digests(root) == digests(reduced)
+
+
+@pytest.fixture
+def holder(raw, tmp_path, monkeypatch):
+    """A repository and another program's connection to its database; nobody waits long for the other."""
+    monkeypatch.setattr("mpidriver.store._sqlite_connection.BUSY_SECONDS", 0.05)
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    connection = sqlite3.connect(root / "state.sqlite", isolation_level=None, check_same_thread=False)
+    yield root, connection
+    connection.close()
+
+
+def test_a_database_that_another_program_holds_is_named_and_nothing_is_lost(holder, capsys):
+    root, other = holder
+    other.execute("BEGIN EXCLUSIVE")
+    assert main(["single-frame", str(root), "--quiet"]) == 3
+    assert "another process held it" in capsys.readouterr().err
+    other.execute("ROLLBACK")
+    assert main(["single-frame", str(root), "--quiet"]) == 0
+
+
+def test_what_was_done_while_another_program_held_the_database_is_not_done_again(holder, capsys, monkeypatch):
+    root, other = holder
+    stage = STAGES["single_frame"]
+
+    def held(context, quantum, **arguments):
+        if not other.in_transaction:
+            other.execute("BEGIN EXCLUSIVE")
+        return stage.run(context, quantum, **arguments)
+
+    monkeypatch.setitem(STAGES, "single_frame", dataclasses.replace(stage, run=held))
+    assert main(["single-frame", str(root), "--quiet"]) == 3
+    assert "another process held it" in capsys.readouterr().err
+    other.execute("ROLLBACK")
+    assert len((root / "unrecorded.jsonl").read_text().splitlines()) >= 1
+    monkeypatch.setitem(STAGES, "single_frame", stage)
+    assert main(["single-frame", str(root), "--quiet"]) == 0
+    with open_state(open_context(str(root)).repository, readonly=True) as state:
+        assert [(record.status, record.attempt) for record in state.quanta()] == [("done", 1)] * 2
+
+
+def test_a_damaged_database_is_named(raw, tmp_path, capsys):
+    root = tmp_path / "repo"
+    shutil.copytree(raw, root)
+    with open(root / "state.sqlite", "r+b") as file:
+        file.seek(1024)
+        file.write(b"no database" * 1000)
+    assert main(["single-frame", str(root), "--quiet"]) == 3
+    assert "state.sqlite: database disk image is malformed; it is damaged: restore it" in capsys.readouterr().err
 
 
 def test_a_simulation_that_was_ended_goes_on_with_the_same_command(raw, tmp_path):

@@ -65,7 +65,7 @@ def shared(raw, server, tmp_path):
     """The same, not reduced, with its state on the server; patience for two seconds."""
     root = tmp_path / "repo"
     shutil.copytree(raw, root, ignore=shutil.ignore_patterns("state.sqlite*"))
-    emptied(StateOptions(url=server.url), root)
+    emptied(StateOptions(url=server.url))
     config = root / "survey.toml"
     text = config.read_text(encoding="utf-8").replace('\nurl = ""', f'\nurl = "{server.impatient_url}"')
     config.write_text(re.sub(r"\npatience_s = .*", "\npatience_s = 2.0", text), encoding="utf-8")

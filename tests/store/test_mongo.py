@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from mongo import COLLECTIONS, emptied, nx_server, wait_until
+from mongo import emptied, nx_server, wait_until
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, OperationFailure
 
 from mpidriver.errors import RepositoryError
@@ -25,7 +25,7 @@ RUN = """
 import sys
 from pathlib import Path
 from mpidriver.store import MongoState, QuantumUpdate, StateOptions
-state = MongoState(StateOptions(url=sys.argv[1]), Path())
+state = MongoState(StateOptions(url=sys.argv[1]), Path(sys.argv[2]))
 run = state.begin_run("pipeline repo", 2, "0.1.0")
 claimed = [record.key for record in state.quanta() if state.claim(record.key) is not None]
 state.record([QuantumUpdate(key, "running", started=1.0) for key in claimed[:1]])
@@ -35,8 +35,8 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def options(mongo_server, tmp_path):
-    return emptied(StateOptions(url=mongo_server.url), tmp_path)
+def options(mongo_server):
+    return emptied(StateOptions(url=mongo_server.url))
 
 
 @pytest.fixture
@@ -54,12 +54,12 @@ def opened(options, tmp_path):
 
 
 @pytest.fixture
-def other_run(options):
+def other_run(options, tmp_path):
     """Return a function that starts a run in a process of its own; it claims all that is free."""
     processes = []
 
     def start():
-        command = [sys.executable, "-c", RUN, options.url]
+        command = [sys.executable, "-c", RUN, options.url, tmp_path]
         processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         run, *claimed = processes[-1].stdout.readline().strip().split(";")
         return processes[-1], int(run), claimed
@@ -246,15 +246,35 @@ def test_a_refused_user_is_told_where_to_look(opened):
         opened()._connection.call(refuse)
 
 
-def test_who_only_looks_changes_nothing(options, tmp_path, mongo_server):
-    with MongoState(options, tmp_path) as state:
-        state._connection.call(lambda database: [database[name].drop() for name in COLLECTIONS])
+def test_who_only_looks_changes_nothing(options, tmp_path):
     with MongoState(options, tmp_path, readonly=True) as state:
         assert state.counts() == {}
         assert state.frames() == state.runs() == []
         with pytest.raises(RepositoryError, match="opened only to look"):
             state.plan([(KEYS[0], "warp", {})])
         assert state._connection.call(lambda database: database.meta.find_one({})) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_belongs_to_one_repository_wherever_that_lies(options, tmp_path):
+    with MongoState(options, tmp_path / "first") as state:
+        state.plan([(KEYS[0], "warp", {})])
+    (tmp_path / "first").rename(tmp_path / "moved")
+    for readonly in (False, True):
+        with MongoState(options, tmp_path / "moved", readonly=readonly) as state:
+            assert state.counts() == {"warp": {"ready": 1}}
+        with pytest.raises(RepositoryError, match=r"test: keeps the state of another repository than .*/second"):
+            MongoState(options, tmp_path / "second", readonly=readonly)
+
+
+def test_runs_that_are_known_to_be_over_are_taken_over_at_once(opened):
+    state, other = opened(), opened()
+    state.plan((key, "warp", {}) for key in KEYS)
+    over = other.begin_run("pipeline", 1, "0.1.0")
+    assert other.claim(KEYS[0]) is not None
+    state.begin_run("pipeline", 1, "0.1.0", dead=[over])
+    assert state.claim(KEYS[0]) is not None
+    assert [run.status for run in state.runs()] == ["died", "running"]
 
 
 def test_a_state_of_another_version_is_named(options, tmp_path):

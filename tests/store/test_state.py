@@ -304,7 +304,7 @@ class TestMongo(StateContract):
 
     @pytest.fixture
     def state(self, mongo_server, tmp_path):
-        with MongoState(emptied(StateOptions(url=mongo_server.url), tmp_path), tmp_path) as state:
+        with MongoState(emptied(StateOptions(url=mongo_server.url)), tmp_path) as state:
             yield state
 
 
@@ -314,7 +314,7 @@ class TestNamedServer(StateContract):
 
     @pytest.fixture
     def state(self, tmp_path):
-        with MongoState(emptied(real_server_options(), tmp_path), tmp_path) as state:
+        with MongoState(emptied(real_server_options()), tmp_path) as state:
             yield state
 
 
