@@ -2,7 +2,8 @@
 
 `_local` starts ranks, `_supervision` watches over whatever starts them. A job is a record (`_job`) in a folder of small
 files (`_records`), a script (`_script`) and a place in a batch system (`_schedulers`, `_slurm`, `_pbs`, `_detached`).
-`_runner` is what the script runs, `_launching` how it starts ranks. `_standing` says how jobs stand.
+`_runner` is what the script runs, `_launching` how it starts ranks, `_deadline` when it ends them.
+`_standing` says how jobs stand.
 """
 
 import importlib

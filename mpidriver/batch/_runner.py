@@ -15,13 +15,13 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from mpidriver.batch._deadline import Deadline
 from mpidriver.batch._launching import check_allocation, launch_command, launch_environment
 from mpidriver.batch._records import ATTEMPT_VARIABLE, Attempt, JobFolder, all_jobs
 from mpidriver.batch._schedulers import scheduler_of
@@ -36,10 +36,8 @@ BEAT_SECONDS = 30.0
 _LOOK_SECONDS = 1.0
 """How often a local job looks whether those that it waits for have ended."""
 EXIT_POOL = 4
-_SPARE_SECONDS = 15.0
-"""So long before the time limit what still runs is killed, so that the job can put itself back into the queue."""
-GRACE_SECONDS = 5.0
-"""How long a launcher may take to end when it is told to."""
+_SAYS = "mpidriver: "
+_TAIL_BYTES = 1 << 16
 _ELEMENTS = ("SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX", "PBS_ARRAYID")
 
 
@@ -126,7 +124,7 @@ class _Attempts:
         self._folder.end(attempt, end.code, why, requeued=requeued)
         if requeued:
             self._requeue(attempt, scheduler_id, end)
-        print(f"mpidriver: job {self._folder.number}, attempt {attempt.number}: code {end.code} {why}", flush=True)
+        print(f"mpidriver job {self._folder.number}, attempt {attempt.number}: code {end.code} {why}", flush=True)
         return end.code
 
     def _requeue(self, attempt: Attempt, scheduler_id: str, end: _End) -> None:
@@ -162,17 +160,32 @@ class _Attempts:
         arguments = self._job.arguments(self._folder.element)
         try:
             check_allocation(self._job, os.environ)
-            with _Clock(self._job.time_limit_seconds, self._job.drain_seconds, relay, self._job.system) as clock:
+            before = self._log_size()
+            with Deadline(self._job.time_limit_seconds, self._job.drain_seconds, relay, self._job.system) as clock:
                 end = self._launch(arguments, environment, relay)
                 note = ""
                 if end.died and self._job.isolates and not relay.came and "--isolate" not in arguments:
                     note = f"a rank was killed (code {end.code}), so each quantum ran in a child process; "
-                    print(f"mpidriver: {note}once more", flush=True)
+                    print(f"mpidriver job {self._folder.number}: {note}once more", flush=True)
                     end = self._launch([*arguments, *self._isolation()], environment, relay)
         except MpidriverError as error:
             print(f"mpidriver: {error}", file=sys.stderr, flush=True)
             return _End(EXIT_POOL, str(error))
-        return _judge(end, note, relay, clock)
+        return _judge(end, f"{note}{self._last_word(before) if end.code not in (0, STOPPED) else ''}", relay, clock)
+
+    def _log_size(self) -> int:
+        with contextlib.suppress(OSError):
+            return self._folder.log.stat().st_size
+        return 0
+
+    def _last_word(self, start: int) -> str:
+        """Return the last line in which mpidriver said what is wrong, from a position of the log on."""
+        with contextlib.suppress(OSError), open(self._folder.log, "rb") as log:
+            log.seek(max(start, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+            said = [line.removeprefix(_SAYS) for line in lines if line.startswith(_SAYS)]
+            return f"{said[-1]}; " if said else ""
+        return ""
 
     def _isolation(self) -> list[str]:
         memory = self._job.memory_bytes
@@ -189,7 +202,7 @@ class _Attempts:
             raise LaunchError(f"{command[0]}: {error.strerror}; --launcher names what starts the ranks") from None
 
 
-def _judge(end: LaunchEnd, note: str, relay: SignalRelay, clock: "_Clock") -> _End:
+def _judge(end: LaunchEnd, note: str, relay: SignalRelay, clock: Deadline) -> _End:
     """Return what an attempt came to."""
     by_clock = signal.SIGUSR1 in relay.came and not relay.asks_to_end
     if clock.killed:
@@ -197,56 +210,7 @@ def _judge(end: LaunchEnd, note: str, relay: SignalRelay, clock: "_Clock") -> _E
     if end.code == STOPPED or (by_clock and end.code == 128 + signal.SIGUSR1):  # ranks that had not begun
         why = "stopped before the time limit" if by_clock else "stopped by a signal"
         return _End(STOPPED, f"{note}{why}", wants_requeue=by_clock)
-    if end.died and not note:
-        note = "a rank was killed; "
-    elif end.died:
-        note += "a rank was killed again: look at memory (--memory) and nodes; "
+    if end.died:
+        again = " again" if "child process" in note else ""
+        note += f"a rank was killed{again}: look at memory (--memory) and nodes"
     return _End(end.code, note.removesuffix("; "))
-
-
-class _Clock:
-    """Ends what runs in time, for a ``with``: asks it to before the time limit, and kills what has not ended then.
-
-    Slurm sends the signal by itself, also when it preempts the job or the limit is changed; then only what comes after
-    the signal is left to do.
-    """
-
-    def __init__(self, limit_seconds: float, drain_seconds: float, relay: SignalRelay, system: str) -> None:
-        self.killed = False
-        """Whether what ran had to be killed."""
-        self._limit = limit_seconds
-        self._drain = drain_seconds
-        self._relay = relay
-        self._sends = system != "slurm"
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="mpidriver-job-clock", daemon=True)
-
-    def __enter__(self) -> "_Clock":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        if self._sends:
-            if self._over.wait(max(self._limit - self._drain, 0)):
-                return
-            os.kill(os.getpid(), signal.SIGUSR1)
-        else:
-            while signal.SIGUSR1 not in self._relay.came:
-                if self._over.wait(_LOOK_SECONDS):
-                    return
-        if not self._over.wait(max(self._drain - _SPARE_SECONDS, self._drain / 2)):
-            self.killed = True
-            self._kill()
-
-    def _kill(self) -> None:
-        process = self._relay.process
-        if process is not None and process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(GRACE_SECONDS)
-                os.killpg(process.pid, signal.SIGKILL)

@@ -14,6 +14,9 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _RELAYED = (*ENDING, signal.SIGUSR1)
 
+OWN_CODES = (0, 1, 2, 3, 4, 70, 75, 130)
+"""Exit codes of mpidriver; launchers add their own for ranks that were killed."""
+
 STOPPED = 75
 """Exit code of ranks that have stopped in good order, to be started again."""
 
@@ -87,7 +90,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], relay: Sig
             finally:
                 relay.process = None
         state = witness.read()
-    died = state == "began" or (state == "" and code in (-signal.SIGKILL, 128 + signal.SIGKILL))
+    died = state == "began" or (state == "" and code not in OWN_CODES)
     code = _code(code, state, relay.came)
     return LaunchEnd(128 + signal.SIGKILL if died and 0 < code < 128 and code != STOPPED else code, died)
 

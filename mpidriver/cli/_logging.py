@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mpidriver.report import Progress
 
-__all__ = ["is_talkative", "set_up_logging", "through_progress"]
+__all__ = ["is_first_rank", "is_talkative", "set_up_logging", "through_progress"]
 
 #: Where launchers write a rank's number; read here, because a rank that logs may not have begun with MPI yet.
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
@@ -71,6 +71,11 @@ def through_progress(progress: "Progress | None") -> Iterator[None]:
     finally:
         for handler in handlers:
             handler.progress = None
+
+
+def is_first_rank() -> bool:
+    """Tell whether all that speak of this rank's number call it the first, also where it sees no other."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANK_VARIABLES)
 
 
 def _rank() -> str:

@@ -23,8 +23,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mpidriver.cli._logging import is_first_rank
 from mpidriver.cli._parser import build_parser
-from mpidriver.errors import ConfigError, DataError, PoolError, PoolStopped, RepositoryError, TaskError
+from mpidriver.errors import ConfigError, DataError, LaunchError, PoolError, PoolStopped, RepositoryError, TaskError
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return _interrupted()
+    except LaunchError as error:
+        return _complain(str(error), EXIT_POOL) if is_first_rank() else EXIT_POOL  # the others would say the same
     except TaskError as error:
         return _complain_of_task(error)
     except Exception as error:

@@ -145,7 +145,7 @@ def _job(
         launcher=resources.launcher,
         array=_elements(options.array, command, inner.repo),
         drain_seconds=min(batch.drain, resources.time_limit_seconds // 2),
-        requeues=batch.requeues,
+        requeues=0 if getattr(inner, "clobber", False) else batch.requeues,  # or all would be run each time
         isolates=hasattr(inner, "isolate"),
     )
 

@@ -111,6 +111,7 @@ def launch(
         raise LaunchError(f"launch(ranks={ranks}): at least 1 rank is needed")
     limit_seconds = None if walltime is None else read_walltime(walltime)
     launcher = find_launcher(os.environ)
+    _check_promise(os.environ, launcher)
     if launcher is None or launcher.ranks == 1:
         if ranks is not None and ranks > 1:
             script = sys.argv[0] or "script.py"
@@ -142,6 +143,25 @@ def launch(
         )
         with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
             return _run_rank(wire, engine, main, args)
+
+
+def _check_promise(environment: Mapping[str, str], launcher: Launcher | None) -> None:
+    """Refuse to start with other ranks than a batch job was promised; say so if a scheduler's ranks are not used.
+
+    How many ranks see each other is checked when they join.
+    """
+    promised = environment.get("MPIDRIVER_RANKS", "")
+    started = 1 if launcher is None else launcher.ranks
+    if promised.isdigit() and started is not None and started != int(promised):
+        name = "no launcher" if launcher is None else launcher.name
+        raise LaunchError(
+            f"the job has {promised} ranks, but {name} started {started}; `mpidriver submit --launcher` names what "
+            "starts them, with {ranks} in place of their number"
+        )
+    tasks = environment.get("SLURM_NTASKS", "")
+    if launcher is None and not promised and tasks.isdigit() and int(tasks) > 1 and "SLURM_STEP_ID" not in environment:
+        cure = "`srun --mpi=pmix` before the command starts all"
+        print(f"mpidriver: Slurm has given {tasks} tasks, and one rank runs; {cure}", file=sys.stderr)
 
 
 def who_works(ranks: int, root_works: bool | None) -> bool | None:

@@ -12,7 +12,7 @@ import pytest
 
 from mpidriver.errors import LaunchError, PoolClosedError, TaskError
 from mpidriver.pool import Pool, current_pool, launch
-from mpidriver.pool._launch import Launcher, find_launcher
+from mpidriver.pool._launch import Launcher, _check_promise, find_launcher
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +127,28 @@ def test_launch_refuses_what_it_cannot_do(ranks):
 )
 def test_the_launcher_is_known_from_the_environment(environment, launcher):
     assert find_launcher(environment) == (launcher and Launcher(*launcher))
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"MPIDRIVER_RANKS": "8"}, "has 8 ranks, but no launcher started 1"),
+        ({"MPIDRIVER_RANKS": "8", "OMPI_COMM_WORLD_SIZE": "4"}, "has 8 ranks, but mpirun of Open MPI started 4"),
+        ({"MPIDRIVER_RANKS": "1", "PMI_SIZE": "4"}, "has 1 ranks, but mpiexec of MPICH started 4"),
+    ],
+)
+def test_other_ranks_than_a_job_was_promised_are_refused(environment, words):
+    with pytest.raises(LaunchError, match=words):
+        _check_promise(environment, find_launcher(environment))
+
+
+def test_a_scheduler_s_ranks_that_are_not_used_are_named(capsys):
+    _check_promise({"SLURM_NTASKS": "16"}, None)
+    assert "16 tasks, and one rank runs; `srun --mpi=pmix`" in capsys.readouterr().err
+    used = {"SLURM_NTASKS": "16", "SLURM_STEP_NUM_TASKS": "16", "SLURM_PROCID": "3", "MPIDRIVER_RANKS": "16"}
+    _check_promise(used, find_launcher(used))
+    _check_promise({"SLURM_NTASKS": "1"}, None)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_pool_without_a_launcher_does_not_load_mpi():

@@ -6,6 +6,7 @@
 #PBS -q long
 #PBS -A astro-17
 #PBS -j oe
+#PBS -r y
 #PBS -o /survey/deep/logs/job-0012.pbs
 #PBS -v PATH,HOME,USER,LANG,LD_LIBRARY_PATH
 #PBS -J 0-3%1

@@ -5,6 +5,7 @@
 #PBS -l mem=368640mb
 #PBS -l walltime=01:30:00
 #PBS -j oe
+#PBS -r y
 #PBS -o /survey/deep/logs/job-0007.pbs
 #PBS -v PATH,HOME,USER,LANG,LD_LIBRARY_PATH
 

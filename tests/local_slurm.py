@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -20,7 +21,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+AuthInfo=cred_expire=5,socket={folder}/munge.socket
 CredType=cred/munge
 MpiDefault=none
 ProctrackType=proctrack/linuxproc
@@ -71,7 +72,7 @@ def why_not() -> str:
 
 
 class LocalSlurm:
-    """A running Slurm; end it with `stop`.
+    """A running Slurm; end it with `close`.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ class LocalSlurm:
                 self.start_node(node)
             self._wait_for_nodes()
         except BaseException:
-            self.stop()
+            self.close()
             raise
 
     def __call__(self, *command: str) -> str:
@@ -108,28 +109,27 @@ class LocalSlurm:
         self._start("unshare", "--uts", "sh", "-c", f"hostname {node}; exec slurmd -N {node}")
 
     def kill_node(self, node: str) -> None:
-        """Let a node die with all that runs on it, as when its power fails."""
-        pids = [int((self.folder / f"slurmd-{node}.pid").read_text()), *self._processes_of(node)]
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
+        """Let a node die with all that runs on it, all at once, as when its power fails."""
+        pids = self._processes_of(node)
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            _send(pids, number)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End everything."""
-        pid_files = [*self.folder.glob("slurmd-*.pid"), self.folder / "slurmctld.pid", self.folder / "munged.pid"]
-        pids = [int(path.read_text()) for path in pid_files if path.exists() and path.read_text().strip()]
+        for name in ("slurmctld", "munged"):
+            path = self.folder / f"{name}.pid"
+            if path.exists() and path.read_text().strip():
+                _send([int(path.read_text())], signal.SIGKILL)
         for node in self.nodes:
-            pids += self._processes_of(node)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, 9)
+            self.kill_node(node)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _processes_of(self, node: str) -> list[int]:
-        """Return the processes that run in the name space of a node."""
-        return [
-            int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if _runs_on(path, node, self.folder)
-        ]
+        """Return the processes of a node: those that call the machine by its name."""
+        path = self.folder / f"slurmd-{node}.pid"
+        daemon = path.read_text().strip() if path.exists() else ""
+        name = _name_space(daemon) if daemon else ""
+        return [int(one.name) for one in Path("/proc").glob("[0-9]*") if name and _name_space(one.name) == name]
 
     def _write_config(self, cores: int) -> None:
         (self.folder / "state").mkdir()
@@ -160,12 +160,18 @@ class LocalSlurm:
             time.sleep(0.1)
 
 
-def _runs_on(environ: Path, node: str, folder: Path) -> bool:
+def _name_space(pid: str) -> str:
+    """Return what tells the host names apart that processes see; empty if the process is gone."""
     try:
-        variables = environ.read_bytes().split(b"\0")
+        return os.readlink(f"/proc/{pid}/ns/uts")
     except OSError:
-        return False
-    return f"SLURMD_NODENAME={node}".encode() in variables and f"SLURM_CONF={folder}/slurm.conf".encode() in variables
+        return ""
+
+
+def _send(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _free_ports(count: int) -> tuple[int, int]:
