@@ -70,7 +70,8 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], relay: Sig
     """Run a launcher and wait for it.
 
     A launcher under which ranks outlive each other returns 0 even if all were killed. So the main program of a pool
-    leaves word in a file when it begins and when it ends.
+    leaves word in a file when it begins and when it ends; that of the command line also leaves its exit code, because
+    a launcher may return that of a rank which it has killed when the first one ended.
 
     Parameters
     ----------
@@ -90,9 +91,12 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], relay: Sig
             finally:
                 relay.process = None
         state = witness.read()
+    if state.startswith("ended "):
+        return LaunchEnd(int(state.removeprefix("ended ")), died=False)
     died = state == "began" or (state == "" and code not in OWN_CODES)
     code = _code(code, state, relay.came)
-    return LaunchEnd(128 + signal.SIGKILL if died and 0 < code < 128 and code != STOPPED else code, died)
+    is_made_up = state == "began" and code < 128 and code != STOPPED  # launchers have codes of their own for this
+    return LaunchEnd(128 + signal.SIGKILL if is_made_up else code, died)
 
 
 def _code(code: int, state: str, came: list[int]) -> int:

@@ -59,6 +59,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale that lacks a letter must not end a run
+    code = _run(options, arguments)
+    if options.run_on_pool is not None and is_first_rank():
+        from mpidriver.pool import leave_code
+
+        leave_code(code)
+    return code
+
+
+def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     try:
         return _dispatch(options, arguments)
     except BrokenPipeError:

@@ -29,7 +29,7 @@ Rooms, the ones that others stand on last::
 
 from typing import TYPE_CHECKING, Any
 
-from mpidriver.pool._launch import find_launcher, launch
+from mpidriver.pool._launch import find_launcher, launch, leave_code
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool, current_pool
 from mpidriver.pool._signals import read_walltime
@@ -58,6 +58,7 @@ __all__ = [
     "current_pool",
     "find_launcher",
     "launch",
+    "leave_code",
     "read_walltime",
     "simulate",
 ]

@@ -19,7 +19,7 @@ from mpidriver.pool._transport._serial import SerialWire
 if TYPE_CHECKING:
     from mpidriver.pool._transport._wire import MpiWire
 
-__all__ = ["Launcher", "find_launcher", "launch", "who_works"]
+__all__ = ["Launcher", "find_launcher", "launch", "leave_code", "who_works"]
 
 SWITCH_SECONDS = 5e-4
 """How long a thread that computes keeps the interpreter from the one that drives messages."""
@@ -226,6 +226,14 @@ def _leaving_word() -> Iterator[None]:
         yield
     finally:
         _write_word("ended")
+
+
+def leave_code(code: int) -> None:
+    """Tell whoever has started the ranks, if it wants to know, with which code the main program ends.
+
+    Launchers return the codes of other ranks, as of those that they have killed when the first one ended.
+    """
+    _write_word(f"ended {code}")
 
 
 def _write_word(word: str) -> None:

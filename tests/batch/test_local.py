@@ -1,5 +1,6 @@
 """Starting ranks on this machine."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 from mpidriver.batch import rank_environment, run_ranks
+from mpidriver.batch._supervision import LaunchEnd, SignalRelay, supervise
 from mpidriver.errors import LaunchError
 
 #: Starts a rank that interrupts the process that started it, and then waits to be ended.
@@ -52,3 +54,22 @@ def test_a_missing_launcher_is_named_with_its_cure(monkeypatch, tmp_path):
 def test_no_ranks_are_refused():
     with pytest.raises(LaunchError, match="got 0"):
         run_ranks(0, ["true"])
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "expected"),
+    [
+        ("ended 75", 143, LaunchEnd(75, died=False)),  # the launcher has killed another rank when the first one ended
+        ("ended 0", 0, LaunchEnd(0, died=False)),
+        ("ended", 0, LaunchEnd(0, died=False)),
+        ("began", 0, LaunchEnd(137, died=True)),
+        ("began", 14, LaunchEnd(137, died=True)),
+        ("began", 139, LaunchEnd(139, died=True)),
+        ("", 4, LaunchEnd(4, died=False)),
+        ("", 14, LaunchEnd(14, died=True)),
+    ],
+)
+def test_how_ranks_ended_is_what_the_main_program_says(word, code, expected):
+    launcher = ["bash", "-c", f'printf "{word}" > "$MPIDRIVER_WITNESS"; exit {code}']
+    with SignalRelay() as relay:
+        assert supervise(launcher, dict(os.environ), relay) == expected
