@@ -30,11 +30,12 @@ DRIVER_VERBS = {
     "coadd": "warp frames to patches and stack them",
     "multiband": "detect and measure objects over all bands, make the catalogues",
     "faraday": "make Stokes cubes of patches, RM synthesis and the RM catalogue",
+    "sources": "measure polarisation and RM of the catalogue's components, make the RM table",
     "pipeline": "all of these in one run, each quantum as soon as its inputs are there",
 }
 
 #: Drivers whose products are shown in pictures at the end.
-_DRAWING = {"pipeline", "multiband", "faraday"}
+_DRAWING = {"pipeline", "multiband", "faraday", "sources"}
 
 
 def add_arguments(verbs: "Verbs") -> None:

@@ -19,7 +19,7 @@ from mpidriver.drivers._graph import Graph, Walk
 from mpidriver.drivers._ledger import Ledger
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._run_quantum import provenance_of, run_quantum
-from mpidriver.drivers._stage import Record
+from mpidriver.drivers._stage import Part, Record
 from mpidriver.drivers._stages import STAGES, code_digest
 from mpidriver.drivers.planning import unplanned
 from mpidriver.errors import MpidriverError, PoolStopped, RepositoryError
@@ -303,6 +303,7 @@ class Campaign:
             self._conclude_failure(quantum, outcome)
             return False
         self._ledger.done(quantum, outcome, outcome.value)
+        self._count_parts(outcome.value.parts)
         self._count(quantum, "done")
         return True
 
@@ -316,6 +317,13 @@ class Campaign:
         self._count_failure(quantum, refusal)
         self.result.refusal = self.result.refusal or refusal
         self._stop()
+
+    def _count_parts(self, parts: "Iterable[Part]") -> None:
+        """Count the members of a group, and name those that failed."""
+        for part in parts:
+            self.result.counts[part.quantum.task]["failed" if part.error else "done"] += 1
+            if part.error:
+                self.result.failures.append((part.quantum.key, part.error))
 
     def _fail(self, quantum: Quantum, cause: str, outcome: "Outcome | None" = None) -> None:
         log.info("%s failed: %s", quantum, cause)

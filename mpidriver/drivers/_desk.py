@@ -4,8 +4,10 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpidriver.drivers._cells import cell_numbers
 from mpidriver.drivers._solutions import Solution, read_solutions
 from mpidriver.drivers._stage import Context
+from mpidriver.drivers.catalogue import load_components
 from mpidriver.errors import ConfigError, DataError
 from mpidriver.store import read_table
 
@@ -34,6 +36,8 @@ class Desk:
         self.context = context
         self.state = state
         self._frames = {(frame.exposure, frame.detector, frame.band): frame for frame in state.frames()}
+        self._beams: dict[tuple[int, int], Frame] = {}
+        self._cells: tuple[np.ndarray, np.ndarray] | None = None
         self._digests: dict[Path, str] = {}
         self._tables: dict[Path, np.ndarray] = {}
         self._solutions: dict[int, dict[tuple[int, int], Solution]] = {}
@@ -65,6 +69,33 @@ class Desk:
         if path not in self._tables:
             self._tables[path] = read_table(path)
         return self._tables[path]
+
+    def any_frame(self, exposure: int, detector: int) -> "Frame":
+        """Return the first channel of a beam of an exposure."""
+        if not self._beams:
+            for (number, beam, _), frame in self._frames.items():
+                self._beams.setdefault((number, beam), frame)
+        return self._beams[exposure, detector]
+
+    def cell_components(self, cell: int, cell_deg: float) -> "np.ndarray":
+        """Return the components of a cell of the sky, in the order of the catalogue."""
+        import numpy as np
+
+        if self._cells is None:
+            numbers = cell_numbers(self.components["ra"], self.components["dec"], cell_deg)
+            order = np.argsort(numbers, kind="stable")
+            self._cells = order, numbers[order]
+        order, numbers = self._cells
+        first, last = np.searchsorted(numbers, [cell, cell + 1])
+        return self.components[order[first:last]]
+
+    @functools.cached_property
+    def components(self) -> "np.ndarray":
+        """The catalogue of components."""
+        rows = load_components(self.context)
+        if rows is None:
+            raise DataError(f"{self.context.root}: no components; enter them with `mpidriver catalogue`")
+        return rows
 
     def reference_in(self, corners_xyz: "np.ndarray", margin_deg: float) -> "np.ndarray | None":
         """Return the reference stars within the circle around a polygon, or none without a catalogue."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from mpidriver.drivers._desk import Desk
-    from mpidriver.drivers._stage import Record
+    from mpidriver.drivers._stage import Part, Record
     from mpidriver.pool import Outcome
     from mpidriver.store import FrameUpdate, Product, QuantumRecord
 
@@ -120,8 +120,18 @@ class Ledger:
     def done(self, quantum: Quantum, outcome: "Outcome", record: "Record") -> None:
         """Record that a quantum has run and what it has made."""
         self._outputs[quantum] = record.products
+        self._note_parts(record.parts)
         known = {"inputs_digest": self._inputs[quantum], "provenance": self._provenance.pop(quantum, None)}
         self._note(quantum, "done", record.products, frame=record.frame, **_measured(outcome), **known)
+
+    def _note_parts(self, parts: "tuple[Part, ...]") -> None:
+        """Record the members of a group; those that the database does not have are entered first."""
+        new = [part.quantum for part in parts if part.quantum.key not in self._known]
+        if new:
+            self._state.plan((quantum.key, quantum.task, dict(quantum.data_id.items())) for quantum in new)
+        for part in parts:
+            status = "failed" if part.error else "done"
+            self._to_write.add(QuantumUpdate(part.quantum.key, status, error=part.error or None))
 
     def failed(self, quantum: Quantum, error: str, outcome: "Outcome | None" = None) -> None:
         """Record that a quantum has failed; what could not even be prepared has no inputs to fail with again."""

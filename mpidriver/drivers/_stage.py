@@ -13,7 +13,7 @@ from mpidriver.store import FrameUpdate, Product, Repository, WrittenFile
 if TYPE_CHECKING:
     from mpidriver.tasks.skymap import Patch, SkyMap, Tract
 
-__all__ = ["Context", "Prepared", "Record", "Stage"]
+__all__ = ["Context", "Part", "Prepared", "Record", "Stage"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,16 @@ def _sky(options: Any) -> "SkyMap":
 
 
 @dataclass(frozen=True)
+class Part:
+    """What has become of one member of the group that a quantum works on, recorded as a quantum of its own."""
+
+    quantum: Quantum
+    """Its name in the state database."""
+    error: str = ""
+    """Why it failed, empty if it is done."""
+
+
+@dataclass(frozen=True)
 class Record:
     """What a stage hands back to the root: not the pixels, which are in files, but what the root must know."""
 
@@ -73,6 +83,8 @@ class Record:
     """Files that were written."""
     frame: FrameUpdate | None = None
     """New position and quality of a frame."""
+    parts: tuple[Part, ...] = ()
+    """What has become of each member, where the quantum is a group."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,18 @@ import hashlib
 from pathlib import Path
 
 import mpidriver
-from mpidriver.drivers import calibs, coadd, cube, faraday, mosaic, multiband, single_frame
+from mpidriver.drivers import (
+    calibs,
+    coadd,
+    cube,
+    faraday,
+    ionosphere,
+    mosaic,
+    multiband,
+    single_frame,
+    source_rm,
+    source_spectra,
+)
 from mpidriver.drivers._stage import Stage
 
 __all__ = ["DRIVERS", "STAGES", "code_digest"]
@@ -18,6 +29,9 @@ STAGES: dict[str, Stage] = {
     **multiband.STAGES,
     **cube.STAGES,
     **faraday.STAGES,
+    **ionosphere.STAGES,
+    **source_spectra.STAGES,
+    **source_rm.STAGES,
 }
 
 #: What a frame of the sky needs is made with it; fringe patterns come from many frames of the sky, when asked for.
@@ -31,6 +45,8 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "coadd": tuple(coadd.STAGES),
     "multiband": tuple(multiband.STAGES),
     "faraday": (*cube.STAGES, *faraday.STAGES),
+    "sources": ("channel_frame", *ionosphere.STAGES, *source_spectra.STAGES, *source_rm.STAGES),
+    "rm-table": ("rm_table",),
     "pipeline": tuple(task for task in STAGES if task not in calibs.KINDS["fringe"]),
 }
 

@@ -11,7 +11,7 @@ from mpidriver.tasks.coadd import CoaddOptions
 from mpidriver.tasks.faraday import FaradayOptions
 from mpidriver.tasks.mosaic import MosaicOptions
 from mpidriver.tasks.multiband import MultibandOptions
-from mpidriver.tasks.polarisation import SourceOptions
+from mpidriver.tasks.polarisation import IonosphereOptions, RMTableOptions, SourceOptions
 from mpidriver.tasks.simulate import SimulationOptions
 from mpidriver.tasks.single_frame import SingleFrameOptions
 from mpidriver.tasks.skymap import SkyMapOptions
@@ -93,6 +93,10 @@ class SurveyConfig:
     """Table [faraday]."""
     sources: SourceOptions = SourceOptions()
     """Table [sources]: the sources of a catalogue of components."""
+    ionosphere: IonosphereOptions = IonosphereOptions()
+    """Table [ionosphere]."""
+    rm_table: RMTableOptions = RMTableOptions()
+    """Table [rm_table]."""
     pipeline: PipelineOptions = PipelineOptions()
     """Table [pipeline]."""
     state: StateOptions = StateOptions()

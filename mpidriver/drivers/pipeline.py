@@ -53,6 +53,8 @@ FOLDERS = {
     "tract_catalogue": ("catalogues",),
     "rm_synthesis": ("faraday",),
     "tract_rm_catalogue": ("catalogues",),
+    "source_rm": ("faraday",),
+    "rm_table": ("catalogues",),
 }
 
 

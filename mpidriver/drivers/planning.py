@@ -1,4 +1,4 @@
-"""What a driver is to do, from the state database alone: no file is opened."""
+"""What a driver is to do, from the state database and the catalogue of components alone: no other file is opened."""
 
 import contextlib
 import gc
@@ -6,12 +6,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mpidriver.drivers._cells import plan_sources
 from mpidriver.drivers._graph import Graph
-from mpidriver.drivers._plan import plan_survey
+from mpidriver.drivers._plan import Plan, plan_survey
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._selection import Selection, selected_quanta
 from mpidriver.drivers._stage import Context
 from mpidriver.drivers._stages import DRIVERS
+from mpidriver.drivers.catalogue import load_components
 from mpidriver.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,14 +67,30 @@ def _planned(
         )
     margin_deg = context.config.pipeline.pointing_margin_arcsec / 3600
     plan = plan_survey(frames, context.sky, margin_deg=margin_deg)
+    remarks = _add_sources(plan, context, frames, verb)
     selected = selected_quanta(plan.graph, selection)
     if not selected:
         raise ConfigError(f"{context.root}: none of its {len(frames)} frames is selected; {_what_there_is(frames)}")
     own = {quantum: None for quantum in plan.graph if quantum.task in tasks and quantum in selected}
-    notes = [reason for quantum, reason in plan.unplaced.items() if quantum in selected]
+    notes = [reason for quantum, reason in plan.unplaced.items() if quantum in selected] + remarks
     if not own:
         notes.append(f"nothing to do for {verb}: no selected frame leads to one of its stages")
     return DriverPlan(plan.graph, own, notes)
+
+
+def _add_sources(plan: Plan, context: Context, frames: "list[Frame]", verb: str) -> list[str]:
+    """Add the components of the catalogue, for drivers that measure them; return what people should know of them."""
+    if "source_rm" not in DRIVERS[verb]:
+        return []
+    components = load_components(context)
+    if components is not None:
+        return plan_sources(plan, frames, components, context.config)
+    if verb == "pipeline":  # which does without
+        return []
+    raise ConfigError(
+        f"{context.root}: no components yet; enter a source finder's tables with "
+        f"`mpidriver catalogue {context.root} FILE …`"
+    )
 
 
 def _what_there_is(frames: "list[Frame]") -> str:

@@ -6,6 +6,7 @@ Scatter frames and channel images; each rank makes and writes its own.
 import dataclasses
 import functools
 import logging
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,13 @@ from mpidriver.drivers.config import (
 )
 from mpidriver.store import Repository, instrument_preset, write_image, write_table
 from mpidriver.tasks.faraday import FaradayOptions
+from mpidriver.tasks.polarisation import IonosphereOptions, SourceOptions
 from mpidriver.tasks.simulate import SimulationOptions
 from mpidriver.tasks.skymap import SkyMapOptions
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mpidriver.pool import Pool
 
 __all__ = ["simulate", "simulated_config"]
@@ -59,8 +63,28 @@ def simulated_config(options: SimulationOptions, *, name: str = "simulated surve
         ),
         reference=ReferenceOptions(path="calib/reference.fits", position_error="ra_err_mas"),
         pipeline=PipelineOptions(pointing_margin_arcsec=max(5.0, 5.0 * options.errors.pointing_arcsec)),
+        sources=_source_options(options),
+        ionosphere=_ionosphere_options(options),
         simulation=options,
     )
+
+
+def _source_options(options: SimulationOptions) -> SourceOptions:
+    """Return how the radio sources are measured; their table in truth/ serves as a catalogue of components."""
+    radio = options.radio
+    columns = {"cat_id": "id", "total_I_flux": "i_jy"}
+    if radio.primary_fwhm_arcsec == 0.0:
+        return SourceOptions(columns=columns)
+    wavelength_m = 299792458.0 / (sum(radio.freq_range_hz) / 2)
+    factor = SourceOptions().fwhm_factor
+    dish_m = factor * wavelength_m / math.radians(radio.primary_fwhm_arcsec / 3600)
+    return SourceOptions(columns=columns, primary_beam="gaussian", dish_m=dish_m, corrected=False)
+
+
+def _ionosphere_options(options: SimulationOptions) -> IonosphereOptions:
+    if options.radio.ionosphere_radm2 == (0.0, 0.0):
+        return IonosphereOptions()
+    return IonosphereOptions(kind="series", path="calib/ionosphere.fits")
 
 
 def simulate(root: Path, options: SimulationOptions, *, pool: "Pool") -> tuple[SurveyConfig, list[Path]]:
@@ -127,7 +151,19 @@ def _write_truth(root: Path, options: SimulationOptions) -> None:
     units = truth_units(options)
     for field in dataclasses.fields(truth):
         write_table(root / "truth" / f"{field.name}.fits", getattr(truth, field.name), units=units[field.name])
+    if options.radio.ionosphere_radm2 != (0.0, 0.0):
+        write_table(root / "calib" / "ionosphere.fits", _ionosphere_table(options), units={"mjd": "d", "rm": "rad/m2"})
     write_table(root / "calib" / "reference.fits", reference_catalogue(truth, options), units=reference_units(options))
+
+
+def _ionosphere_table(options: SimulationOptions) -> "np.ndarray":
+    """Return the RM of the ionosphere at the start and at the end of the radio observation."""
+    import numpy as np
+
+    rows = np.zeros(2, dtype=[("mjd", "f8"), ("rm", "f8")])
+    rows["mjd"] = options.mjd + np.array([0.0, options.radio.exptime_s / 86400.0])
+    rows["rm"] = options.radio.ionosphere_radm2
+    return rows
 
 
 def _write_calibrations(root: Path, options: SimulationOptions, detector: int) -> list[Path]:

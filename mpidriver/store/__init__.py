@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         MaskedImageWriter,
         WrittenFile,
         write_image,
+        write_images,
         write_masked_image,
     )
     from mpidriver.store._fits_raw import read_raw
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from mpidriver.store._fits_tables import read_table, read_table_header, read_table_units, write_table
     from mpidriver.store._headers import read_headers
     from mpidriver.store._instrument import InstrumentOptions
+    from mpidriver.store._ionex import IonexMaps, read_ionex
     from mpidriver.store._layout import DATASETS
     from mpidriver.store._mongo_state import MongoState
     from mpidriver.store._presets import PRESETS, instrument_preset
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from mpidriver.store._spool import Spool
     from mpidriver.store._sqlite_state import SqliteState
     from mpidriver.store._state_options import StateOptions
+    from mpidriver.store._votables import write_votable
 
 _HOMES = {
     "_atomic": (
@@ -93,13 +96,17 @@ _HOMES = {
     "_fits_cards": ("Cards",),
     "_fits_cutouts": ("EMPTY_PRIMARY", "CutoutHeader", "hdu_bytes"),
     "_fits_headers": ("wcs_from_header",),
-    "_fits_images": ("ImageWriter", "MaskedImageWriter", "WrittenFile", "write_image", "write_masked_image"),
+    "_fits_images": (
+        *("ImageWriter", "MaskedImageWriter", "WrittenFile"),
+        *("write_image", "write_images", "write_masked_image"),
+    ),
     "_fits_raw": ("read_raw",),
     "_fits_readers": ("MaskedImageReader", "StoredImage", "read_header", "read_image", "read_masked_image"),
     "_fits_tables": ("read_table", "read_table_header", "read_table_units", "write_table"),
     "_fits_regions": ("RegionPlane", "physical_values", "region_planes"),
     "_headers": ("read_headers",),
     "_instrument": ("InstrumentOptions",),
+    "_ionex": ("IonexMaps", "read_ionex"),
     "_layout": ("DATASETS",),
     "_mongo_state": ("MongoState",),
     "_presets": ("PRESETS", "instrument_preset"),
@@ -110,6 +117,7 @@ _HOMES = {
     "_spool": ("Spool",),
     "_sqlite_state": ("SqliteState",),
     "_state_options": ("StateOptions",),
+    "_votables": ("write_votable",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -129,6 +137,7 @@ __all__ = [
     "FrameUpdate",
     "ImageWriter",
     "InstrumentOptions",
+    "IonexMaps",
     "MaskedImageReader",
     "MaskedImageWriter",
     "MongoState",
@@ -173,6 +182,7 @@ __all__ = [
     "read_headers",
     "read_image",
     "read_map",
+    "read_ionex",
     "read_masked_image",
     "read_raw",
     "read_table",
@@ -183,9 +193,11 @@ __all__ = [
     "stamped",
     "wcs_from_header",
     "write_image",
+    "write_images",
     "write_masked_image",
     "write_table",
     "write_text",
+    "write_votable",
 ]
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +25,7 @@ __all__ = [
     "WrittenFile",
     "image_plane",
     "write_image",
+    "write_images",
     "write_masked_image",
 ]
 
@@ -90,6 +91,29 @@ def write_image(
     """
     plane = image_plane(image.shape, image.dtype, str(path), wcs=wcs, values=header or {}, extension=None)
     return _write(path, [(plane, image)])
+
+
+def write_images(
+    path: str | os.PathLike[str], images: Iterable[tuple[str, Array, Any, Mapping[str, Any]]]
+) -> WrittenFile:
+    """Write images or cubes as the extensions of one FITS file, atomically; they may differ in shape and type.
+
+    Parameters
+    ----------
+    path
+        The file.
+    images
+        Of each its name, which becomes EXTNAME, pixels (…, row, col), coordinates and further header values, as for
+        `write_image`; taken one after the other, so that not all need be in memory.
+    """
+    primary = fits.Header([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
+    with atomic_path(path) as partial, open(partial, "wb") as file:
+        out = HashingWriter(file)
+        out.write(primary.tostring().encode("ascii"))
+        for name, image, wcs, header in images:
+            plane = image_plane(image.shape, image.dtype, str(path), wcs=wcs, values=header, extension=name)
+            _append(out, plane, image)
+    return WrittenFile(Path(path), out.digest, out.size)
 
 
 def write_masked_image(
@@ -190,11 +214,15 @@ def _write(path: str | os.PathLike[str], planes: list[tuple[ImagePlane, Array]])
     with atomic_path(path) as partial, open(partial, "wb") as file:
         out = HashingWriter(file)
         for plane, array in planes:
-            out.write(plane.header)
-            for piece in stored_pieces(array):
-                out.write(piece)
-            out.write(bytes(padded(out.size) - out.size))
+            _append(out, plane, array)
     return WrittenFile(Path(path), out.digest, out.size)
+
+
+def _append(out: HashingWriter, plane: ImagePlane, array: Array) -> None:
+    out.write(plane.header)
+    for piece in stored_pieces(array):
+        out.write(piece)
+    out.write(bytes(padded(out.size) - out.size))
 
 
 def stored_pieces(array: Array) -> Iterator[Array]:

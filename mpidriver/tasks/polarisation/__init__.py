@@ -12,40 +12,55 @@
     _kernels            the loop of that (numba)
     _linmos             beams smoothed and joined
     _extraction         spectra with background and noise
+    _analysis           Faraday spectra, clean components, measurements
+    _flags              leakage, RMs that stand out, blends
+    _rm_columns         columns of the RM table
+    _rm_rows            its rows
 """
 
 import importlib
 
-from mpidriver.tasks.polarisation._options import SourceOptions
+from mpidriver.tasks.polarisation._options import IonosphereOptions, RMTableOptions, SourceOptions
 
 _HOMES = {
     "CutoutGrid": "_cutouts",
     "Extracted": "_extraction",
+    "FaradaySpectra": "_analysis",
     "Mosaic": "_linmos",
+    "RM_TABLE_DTYPE": "_rm_columns",
+    "RM_TABLE_UNITS": "_rm_columns",
+    "RM_TABLE_WORDS": "_rm_columns",
     "TecMaps": "_electron_content",
+    "analyse_spectra": "_analysis",
     "annulus_mask": "_extraction",
     "axis_distance_deg": "_linmos",
     "beam_area_ratio": "_beams",
     "beam_covariance": "_beams",
     "beam_weights": "_linmos",
+    "blends": "_flags",
     "common_beam": "_beams",
+    "compare_rows": "_rm_rows",
     "correct_rotation": "_ionosphere",
     "cutout_wcs": "_cutouts",
     "exposure_times": "_ionosphere",
     "extract_sources": "_extraction",
     "flag_channels": "_extraction",
     "ionospheric_factor": "_ionosphere",
+    "leakage_by_distance": "_flags",
     "magnetic_field_nt": "_geomagnetism",
     "map_window": "_cutouts",
+    "outlying_rms": "_flags",
     "primary_beam": "_primary_beam",
     "resample_window": "_cutouts",
     "series_at": "_ionosphere",
     "slant_rm": "_electron_content",
     "smooth_cutouts": "_linmos",
     "smoothing_covariance": "_beams",
+    "source_rows": "_rm_rows",
+    "why_unmeasured": "_rm_rows",
 }
 
-__all__ = ["SourceOptions", *_HOMES]
+__all__ = ["IonosphereOptions", "RMTableOptions", "SourceOptions", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

@@ -60,7 +60,7 @@ def offsets_deg(grid):
 
 
 def map_window(wcs, shape, ra_deg, dec_deg, grid):
-    """Return where a cut-out lies on an image, none where they are apart.
+    """Return where a cut-out lies on an image, none if its target does not.
 
     The map is the polynomial of second order in each axis through nine points: between two tangent planes a degree
     apart it is exact to a thousandth of an arcsec over five arcmin.
@@ -80,6 +80,8 @@ def map_window(wcs, shape, ra_deg, dec_deg, grid):
     north, east = np.meshgrid(nodes * half, -nodes * half, indexing="ij")
     x, y = wcs.wcs_world2pix(*sky_positions(ra_deg, dec_deg, east, north), 0)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return None
+    if not (-0.5 <= x[1, 1] < shape[1] - 0.5 and -0.5 <= y[1, 1] < shape[0] - 0.5):
         return None
     rows, cols = (_within(values, size) for values, size in ((y, shape[0]), (x, shape[1])))
     if rows is None or cols is None:

@@ -12,6 +12,8 @@ MAD_TO_SIGMA = 1.4826
 CLIP_SIGMA, CLIPS = 4.0, 3
 #: Pixels of an annulus below which neither background nor noise can be told.
 FEWEST_PIXELS = 30
+#: The noise of one annulus is uncertain by about this share: some sixty beams.
+LEAST_SCATTER = 0.1
 
 
 class Extracted(NamedTuple):
@@ -101,7 +103,8 @@ def flag_channels(noise, *, clip):
     ----------
     noise : float (target, chan, stokes)
     clip : float
-        Standard deviations, by the median absolute deviation over the channels, above their median.
+        Standard deviations, by the median absolute deviation over the channels and at least a tenth, above their
+        median.
     """
     with np.errstate(invalid="ignore"):
         level = np.nanmax(np.where(np.isfinite(noise), noise, -np.inf), axis=-1)
@@ -110,4 +113,4 @@ def flag_channels(noise, *, clip):
         count = np.isfinite(level).sum(axis=-1)
         centre = _median(ordered, np.zeros_like(count), count)
         sigma = MAD_TO_SIGMA * _spread(ordered, np.zeros_like(count), count, centre)
-        return level > (centre + clip * np.maximum(sigma, 0.02 * centre))[:, None]
+        return level > (centre + clip * np.maximum(sigma, LEAST_SCATTER * centre))[:, None]

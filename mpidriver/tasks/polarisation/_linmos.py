@@ -14,28 +14,31 @@ def smooth_cutouts(cutouts, beam_deg, common_deg, grid):
 
     Parameters
     ----------
-    cutouts : float32 (..., row, col)
-        Per beam; NaN where blank. What is blank, or within the kernel's reach of it, is NaN afterwards.
+    cutouts : float32 (..., plane, row, col)
+        Per beam; NaN where blank, in all planes or none. What is within the kernel's reach of it is NaN afterwards.
     beam_deg, common_deg : float (3,)
     grid : CutoutGrid
 
     Returns
     -------
-    float32 (..., row, col)
+    float32 (..., plane, row, col)
     """
+    from scipy.fft import next_fast_len
+
     covariance = smoothing_covariance(beam_deg, common_deg)
     ratio = beam_area_ratio(beam_deg, common_deg)
     if covariance is None:
         return cutouts * np.float32(ratio)
     blank = ~np.isfinite(cutouts)
-    size = 1 << int(np.ceil(np.log2(grid.size_px + _reach_px(covariance, grid))))
+    size = next_fast_len(grid.size_px + _reach_px(covariance, grid), real=True)
     transfer = _transfer(covariance, grid, size)
-    smooth = _convolved(np.where(blank, 0.0, cutouts), transfer, size) * ratio
-    if blank.any():
-        covered = _convolved(1.0 - blank, transfer, size)
-        inside = _convolved(np.ones(cutouts.shape[-2:]), transfer, size)  # what the border itself takes away
-        smooth[covered < 0.999 * inside] = np.nan
-    return smooth.astype(np.float32)
+    smooth = _convolved(np.where(blank, np.float32(0.0), cutouts), transfer, size) * np.float32(ratio)
+    holes = blank.any(axis=-3, keepdims=True)
+    if holes.any():
+        covered = _convolved((~holes).astype(np.float32), transfer, size)
+        inside = _convolved(np.ones(cutouts.shape[-2:], np.float32), transfer, size)  # what the border takes away
+        smooth[np.broadcast_to(covered < 0.999 * inside, smooth.shape)] = np.nan
+    return smooth
 
 
 def _reach_px(covariance, grid):
@@ -47,13 +50,15 @@ def _transfer(covariance, grid, size):
     north = np.fft.fftfreq(size, grid.pixel_deg)[:, None]
     east = -np.fft.rfftfreq(size, grid.pixel_deg)
     form = covariance[0, 0] * east**2 + 2.0 * covariance[0, 1] * east * north + covariance[1, 1] * north**2
-    return np.exp(-2.0 * np.pi**2 * form)
+    return np.exp(-2.0 * np.pi**2 * form).astype(np.float32)
 
 
 def _convolved(planes, transfer, size):
+    from scipy.fft import irfft2, rfft2  # keep float32, unlike numpy's
+
     rows, cols = planes.shape[-2:]
-    spectrum = np.fft.rfft2(planes, s=(size, size)) * transfer
-    return np.fft.irfft2(spectrum, s=(size, size))[..., :rows, :cols]
+    spectrum = rfft2(planes, s=(size, size)) * transfer
+    return irfft2(spectrum, s=(size, size))[..., :rows, :cols]
 
 
 def beam_weights(response, noise, *, corrected, cutoff):

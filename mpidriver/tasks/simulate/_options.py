@@ -90,8 +90,8 @@ class ErrorOptions:
 class RadioOptions:
     """The radio telescope: beams, channels and polarised sources.
 
-    Sensitivity is uniform over a beam's image (as after the primary-beam correction, without its rise of the noise),
-    and all channels share one circular synthesised beam.
+    Noise is uniform over a beam's image. Without a primary beam so is the response; with one, sources fade away from
+    the beam's axis, as in an image that is not corrected. Synthesised beams are circular.
     """
 
     n_beams: int = option(2, "Beams, side by side in right ascension; 0 leaves the radio part out", minimum=0)
@@ -99,6 +99,17 @@ class RadioOptions:
     image_shape: tuple[int, int] = option((96, 96), "Rows and columns of a channel image", unit="pixel")
     pixel_scale_arcsec: float = option(4.0, "Size of a pixel", unit="arcsec", minimum=1e-3)
     beam_fwhm_arcsec: float = option(16.0, "Full width of the synthesised beam", unit="arcsec", minimum=1e-3)
+    beam_growth: float = option(0.0, "Relative growth of the synthesised beam from one beam to the next", minimum=0.0)
+    chromatic: bool = option(False, "Whether the synthesised beam grows with wavelength; else it is that of mid-band")
+    primary_fwhm_arcsec: float = option(
+        0.0,
+        "FWHM of the Gaussian primary beam at mid-band, proportional to wavelength; 0: none",
+        unit="arcsec",
+        minimum=0.0,
+    )
+    ionosphere_radm2: tuple[float, float] = option(
+        (0.0, 0.0), "RM of the ionosphere at the start and at the end of the exposure, steady between", unit="rad/m2"
+    )
     n_channels: int = option(64, "Frequency channels", minimum=1)
     exptime_s: float = option(36000.0, "Integration time", unit="s", minimum=1e-3)
     freq_range_hz: tuple[float, float] = option((744e6, 1032e6), "Lower and upper edge of the band", unit="Hz")
