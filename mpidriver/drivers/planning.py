@@ -80,7 +80,7 @@ def _planned(
 
 def _add_sources(plan: Plan, context: Context, frames: "list[Frame]", verb: str) -> list[str]:
     """Add the components of the catalogue, for drivers that measure them; return what people should know of them."""
-    if "source_rm" not in DRIVERS[verb]:
+    if "rm_table" not in DRIVERS[verb]:
         return []
     components = load_components(context)
     if components is not None:

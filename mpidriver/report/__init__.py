@@ -55,6 +55,7 @@ _HOMES = {
     "_pictures": (
         "PictureJob",
         "draw_all",
+        "draw_sources",
         "picture_jobs",
     ),
     "_progress": ("Progress",),
@@ -66,6 +67,7 @@ _HOMES = {
         "robust_rms",
         "scatter_of_stars",
     ),
+    "_rm_sources": ("draw_rm_comparison", "draw_rm_table", "published_rms"),
     "_summary": (
         "FailedQuantum",
         "RunSummary",
@@ -107,6 +109,9 @@ __all__ = [
     "draw_faraday_maps",
     "draw_faraday_spectra",
     "draw_focal_plane",
+    "draw_rm_comparison",
+    "draw_rm_table",
+    "draw_sources",
     "draw_timeline",
     "failures_page",
     "group_failures",
@@ -119,6 +124,7 @@ __all__ = [
     "point_source_depth_mag",
     "print_summary",
     "quantum_page",
+    "published_rms",
     "robust_rms",
     "scatter_of_stars",
     "status_table",

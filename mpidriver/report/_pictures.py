@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mpidriver.pool import Pool
     from mpidriver.store import QuantumRecord, StateDatabase
 
-__all__ = ["PictureJob", "draw_all", "picture_jobs"]
+__all__ = ["PictureJob", "draw_all", "draw_sources", "picture_jobs"]
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +59,43 @@ def draw_all(repo: Repository, state: "StateDatabase", *, pool: "Pool | None" = 
     list of Path
         The pictures. One that could not be drawn is missing and named in the log, not raised.
     """
+    return _drawn(picture_jobs(repo, state), pool)
+
+
+def _drawn(jobs: list[PictureJob], pool: "Pool | None") -> list[Path]:
+    """Draw pictures on a pool and return those that could be drawn."""
     pool = current_pool() if pool is None else pool
     drawn = []
-    for outcome in pool.map(PictureJob.run, picture_jobs(repo, state), on_error="return", name="pictures"):
+    for outcome in pool.map(PictureJob.run, jobs, on_error="return", name="pictures"):
         if outcome.error is None:
             drawn.append(outcome.value)
         else:
             log.warning("%s was not drawn: %s", outcome.item.name, outcome.error.cause)
     return drawn
+
+
+def draw_sources(repo: Repository, *, pool: "Pool | None" = None, published: "np.ndarray | None" = None) -> list[Path]:
+    """Draw the pictures of the RM table alone.
+
+    Parameters
+    ----------
+    repo
+        The repository.
+    pool
+        As for `draw_all`.
+    published
+        RMs to compare with, from `published_rms`.
+    """
+    wanted = _source_pictures(repo)
+    if published is not None:
+        wanted.append(("rm-published.png", _draw_published, {"published": published}))
+    return _drawn([PictureJob(name, draw, arguments, repo.root) for name, draw, arguments in wanted], pool)
+
+
+def _source_pictures(repo: Repository) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
+    if not repo.path("rm_table").exists():
+        return []
+    return [("rm-sources.png", _draw_rm_table, {}), ("source-spectra.png", _draw_source_spectra, {})]
 
 
 def picture_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
@@ -85,6 +114,7 @@ def picture_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
         wanted.append((f"faraday-{tract:05d}.png", _draw_faraday, {"tract": tract}))
     if repo.path("rm_survey_catalogue").exists() and stored(repo, "faraday", name="FDF_real_dirty"):
         wanted.append(("faraday-spectra.png", _draw_spectra, {}))
+    wanted += _source_pictures(repo)
     if repo.path("survey_catalogue").exists():
         wanted.append(("objects.png", _draw_objects, {}))
     if any(np.isfinite([point.zero_point_mag, point.fwhm_arcsec]).any() for point in points):
@@ -171,6 +201,27 @@ def _draw_spectra(path: Path, repo: Repository) -> None:
 
     spectra = brightest_spectra(repo, read_table(repo.path("rm_survey_catalogue")), 4)
     draw_faraday_spectra(path, spectra, title="Faraday spectra of the sources of highest polarised intensity")
+
+
+def _draw_rm_table(path: Path, repo: Repository) -> None:
+    from mpidriver.report._rm_sources import draw_rm_table
+
+    rows = read_table(repo.path("rm_table"))
+    draw_rm_table(path, rows, title=f"RM table: {len(rows):,} sources")
+
+
+def _draw_source_spectra(path: Path, repo: Repository) -> None:
+    from mpidriver.report._faraday_spectra import draw_faraday_spectra
+    from mpidriver.report._source_loading import brightest_components
+
+    spectra = brightest_components(repo, read_table(repo.path("rm_table")), 4)
+    draw_faraday_spectra(path, spectra, title="Faraday spectra of the components of highest polarised intensity")
+
+
+def _draw_published(path: Path, repo: Repository, *, published: np.ndarray) -> None:
+    from mpidriver.report._rm_sources import draw_rm_comparison
+
+    draw_rm_comparison(path, read_table(repo.path("rm_table")), published, title="Rotation measures against published")
 
 
 def _draw_objects(path: Path, repo: Repository) -> None:

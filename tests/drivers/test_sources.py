@@ -154,6 +154,28 @@ def test_the_table_is_the_standards_in_fits_and_votable(measured, data):
             assert ((good >= limits[0]) & (good <= limits[1])).all(), name
 
 
+def test_the_table_is_written_again_with_pictures(measured, tmp_path, data):
+    root = tmp_path / "repo"
+    shutil.copytree(measured, root)
+    config = root / "survey.toml"
+    config.write_text(config.read_text().replace('telescope = "Unknown"', 'telescope = "ASKAP"'))
+    ended = run("catalogue", root, "--write", "--published", data / "rmcat" / "VanEck2011.fits")
+    assert ended.code == 0, ended.text
+    for name in ("rm-sources.png", "source-spectra.png", "rm-published.png"):
+        assert (root / "reports" / name).is_file()
+    table = read_table(root / "catalogues" / "rmtable.fits")
+    assert set(table["telescope"]) == {"ASKAP"}
+    spectra = "faraday/cells/{:07d}/spectra.fits".format(table["cell"][0])
+    assert digests(root)[spectra] == digests(measured)[spectra]
+
+
+def test_there_is_no_table_of_what_was_not_measured(raw):
+    ended = run("catalogue", raw, "--write")
+    assert (ended.code, "measure the components first with `mpidriver sources`" in ended.text) == (1, True), ended.text
+    assert run("catalogue", raw).code == 2
+    assert run("catalogue", raw, "--published", "x.fits", "y.fits").code == 2
+
+
 def test_spectra_are_in_the_polspectra_format(measured):
     spectra = read_table(measured / "catalogues" / "polspectra.fits")
     table = read_table(measured / "catalogues" / "rmtable.fits")
