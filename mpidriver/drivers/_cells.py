@@ -89,6 +89,8 @@ def plan_sources(
         turned = _distinct(rotation.get(_beam(image)) for image in inputs)
         spectra = plan.add("source_spectra", uses=[*inputs, *turned], cell=cell)
         measured.append(plan.add("source_rm", needs=[spectra], cell=cell))
+        if config.sources.cubes:
+            plan.add("source_cubes", needs=[spectra], cell=cell)
     if measured:
         plan.add("rm_table", uses=measured)
     outside = len(components) - covered

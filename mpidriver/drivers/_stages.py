@@ -14,6 +14,7 @@ from mpidriver.drivers import (
     mosaic,
     multiband,
     single_frame,
+    source_cubes,
     source_rm,
     source_spectra,
 )
@@ -32,6 +33,7 @@ STAGES: dict[str, Stage] = {
     **ionosphere.STAGES,
     **source_spectra.STAGES,
     **source_rm.STAGES,
+    **source_cubes.STAGES,
 }
 
 #: What a frame of the sky needs is made with it; fringe patterns come from many frames of the sky, when asked for.
@@ -45,7 +47,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "coadd": tuple(coadd.STAGES),
     "multiband": tuple(multiband.STAGES),
     "faraday": (*cube.STAGES, *faraday.STAGES),
-    "sources": ("channel_frame", *ionosphere.STAGES, *source_spectra.STAGES, *source_rm.STAGES),
+    "sources": ("channel_frame", *ionosphere.STAGES, *source_spectra.STAGES, *source_rm.STAGES, *source_cubes.STAGES),
     "rm-table": ("rm_table",),
     "pipeline": tuple(task for task in STAGES if task not in calibs.KINDS["fringe"]),
 }

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers.config import SurveyConfig
 
-__all__ = ["STAGES", "join_survey", "join_tract", "synthesise"]
+__all__ = ["STAGES", "depth_axis", "join_survey", "join_tract", "synthesise"]
 
 #: Rows of a cube that one rank transforms at a time.
 BLOCK_ROWS = 16
@@ -92,11 +92,11 @@ def _write_spectra(
     from mpidriver.tasks.faraday import double_phi_grid, rmtf, rmtf_fwhm
 
     wcs = context.patch(quantum).wcs(binning=context.config.faraday.binning)
-    depth = _depth_axis(phi) | {"LAMSQ0": lambda0}
+    depth = depth_axis(phi) | {"LAMSQ0": lambda0}
     channel_weights = np.nanmedian(np.where(weights > 0.0, weights, np.nan), axis=(1, 2))
     spread = double_phi_grid(phi)
     transfer = rmtf(freq_hz, spread, weights=np.nan_to_num(channel_weights))[:, None, None]
-    transfer_header = _depth_axis(spread) | {"LAMSQ0": lambda0, "FWHM": rmtf_fwhm(freq_hz), "BUNIT": ""}
+    transfer_header = depth_axis(spread) | {"LAMSQ0": lambda0, "FWHM": rmtf_fwhm(freq_hz), "BUNIT": ""}
     images = {
         "FDF_real_dirty": (fdf.real, wcs, depth | {"BUNIT": "Jy/beam/RMSF"}),
         "FDF_im_dirty": (fdf.imag, wcs, depth | {"BUNIT": "Jy/beam/RMSF"}),
@@ -118,7 +118,7 @@ def _write_spectra(
     ]
 
 
-def _depth_axis(phi: "np.ndarray") -> dict[str, Any]:
+def depth_axis(phi: "np.ndarray") -> dict[str, Any]:
     """Return the header of the third axis, Faraday depth."""
     middle = len(phi) // 2
     return {

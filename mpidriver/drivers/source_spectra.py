@@ -123,7 +123,7 @@ def measure_cell(
     units = {**COMPONENT_UNITS, **SPECTRUM_UNITS}
     written = write_table(context.path("source_spectra", quantum), table, units=units)
     products = [context.product("source_spectra", written)]
-    if context.config.sources.keep_cutouts:
+    if context.config.sources.keeps_cutouts:
         products.append(_write_cutouts(context, quantum, work, targets, freq_hz, [cutouts for _, cutouts in measured]))
     return Record(products=tuple(products))
 
@@ -149,7 +149,7 @@ def measure_channel(
         _add_image(context, work, image, mosaic)
     cutouts = mosaic.mean()
     values = np.stack(extract_sources(cutouts, work.annulus), axis=-1)
-    return values, cutouts if context.config.sources.keep_cutouts else None
+    return values, cutouts if context.config.sources.keeps_cutouts else None
 
 
 def _add_image(context: Context, work: CellWork, image: ChannelImage, mosaic: Any) -> None:

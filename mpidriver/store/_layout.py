@@ -41,6 +41,7 @@ DATASETS: dict[str, str] = {
     "source_fdf": "faraday/cells/{cell:07d}/fdf.fits",
     "source_rm": "faraday/cells/{cell:07d}/rm.fits",
     "source_cutouts": "cutouts/{cell:07d}.fits",
+    "source_cubes": "cutouts/{cell:07d}-fdf.fits",
     "rm_table": "catalogues/rmtable.fits",
     "rm_votable": "catalogues/rmtable.xml",
     "polspectra": "catalogues/polspectra.fits",

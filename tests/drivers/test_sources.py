@@ -243,21 +243,31 @@ def test_without_components_or_beams_the_driver_says_what_would_do(raw, tmp_path
     assert "cannot be smoothed to 10.00 x 10.00 arcsec" in ended.text
 
 
-def test_cutouts_are_kept_when_asked_for_and_without_the_ionosphere_the_rm_is_off_by_its_mean(raw, tmp_path):
+def test_cubes_are_written_when_asked_for_and_without_the_ionosphere_the_rm_is_off_by_its_mean(raw, tmp_path):
     root = tmp_path / "repo"
     shutil.copytree(raw, root)
     config = root / "survey.toml"
-    text = config.read_text().replace("keep_cutouts = false", "keep_cutouts = true")
+    text = config.read_text().replace("cubes = false", "cubes = true")
     config.write_text(text.replace('kind = "series"', 'kind = "none"'))
     assert run("sources", root, "--quiet", "--no-pictures").code == 0
     table, rows, stokes_i, _ = with_truth(root)
     offset = np.average(table["rm"] - rows["rm_1_radm2"], weights=table["rm_err"] ** -2.0)
     assert offset == pytest.approx(-0.25, abs=0.05)
     assert set(table["ionosphere"]) == {"None"}
-    with fits.open(next((root / "cutouts").glob("*.fits"))) as hdus:
+    with fits.open(next(path for path in (root / "cutouts").iterdir() if "fdf" not in path.name)) as hdus:
         assert {hdu.name for hdu in hdus[1:]} == set(table["cat_id"])
         for row, flux in zip(table, stokes_i, strict=True):
             cube = hdus[row["cat_id"]].data
             assert cube.shape[:2] == (3, 16)
             middle = cube.shape[-1] // 2
             assert np.nanmean(cube[0, :, middle, middle]) == pytest.approx(flux, rel=0.05)
+    with fits.open(next((root / "cutouts").glob("*-fdf.fits"))) as hdus:
+        for row in table:
+            for name in (row["cat_id"], f"{row['cat_id']}_CLEAN"):
+                header, cube = hdus[name].header, hdus[name].data
+                assert (header["CTYPE3"], header["CTYPE4"], len(cube)) == ("FDEP", "COMPLEX", 2)
+                middle = cube.shape[-1] // 2
+                along = np.hypot(*cube[:, :, middle, middle])
+                depth = header["CRVAL3"] + header["CDELT3"] * (along.argmax() + 1 - header["CRPIX3"])
+                assert depth == pytest.approx(row["rm"], abs=header["CDELT3"])
+                assert along.max() == pytest.approx(row["polint"], rel=0.05)

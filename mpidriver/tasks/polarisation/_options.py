@@ -34,6 +34,12 @@ class SourceOptions:
         5.0, "channels whose noise is above the median by so many standard deviations are flagged", minimum=1.0
     )
     keep_cutouts: bool = option(False, "write the combined cubes about each source to cutouts/")
+    cubes: bool = option(False, "also write cubes of Faraday depth about each source to cutouts/; keeps the cut-outs")
+
+    @property
+    def keeps_cutouts(self) -> bool:
+        """Whether cut-outs are written."""
+        return self.keep_cutouts or self.cubes
 
     def __post_init__(self) -> None:
         if len(self.resolution_arcsec) not in (0, 2) or not all(fwhm > 0 for fwhm in self.resolution_arcsec):
