@@ -13,7 +13,7 @@ import os
 import tempfile
 from pathlib import Path
 
-SECTIONS = ("warp", "coadd")
+SECTIONS = ("warp", "coadd", "mosaic")
 
 
 def main():

@@ -1,5 +1,7 @@
 """The solver with eliminated stars against a dense least squares in which the stars are unknowns like all others."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,32 +28,32 @@ def make_problem(seed, n_frames=3, n_stars=20, terms=3, coordinates=2):
         sigma=rng.uniform(0.01, 0.1, n),
         tie=tie,
         tie_sigma=tie_sigma,
-        prior=rng.uniform(0.1, 2.0, (n_frames, terms)),
+        parameter=np.arange(n_frames * terms).reshape(n_frames, terms),
+        prior=rng.uniform(0.1, 2.0, n_frames * terms),
     )
 
 
 def dense_solution(m, used, tied):
     """Return coefficients and stars' values with all unknowns in one dense matrix."""
-    n_frames, terms = m.prior.shape
-    n_coefficients, n_stars = n_frames * terms, len(m.tie)
-    design = np.zeros((len(m.frame), n_coefficients + n_stars))
+    n_coefficients, n_stars = len(m.prior), len(m.tie)
+    design = np.zeros((len(m.frame), n_coefficients + n_stars), m.basis.dtype)
     for row, (frame, star) in enumerate(zip(m.frame, m.star, strict=True)):
-        design[row, frame * terms : (frame + 1) * terms] = m.basis[row]
+        design[row, m.parameter[frame]] = m.basis[row]
         design[row, n_coefficients + star] = -1.0
     ties = np.flatnonzero(tied)
     tie_rows = np.zeros((len(ties), design.shape[1]))
     tie_rows[np.arange(len(ties)), n_coefficients + ties] = 1.0 / m.tie_sigma[ties]
-    prior_rows = np.eye(n_coefficients, design.shape[1]) / m.prior.reshape(-1, 1)
+    prior_rows = np.eye(n_coefficients, design.shape[1]) / m.prior[:, None]
     matrix = np.concatenate([(design / m.sigma[:, None])[used], tie_rows, prior_rows])
     right = np.concatenate(
         [
-            (-m.value / m.sigma[:, None])[used],
-            m.tie[ties] / m.tie_sigma[ties, None],
-            np.zeros((n_coefficients, m.value.shape[1])),
+            m.numbers(-m.value / m.sigma[:, None])[used],
+            m.numbers(m.tie[ties] / m.tie_sigma[ties, None]),
+            np.zeros((n_coefficients, m.numbers(m.value).shape[1])),
         ]
     )
     solved = np.linalg.lstsq(matrix, right, rcond=None)[0]
-    return solved[:n_coefficients].reshape(n_frames, terms, -1), solved[n_coefficients:]
+    return solved[:n_coefficients][m.parameter], np.ascontiguousarray(solved[n_coefficients:]).view(float)
 
 
 @given(st.integers(0, 10_000), st.floats(0.3, 1.0))
@@ -68,6 +70,22 @@ def test_eliminated_stars_give_the_dense_solution(seed, fraction):
     assert fit.tie_residual[tied] == pytest.approx((m.tie - stars)[tied], abs=1e-8)
 
 
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None, derandomize=True, database=None)
+def test_shared_coefficients_that_turn_with_their_frames_give_the_dense_solution(seed):
+    """Frames 0 and 2 have their last coefficient in common, in axes of their own."""
+    m = make_problem(seed)
+    turn = np.exp(1j * np.array([[0.0, 0.0, 0.3], [0.0, 0.0, 2.0], [0.0, 0.0, -1.1]]))
+    parameter = np.array([[0, 1, 7], [2, 3, 6], [4, 5, 7]])
+    m = dataclasses.replace(m, basis=m.basis * turn[m.frame], parameter=parameter, prior=m.prior[:8])
+    used, tied = np.ones(len(m.frame), dtype=bool), np.isfinite(m.tie_sigma)
+    fit = solve(m, used, tied)
+    coefficients, stars = dense_solution(m, used, tied)
+    assert fit.coefficients == pytest.approx(coefficients, abs=1e-8)
+    assert fit.coefficients[0, 2] == fit.coefficients[2, 2]
+    assert fit.residual == pytest.approx(m.value + m.correction(coefficients) - stars[m.star], abs=1e-8)
+
+
 def test_rms_is_the_input_error_whatever_the_number_of_measurements_a_star():
     """Two measurements a star lie half as far from their mean as one measurement's error says: that is corrected."""
     rng = np.random.default_rng(0)
@@ -81,7 +99,8 @@ def test_rms_is_the_input_error_whatever_the_number_of_measurements_a_star():
             sigma=np.full(len(frame), 0.3),
             tie=np.full((2000, 1), np.nan),
             tie_sigma=np.full(2000, np.inf),
-            prior=np.ones((n_frames, 1)),
+            parameter=np.arange(n_frames)[:, None],
+            prior=np.ones(n_frames),
         )
         fit = solve_robustly(m, np.ones(len(frame), dtype=bool), clip_sigma=5.0, max_iterations=5)
         assert weighted_rms(fit.residual, m.sigma, fit.share, fit.used) == pytest.approx(0.3, rel=0.04)
@@ -100,7 +119,8 @@ def test_one_wild_measurement_is_dropped_without_its_star():
         sigma=np.full(300, 0.01),
         tie=np.full((50, 1), np.nan),
         tie_sigma=np.full(50, np.inf),
-        prior=np.ones((6, 1)),
+        parameter=np.arange(6)[:, None],
+        prior=np.ones(6),
     )
     fit = solve_robustly(m, np.ones(300, dtype=bool), clip_sigma=5.0, max_iterations=10)
     assert np.flatnonzero(~fit.used).tolist() == [7]

@@ -1,4 +1,9 @@
-"""Positions: every frame's WCS gets a polynomial correction in the common tangent plane, stars are free."""
+"""Positions: every frame's WCS gets a polynomial correction in the common tangent plane, stars are free.
+
+The low terms are the frame's own, as input positions, pointing and atmosphere differ from frame to frame; the higher
+ones are those of its detector, the same in all exposures of a band. They are what tells a distortion of the
+detector from one of the sky, which dithered and turned exposures see alike and polynomials of each frame could follow.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -21,6 +26,8 @@ from mpidriver.tasks.skymap import TangentPlane
 
 __all__ = ["Astrometry", "solve_astrometry"]
 
+#: Of the polynomials.
+MAX_DEGREE = 5
 #: A frame has so many stars for each term of its polynomial, or gets a lower degree.
 STARS_A_TERM = 4
 #: A frame lends stars for validation only while so many are left for each term.
@@ -58,6 +65,7 @@ class Astrometry:
 
 def solve_astrometry(
     frames: list[FrameStars],
+    detectors: np.ndarray,
     matches: Matches,
     reference: np.ndarray,
     reference_sigma: np.ndarray,
@@ -69,6 +77,8 @@ def solve_astrometry(
     ----------
     frames
         Stars of each frame.
+    detectors : ndarray of int, shape (f,)
+        Which frames have their higher terms in common: those with the same number.
     matches
         Which of them are the same; the first stars are those of the reference.
     reference : ndarray, shape (k, 2), arcsec
@@ -76,23 +86,28 @@ def solve_astrometry(
     options
         Degree, priors, clipping.
     """
-    measured = _measurements(frames, matches, reference, reference_sigma, options)
+    if not len(reference):  # dithers alone tell a detector's distortion from the sky's three times worse than none does
+        options = replace(options, detector_degree=0)
+    measured = _measurements(frames, detectors, matches, reference, reference_sigma, options)
     kept_out = _validation_measurements(measured, options.validation_fraction)
-    shifts_only = replace(measured, prior=np.where(np.arange(measured.prior.shape[1]) == 0, measured.prior, HELD))
+    is_shift = np.isin(np.arange(len(measured.prior)), measured.parameter[:, 0])
+    shifts_only = replace(measured, prior=np.where(is_shift, measured.prior, HELD))
     fit = solve_robustly(shifts_only, ~kept_out, clip_sigma=np.inf, max_iterations=1)
     for _ in range(2):
-        m = _at_places_of_means(measured, fit, frames)
+        m = _at_places_of_means(measured, fit, frames, options)
         fit = solve_robustly(m, ~kept_out, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations)
-    return _astrometry(m, fit, kept_out, options)
+    return _astrometry(m, fit, kept_out, _turns(frames, options), options)
 
 
-def _astrometry(m: Measurements, fit: Fit, kept_out: np.ndarray, options: MosaicOptions) -> Astrometry:
+def _astrometry(
+    m: Measurements, fit: Fit, kept_out: np.ndarray, turn: np.ndarray, options: MosaicOptions
+) -> Astrometry:
     """Return the solution with its figures."""
-    n_frames = len(m.prior)
+    n_frames = len(m.parameter)
     frame_rms = grouped_rms(fit.residual, m.sigma, fit.share, fit.used, m.frame, n_frames)
     measured = np.bincount(m.star[fit.used], minlength=len(m.tie)) > 0
     return Astrometry(
-        coefficients=fit.coefficients,
+        coefficients=(fit.coefficients * turn[:, :, None]).view(float),
         n_used=np.bincount(m.frame[fit.used], minlength=n_frames),
         frame_rms_mas=frame_rms * 1000.0,
         n_stars=int(measured.sum()),
@@ -105,11 +120,16 @@ def _astrometry(m: Measurements, fit: Fit, kept_out: np.ndarray, options: Mosaic
 
 def _measurements(
     frames: list[FrameStars],
+    detectors: np.ndarray,
     matches: Matches,
     reference: np.ndarray,
     reference_sigma: np.ndarray,
     options: MosaicOptions,
 ) -> Measurements:
+    place = matches.gather([frame.place for frame in frames])
+    n_matched = np.array([np.count_nonzero(star >= 0) for star in matches.star])
+    turn = _turns(frames, options)
+    parameter, prior = _parameters(detectors, n_matched, options)
     tie = np.full((matches.n_stars, 2), np.nan)
     tie[: len(reference)] = reference
     tie_sigma = np.full(matches.n_stars, np.inf)
@@ -117,16 +137,17 @@ def _measurements(
     return Measurements(
         frame=matches.frame_numbers(),
         star=matches.gather(matches.star),
-        basis=_terms(matches.gather([frame.place for frame in frames]), _n_columns(options)),
+        basis=_terms(place, _n_columns(options)) * turn[matches.frame_numbers()],
         value=matches.gather([frame.position for frame in frames]),
         sigma=matches.gather([frame.sigma for frame in frames]),
         tie=tie,
         tie_sigma=tie_sigma,
-        prior=np.stack([_prior(np.count_nonzero(star >= 0), options) for star in matches.star]),
+        parameter=parameter,
+        prior=prior,
     )
 
 
-def _at_places_of_means(m: Measurements, fit: Fit, frames: list[FrameStars]) -> Measurements:
+def _at_places_of_means(m: Measurements, fit: Fit, frames: list[FrameStars], options: MosaicOptions) -> Measurements:
     """Return the measurements with the polynomials evaluated where the stars' means lie, not where they were measured.
 
     Else a correction that shrinks all frames would shrink the centroids' noise as well, and a solution without
@@ -134,8 +155,19 @@ def _at_places_of_means(m: Measurements, fit: Fit, frames: list[FrameStars]) -> 
     """
     per_arcsec = np.stack([frame.place_per_arcsec for frame in frames])[m.frame]
     noise = np.where(fit.used[:, None], fit.residual, 0.0)
-    place = m.basis[:, 1:3] - np.einsum("mr,mrk->mk", noise, per_arcsec)
-    return replace(m, basis=_terms(place, m.basis.shape[1]))
+    place = m.basis[:, 1:3].real - np.einsum("mr,mrk->mk", noise, per_arcsec)
+    return replace(m, basis=_terms(place, m.basis.shape[1]) * _turns(frames, options)[m.frame])
+
+
+def _turns(frames: list[FrameStars], options: MosaicOptions) -> np.ndarray:
+    """Return the factor of each frame's terms, complex, shape (f, k): 1, or for shared ones the frame's turn.
+
+    A correction is xi + i eta; a detector's has the axes of its pixels, which are turned in each exposure.
+    """
+    columns = np.linalg.inv(np.stack([frame.place_per_arcsec for frame in frames]))[:, 0]
+    turn = (columns[:, 0] + 1j * columns[:, 1]) / np.hypot(columns[:, 0], columns[:, 1])
+    is_own = np.arange(_n_columns(options)) < _n_own(options)
+    return np.where(is_own, 1.0, turn[:, None])
 
 
 def _n_terms(degree: int) -> int:
@@ -144,31 +176,61 @@ def _n_terms(degree: int) -> int:
 
 def _n_columns(options: MosaicOptions) -> int:
     """Return the terms that are carried along: u and v always, as they tell where a measurement lies."""
+    return max(_n_terms(options.detector_degree), _n_own(options))
+
+
+def _n_own(options: MosaicOptions) -> int:
+    """Return how many of them are each frame's own."""
     return max(_n_terms(options.degree), 3)
 
 
 def _terms(place: np.ndarray, n_terms: int) -> np.ndarray:
     """Return the monomials 1, u, v, u², uv, v² … at places on the frame, shape (n, n_terms)."""
     u, v = place.T
-    powers = [(total - j, j) for total in range(4) for j in range(total + 1)][:n_terms]
+    powers = [(total - j, j) for total in range(MAX_DEGREE + 1) for j in range(total + 1)][:n_terms]
     return np.stack([u**i * v**j for i, j in powers], axis=-1)
 
 
-def _prior(n_matched: int, options: MosaicOptions) -> np.ndarray:
-    """Return the expected size of a frame's coefficients; terms that its stars cannot carry are held at zero."""
-    degree = options.degree
+def _parameters(detectors: np.ndarray, n_matched: np.ndarray, options: MosaicOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Return which parameter each coefficient of each frame is, shape (f, k), and the parameters' expected size."""
+    n_frames, n_columns = len(detectors), _n_columns(options)
+    n_own = _n_own(options)
+    own = np.arange(n_frames * n_own).reshape(n_frames, n_own)
+    numbers, group = np.unique(detectors, return_inverse=True)
+    shared = n_frames * n_own + group[:, None] * (n_columns - n_own) + np.arange(n_columns - n_own)
+    prior = np.concatenate(
+        [_size(_degree(n, options.degree), options)[:n_own] for n in n_matched]
+        + [_size(_shared_degree(n_matched[detectors == number], options), options)[n_own:] for number in numbers]
+    )
+    return np.concatenate([own, shared], axis=1), prior
+
+
+def _degree(n_matched: int, degree: int) -> int:
+    """Return the degree that so many stars can carry."""
     while degree > 1 and n_matched < STARS_A_TERM * _n_terms(degree):
         degree -= 1
-    prior = np.full(_n_columns(options), options.correction_prior_arcsec)
-    prior[0] = options.search_radius_arcsec
-    prior[3:] *= BENDING
-    prior[_n_terms(degree) :] = HELD
-    return prior
+    return degree
+
+
+def _shared_degree(n_matched: np.ndarray, options: MosaicOptions) -> int:
+    """Return the degree of a detector's polynomial, from the stars of its frames; one frame says nothing of it."""
+    if np.count_nonzero(n_matched) < 2:
+        return 0
+    return _degree(int(n_matched.sum()), options.detector_degree)
+
+
+def _size(degree: int, options: MosaicOptions) -> np.ndarray:
+    """Return the expected size of all coefficients; terms above the degree are held at zero."""
+    size = np.full(_n_columns(options), options.correction_prior_arcsec)
+    size[0] = options.search_radius_arcsec
+    size[3:] *= BENDING
+    size[_n_terms(degree) :] = HELD
+    return size
 
 
 def _validation_measurements(m: Measurements, fraction: float) -> np.ndarray:
     """Choose stars to keep out of the solution, of frames that have enough; return their measurements, shape (m,)."""
-    n_frames, terms = m.prior.shape
+    n_frames, terms = m.parameter.shape
     rich = np.bincount(m.frame, minlength=n_frames) >= SPARE_STARS_A_TERM * terms
     dispensable = np.ones(len(m.tie), dtype=bool)
     dispensable[m.star[~rich[m.frame]]] = False

@@ -1,9 +1,11 @@
 """Least squares over frames whose stars are free: one sparse system with the stars eliminated.
 
 Measurement m of star s in frame f has the value p_m + B_m c_f with error sigma_m, and star s the free value theta_s.
-The sum of (p_m + B_m c_f - theta_s)^2 / sigma_m^2, of (theta_s - t_s)^2 / tau_s^2 for stars tied to a reference, and of
+Frames may have some of their coefficients in common, as those of a detector. The sum of
+(p_m + B_m c_f - theta_s)^2 / sigma_m^2, of (theta_s - t_s)^2 / tau_s^2 for stars tied to a reference, and of
 (c / prior)^2 is least where the theta are weighted means, which leaves normal equations in the c alone (Schur
-complement). Several coordinates with equal errors (xi, eta) share one matrix.
+complement). Several coordinates with equal errors share one matrix. Two of them may be the parts of a complex number:
+then the terms are complex as well, and a coefficient that exposures have in common is turned with each of them.
 """
 
 from dataclasses import dataclass
@@ -16,14 +18,14 @@ __all__ = ["Fit", "Measurements", "evaluate", "grouped_rms", "solve_robustly", "
 
 @dataclass(frozen=True)
 class Measurements:
-    """What is known before the solution; m measurements, s stars, f frames, k terms, r coordinates."""
+    """What is known before the solution; m measurements, s stars, f frames, k terms, p parameters, r coordinates."""
 
     frame: np.ndarray
     """Shape (m,)."""
     star: np.ndarray
     """Shape (m,)."""
     basis: np.ndarray
-    """Terms of the frame's correction at the measurement, shape (m, k)."""
+    """Terms of the frame's correction at the measurement, shape (m, k); complex for two coordinates as one number."""
     value: np.ndarray
     """Measured, shape (m, r)."""
     sigma: np.ndarray
@@ -32,12 +34,18 @@ class Measurements:
     """Reference values of the stars, shape (s, r)."""
     tie_sigma: np.ndarray
     """Their errors, shape (s,); infinite for stars without reference."""
+    parameter: np.ndarray
+    """Number of the parameter that each coefficient of each frame is, shape (f, k)."""
     prior: np.ndarray
-    """Expected size of each frame's coefficients, shape (f, k)."""
+    """Expected size of the parameters, shape (p,)."""
 
     def correction(self, coefficients: np.ndarray) -> np.ndarray:
-        """Return what the frames' coefficients, shape (f, k, r), add to each value, shape (m, r)."""
-        return np.einsum("mk,mkr->mr", self.basis, coefficients[self.frame])
+        """Return what the frames' coefficients add to each value, shape (m, r)."""
+        return np.ascontiguousarray(np.einsum("mk,mkr->mr", self.basis, coefficients[self.frame])).view(float)
+
+    def numbers(self, values: np.ndarray) -> np.ndarray:
+        """Return values, shape (n, r), as what the terms are: real, or complex of shape (n, 1)."""
+        return np.ascontiguousarray(values).view(self.basis.dtype)
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Fit:
     """A solution."""
 
     coefficients: np.ndarray
-    """Shape (f, k, r)."""
+    """Shape (f, k, r), or complex, (f, k, 1)."""
     used: np.ndarray
     """Which measurements were used, shape (m,)."""
     tied: np.ndarray
@@ -103,26 +111,26 @@ def worst_outliers(m: Measurements, fit: Fit, clip_sigma: float) -> tuple[np.nda
 
 def solve(m: Measurements, used: np.ndarray, tied: np.ndarray) -> Fit:
     """Return the least-squares solution from some of the measurements and reference values."""
-    frames, terms = m.prior.shape
     weight = np.where(used, m.sigma**-2.0, 0.0)
     tie_weight = np.where(tied, m.tie_sigma, np.inf) ** -2.0
     total = np.bincount(m.star, weight, len(tied)) + tie_weight
     inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
 
-    columns = m.frame[:, None] * terms + np.arange(terms)
-    starts = np.arange(len(m.frame) + 1) * terms
-    design = sparse.csr_array((m.basis.ravel(), columns.ravel(), starts), shape=(len(m.frame), frames * terms))
+    columns = m.parameter[m.frame]
+    starts = np.arange(len(m.frame) + 1) * columns.shape[1]
+    design = sparse.csr_array((m.basis.ravel(), columns.ravel(), starts), shape=(len(m.frame), len(m.prior)))
     weighted = sparse.diags_array(weight) @ design
     by_star = sparse.csr_array((np.ones(len(m.star)), (m.star, np.arange(len(m.star)))), (len(tied), len(m.star)))
     coupling = by_star @ weighted
     tie = np.where(tied[:, None], m.tie, 0.0)
-    star_sum = by_star @ (weight[:, None] * m.value) + tie_weight[:, None] * tie
+    star_sum = by_star @ (weight[:, None] * m.numbers(m.value)) + tie_weight[:, None] * m.numbers(tie)
 
-    normal = (design.T @ weighted - coupling.T @ (sparse.diags_array(inverse) @ coupling)).toarray()
-    normal[np.diag_indices_from(normal)] += m.prior.ravel() ** -2.0
-    right = coupling.T @ (inverse[:, None] * star_sum) - weighted.T @ m.value
+    design, back = design.conj().T, coupling.conj().T
+    normal = (design @ weighted - back @ (sparse.diags_array(inverse) @ coupling)).toarray()
+    normal[np.diag_indices_from(normal)] += m.prior**-2.0
+    right = back @ (inverse[:, None] * star_sum) - weighted.conj().T @ m.numbers(m.value)
     solved = linalg.cho_solve(linalg.cho_factor(normal, lower=True), right)
-    return evaluate(m, solved.reshape(frames, terms, -1), used, tied)
+    return evaluate(m, solved[m.parameter], used, tied)
 
 
 def evaluate(m: Measurements, coefficients: np.ndarray, used: np.ndarray, tied: np.ndarray) -> Fit:

@@ -14,6 +14,11 @@ class MosaicOptions:
     degree: int = option(
         1, "Degree of the polynomial that corrects a frame's WCS; frames with few stars get less.", choices=(0, 1, 2, 3)
     )
+    detector_degree: int = option(
+        3,
+        "Degree of the polynomial whose higher terms all exposures of a detector in a band have in common.",
+        choices=(0, 1, 2, 3, 4, 5),
+    )
     search_radius_arcsec: float = option(
         10.0, "Largest offset of a frame that is looked for.", unit="arcsec", minimum=0.1
     )

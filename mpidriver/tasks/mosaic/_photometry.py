@@ -61,7 +61,8 @@ def solve_photometry(
         sigma=matches.gather([each.magnitude_error for each in stars]),
         tie=np.concatenate([magnitudes for magnitudes, _ in ties])[:, None],
         tie_sigma=np.concatenate([sigma for _, sigma in ties]),
-        prior=np.full((len(frames), 1), options.zero_point_prior_mag),
+        parameter=np.arange(len(frames))[:, None],
+        prior=np.full(len(frames), options.zero_point_prior_mag),
     )
     everything = np.ones(len(frame), dtype=bool)
     fit = solve_robustly(m, everything, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations)

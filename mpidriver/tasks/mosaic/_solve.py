@@ -26,7 +26,8 @@ def solve_mosaic(
 ) -> MosaicSolution:
     """Solve positions and zero points of all frames of a tract at once.
 
-    Stars that frames share are free; each frame's WCS gets a polynomial correction and its zero point a shift.
+    Stars that frames share are free; each frame's WCS gets a polynomial correction, whose higher terms all exposures of
+    a detector and band have in common, and its zero point a shift.
     Reference stars tie the whole; without them the mean of the frames' input solutions does.
 
     Parameters
@@ -52,7 +53,7 @@ def solve_mosaic(
     ties = _Reference.of(reference, plane)
     matches = match_stars([frame.position for frame in stars], ties.position, options)
     common = _measured_together(matches, ties)
-    astrometry = solve_astrometry(stars, common, ties.position, ties.sigma(options), options)
+    astrometry = solve_astrometry(stars, _detector_numbers(frames), common, ties.position, ties.sigma(options), options)
     photometry = solve_photometry(frames, stars, common, ties.stars, options)
     solved = [
         _solved(index, frame, plane, astrometry, photometry, options)
@@ -89,6 +90,13 @@ class _Reference:
         else:
             error_mas = np.full(len(self.position), options.reference_error_mas)
         return np.where(error_mas > 0, error_mas, options.reference_error_mas) / 1000.0
+
+
+def _detector_numbers(frames: Sequence[FrameSources]) -> np.ndarray:
+    """Number the detectors, each band by itself: optics bend colours differently."""
+    names = [(frame.detector, frame.band) for frame in frames]
+    known = sorted(set(names))
+    return np.array([known.index(name) for name in names])
 
 
 def _common_plane(frames: Sequence[FrameSources]) -> TangentPlane:
