@@ -8,7 +8,7 @@ import numpy as np
 
 from mpidriver.tasks._jit import kernel
 
-__all__ = ["CLIPPED", "MEAN", "MEDIAN", "combine", "sorting_network", "swap_bytes"]
+__all__ = ["CLIPPED", "MEAN", "MEDIAN", "combine", "sorting_network"]
 
 #: What `combine` may do.
 MEAN, CLIPPED, MEDIAN = 0, 1, 2
@@ -49,25 +49,17 @@ def sorting_network(size):
 
 
 @kernel
-def swap_bytes(words):
-    """Turn around the bytes of each word of a stack, in place: what was read from a FITS file becomes numbers.
-
-    Parameters
-    ----------
-    words : ndarray of uint32, shape (input, row, col), changed in place
-    """
-    low, high = np.uint32(0xFF00), np.uint32(0xFF0000)
-    for i in range(words.shape[0]):
-        for row in range(words.shape[1]):
-            line = words[i, row]
-            for p in range(line.size):
-                word = line[p]
-                line[p] = (
-                    (word << np.uint32(24))
-                    | ((word << np.uint32(8)) & high)
-                    | ((word >> np.uint32(8)) & low)
-                    | (word >> np.uint32(24))
-                )
+def _swap_bytes(run):
+    """Turn around the bytes of each number of a run, in place: what was read from a FITS file becomes numbers."""
+    words = run.view(np.uint32)
+    for p in range(words.size):
+        word = words[p]
+        words[p] = (
+            (word << np.uint32(24))
+            | ((word << np.uint32(8)) & np.uint32(0xFF0000))
+            | ((word >> np.uint32(8)) & np.uint32(0xFF00))
+            | (word >> np.uint32(24))
+        )
 
 
 @kernel
@@ -212,8 +204,8 @@ def _add(values, variance, mask, weights, flux, noise, total, bits, used):
 
 @kernel
 def combine(
-    images, variances, masks, input_weights, n_rows, pairs, statistic, factors, n_sigma, fraction, bad_planes, no_data,
-    clipped_bit, out_image, out_variance, out_mask, out_n_image,
+    images, variances, masks, swapped, input_weights, n_rows, pairs, statistic, factors, n_sigma, fraction,
+    bad_planes, no_data, clipped_bit, out_image, out_variance, out_mask, out_n_image,
 ):  # fmt: skip
     """Average a stack of rows.
 
@@ -221,6 +213,9 @@ def combine(
     ----------
     images, variances : ndarray of float32, shape (input, row, col)
     masks : ndarray of int32, shape (input, row, col)
+        All three are changed in place if `swapped`.
+    swapped : bool
+        Whether the bytes of all numbers stand the wrong way round.
     input_weights : ndarray of float32, shape (input,)
         All positive; their number says how many inputs of the stack are filled.
     n_rows : int
@@ -252,6 +247,10 @@ def combine(
             last = first + size
             values[:], weights[:], sums[:], tallies[:] = _INFINITY, _ZERO, _ZERO, _NONE
             for i in range(n_inputs):
+                if swapped:
+                    _swap_bytes(images[i, row, first:last])
+                    _swap_bytes(variances[i, row, first:last])
+                    _swap_bytes(masks[i, row, first:last])
                 _load(
                     images[i, row, first:last], variances[i, row, first:last], masks[i, row, first:last], bad_planes,
                     input_weights[i], values[i], weights[i], counts,
