@@ -92,7 +92,7 @@ class Ledger:
         record = self._state.claim(quantum.key)
         if record is None:
             return "held"
-        if record.status not in ("done", "failed") or record == self._known.get(quantum.key):
+        if record.status not in ("done", "failed") or _is_as_known(record, self._known.get(quantum.key)):
             return "claimed"
         self._known[quantum.key] = record
         inputs_digest = self._inputs[quantum]
@@ -196,6 +196,15 @@ class Ledger:
 
     def _recorded(self, quantum: Quantum) -> "tuple[Product, ...]":
         return tuple(self._state.products(key=quantum.key))
+
+
+def _is_as_known(record: "QuantumRecord", known: "QuantumRecord | None") -> bool:
+    """Tell whether no other run has ended a quantum since it was looked up."""
+    return known is not None and (known.status, known.attempt, known.started) == (
+        record.status,
+        record.attempt,
+        record.started,
+    )
 
 
 def _measured(outcome: "Outcome") -> dict[str, Any]:

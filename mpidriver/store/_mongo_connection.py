@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from pymongo import MongoClient
 from pymongo.errors import (
+    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
     InvalidOperation,
@@ -31,13 +32,17 @@ from mpidriver.store._atomic import PARTIAL_PREFIX, write_text
 from mpidriver.store._state_options import MongoUrl, StateOptions, read_password
 
 if TYPE_CHECKING:
+    from pymongo.collection import Collection
     from pymongo.database import Database
 
-__all__ = ["Document", "MongoConnection"]
+__all__ = ["Document", "MongoConnection", "is_duplicate"]
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+
+#: What is numbered.
+COUNTERS = ("runs", "quanta")
 
 #: The file of a repository that tells it from all others, as its database on a server does not lie within.
 IDENTITY_NAME = "state.id"
@@ -59,6 +64,7 @@ _SETTINGS = {
     "connectTimeoutMS": 1000 * SELECT_SECONDS,
     "socketTimeoutMS": 1000 * ANSWER_SECONDS,
 }
+_DUPLICATE = 11000
 _UNAUTHORIZED = (13, 18)
 _EPOCH = datetime.datetime(1970, 1, 1)
 _INDEXES = {
@@ -193,9 +199,9 @@ class MongoConnection:
         with self.writing:
             return self.call(action, *arguments)
 
-    def clock(self) -> float:
-        """Return the time by the server's clock, Unix time, which is the same for all runs."""
-        answer = self.call(lambda database: database.client.admin.command("hello"))
+    def clock(self, *, patience_s: float | None = None) -> float:
+        """Return the time by the server's clock, Unix time, which is the same for all runs; see `call`."""
+        answer = self.call(lambda database: database.client.admin.command("hello"), patience_s=patience_s)
         # BSON dates are UTC; they come without a time zone.
         now = answer.get("localTime")
         return time.time() if now is None else (now - _EPOCH).total_seconds()
@@ -261,8 +267,26 @@ def _make(database: "Database[Document]", identity: str) -> None:
     for collection, indexes in _INDEXES.items():
         for name, fields in indexes.items():
             database[collection].create_index([(field, 1) for field in fields], name=name)
-    new = {"$setOnInsert": {"schema": SCHEMA_VERSION, "repository": identity}}
-    database.meta.update_one({"_id": "state"}, new, upsert=True)
+    for counter in COUNTERS:
+        _insert_once(database.counters, {"_id": counter, "next": 0})
+    _insert_once(database.meta, {"_id": "state", "schema": SCHEMA_VERSION, "repository": identity})
+
+
+def _insert_once(collection: "Collection[Document]", document: Document) -> None:
+    """Insert a document that others may just have inserted; not by an upsert, which two at once can both fail at."""
+    try:
+        collection.insert_one(document)
+    except OperationFailure as error:
+        if not is_duplicate(error):
+            raise
+
+
+def is_duplicate(error: OperationFailure) -> bool:
+    """Tell whether an insert was refused only because documents of these names are there already."""
+    if isinstance(error, BulkWriteError):
+        refused = [*error.details.get("writeErrors", ()), *error.details.get("writeConcernErrors", ())]
+        return all(one.get("code") == _DUPLICATE for one in refused)
+    return error.code == _DUPLICATE or "UNIQUE constraint" in str(error)  # some servers have no code for it
 
 
 def _first_line(error: Exception) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pymongo.errors import BulkWriteError, OperationFailure
+from pymongo.errors import OperationFailure
 
-from mpidriver.store._mongo_connection import Document, MongoConnection
+from mpidriver.store._mongo_connection import Document, MongoConnection, is_duplicate
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -15,7 +15,6 @@ __all__ = ["batches", "insert_missing"]
 #: Documents a request.
 BATCH = 2000
 
-_DUPLICATE = 11000
 Item = TypeVar("Item")
 
 
@@ -75,15 +74,7 @@ def _insert(database: "Database[Document]", collection: str, batch: list[Documen
     try:
         database[collection].insert_many(batch, ordered=False)
     except OperationFailure as error:
-        if not _is_duplicate(error):
+        if not is_duplicate(error):
             raise
         return False
     return True
-
-
-def _is_duplicate(error: OperationFailure) -> bool:
-    """Tell whether an insert was refused only because documents of these names are there already."""
-    if isinstance(error, BulkWriteError):
-        refused = [*error.details.get("writeErrors", ()), *error.details.get("writeConcernErrors", ())]
-        return all(one.get("code") == _DUPLICATE for one in refused)
-    return error.code == _DUPLICATE or "UNIQUE constraint" in str(error)  # some servers have no code for it

@@ -89,9 +89,7 @@ class MongoQuanta:
     def held(self, keys: Collection[str]) -> set[str]:
         """Return which of these quanta other live runs hold."""
         mine = (FREE, self._runs.current or FREE)
-        claims: dict[str, int] = {}
-        for names in batches(list(keys)):
-            claims.update((found["_id"], found["claim"]) for found in self._find({"_id": {"$in": names}}))
+        claims = {key: document["claim"] for key, document in self._known(list(keys)).items()}
         alive = self._runs.alive({claim for claim in claims.values() if claim not in mine})
         return {key for key, claim in claims.items() if claim in alive}
 
@@ -144,13 +142,12 @@ class MongoQuanta:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the number of quanta by task and status."""
-
         tasks = self._connection.call(lambda database: list(database.tasks.find().sort("n", 1)))
         counts: dict[str, dict[str, int]] = {task["_id"]: {} for task in tasks}
         for status in STATUSES:
             for group in self._connection.call(_count_by_task, status):
-                counts[group["_id"]][status] = int(group["count"])
-        return counts
+                counts.setdefault(group["_id"], {})[status] = int(group["count"])
+        return {task: count for task, count in counts.items() if count}
 
     def products(self, key: str | None, dataset: str | None) -> list[Product]:
         """Return products by path."""

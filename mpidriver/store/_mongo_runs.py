@@ -176,7 +176,8 @@ class MongoRuns:
         me = {"_id": self.current}
         while not self._stop.wait(self._expiry_s / BEATS):
             try:
-                beat = {"$set": {"heartbeat": self._connection.clock(), "status": "running"}, "$unset": {"ended": ""}}
+                now = self._connection.clock(patience_s=0.0)
+                beat = {"$set": {"heartbeat": now, "status": "running"}, "$unset": {"ended": ""}}
                 self._connection.call(lambda database, beat: database.runs.update_one(me, beat), beat, patience_s=0.0)
             except RepositoryError:
                 continue  # the run itself will meet the error, where somebody can be told
@@ -187,7 +188,7 @@ def next_number(connection: MongoConnection, name: str, count: int) -> int:
     more = {"$inc": {"next": count}}
     counter: Document = connection.change(
         lambda database: database.counters.find_one_and_update(
-            {"_id": name}, more, upsert=True, return_document=ReturnDocument.AFTER
+            {"_id": name}, more, return_document=ReturnDocument.AFTER
         )
     )
     return int(counter["next"]) - count + 1

@@ -13,6 +13,7 @@ from mpidriver.options import from_mapping, option, read_toml
 __all__ = ["MongoUrl", "StateOptions", "read_password", "read_state_options"]
 
 _SCHEMES = ("mongodb", "mongodb+srv")
+_WITHOUT_PASSWORD = ("mongodb-x509", "mongodb-aws", "mongodb-oidc")
 _FORM = "expected mongodb://user@host/database"
 
 
@@ -82,8 +83,10 @@ class MongoUrl:
 
     @property
     def needs_password(self) -> bool:
-        """Whether its user is known by a password, and not by a certificate."""
-        return bool(self.user) and "authmechanism=mongodb-x509" not in self.options.lower()
+        """Whether its user is known by a password, and not by a certificate or the machine it is on."""
+        return bool(self.user) and not any(
+            f"authmechanism={name}" in self.options.lower() for name in _WITHOUT_PASSWORD
+        )
 
 
 def read_state_options(config_path: Path) -> StateOptions:

@@ -14,8 +14,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, Ope
 
 from mpidriver.errors import RepositoryError
 from mpidriver.store import MongoState, QuantumUpdate, StateOptions
-from mpidriver.store._mongo_connection import MongoConnection
-from mpidriver.store._mongo_insert import _is_duplicate
+from mpidriver.store._mongo_connection import MongoConnection, is_duplicate
 
 from .test_state import KEYS, StateContract
 
@@ -207,7 +206,7 @@ def test_two_that_plan_the_same_at_once_plan_it_once(opened):
     ],
 )
 def test_refusals_for_duplicates_are_told_from_others(error, duplicate):
-    assert _is_duplicate(error) is duplicate
+    assert is_duplicate(error) is duplicate
 
 
 def test_a_server_that_goes_away_and_comes_back_is_waited_for(tmp_path, caplog):
