@@ -119,10 +119,10 @@ def _state(
         if cancelled:
             return "cancelled", cancelled
         return _waiting(hint, f"back in the queue: {last.why}", last.ended, now)
+    if submitted is None:
+        return "rejected", cancelled or "the batch system did not take it"
     if cancelled:
         return "cancelled", cancelled
-    if submitted is None:
-        return "rejected", "the batch system did not take it"
     culprit = _culprit(job, of_job)
     if culprit is not None:
         return "cancelled", culprit

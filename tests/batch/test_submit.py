@@ -84,7 +84,7 @@ def test_a_refusal_is_told_and_recorded(repo, systems):
     ended = run("submit", *SLURM, *SIZE, "--", "pipeline", repo)
     assert ended.code == 4
     assert "Invalid partition name" in ended.text
-    assert [(one["state"], "Invalid partition" in one["why"]) for one in listed(repo)] == [("cancelled", True)]
+    assert [(one["state"], "Invalid partition" in one["why"]) for one in listed(repo)] == [("rejected", True)]
 
 
 def test_a_system_that_is_not_here_is_named(repo, systems):
