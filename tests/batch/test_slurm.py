@@ -139,10 +139,10 @@ def test_a_job_goes_on_after_its_node_has_died(slurm, surveys):
 def test_the_quantum_that_kills_its_rank_costs_itself_alone(slurm, surveys, tmp_path, monkeypatch):
     """Under srun the death of a rank ends the step; the job goes on in child processes."""
     root = surveys[0]()
-    hook = 'lambda event, args: event == "open" and "raw/000000001003-" in str(args[0]) and os.kill(os.getpid(), 9)'
+    hook = 'lambda event, args: event == "open" and "frame-001003-" in str(args[0]) and os.kill(os.getpid(), 9)'
     (tmp_path / "sitecustomize.py").write_text(f"import os, sys\nsys.addaudithook({hook})\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    submit("--ranks-per-node", "2", "--export", "PYTHONPATH", "--", "single-frame", root, "--quiet")
+    submit("--nodes", "1", "--ranks-per-node", "2", "--export", "PYTHONPATH", "--", "single-frame", root, "--quiet")
     (one,) = wait_for_jobs(root)
     assert (one.state, len(one.attempts)) == ("incomplete", 1), told(root)
     assert "each quantum ran in a child process; failed: single_frame{exposure=1003" in one.why
@@ -155,7 +155,7 @@ def test_the_quantum_that_kills_its_rank_costs_itself_alone(slurm, surveys, tmp_
 
 def test_a_job_that_outgrows_its_memory_says_so(slurm, surveys):
     root = surveys[0]()
-    submit("--ranks-per-node", "2", "--memory", "100MiB", "--", "single-frame", root, "--quiet")
+    submit("--nodes", "1", "--ranks-per-node", "2", "--memory", "100MiB", "--", "single-frame", root, "--quiet")
     (one,) = wait_for_jobs(root)
     assert one.state in ("failed", "lost"), told(root)
     assert "--memory" in one.why
