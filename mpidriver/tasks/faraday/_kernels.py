@@ -4,7 +4,7 @@ A tile is `LANES` pixels; a row of scratch holds one grid point, channel or Fara
 first, then imaginary parts. Every step is then one operation, a banded real matrix times rows, made of the 4 × 4
 blocks of `_multiply_add`:
 
-    channels --spread--> λ² grid --fold--> even, odd --cos, sin--> coarse φ at ±m --interpolate--> wanted φ
+    channels --spread--> λ² grid --Fourier transform, or cos and sin--> coarse φ --interpolate--> wanted φ
 
 The tables come from `mpidriver.tasks.faraday._plan`. Row length and block size are compile-time constants: the
 compiler then knows that rows do not overlap and keeps the four output rows in vector registers. Pixels never meet, so
@@ -20,13 +20,11 @@ from llvmlite import ir
 from numba.extending import intrinsic
 
 from mpidriver.tasks._jit import kernel
+from mpidriver.tasks.faraday._fourier_kernels import transform_rows
+from mpidriver.tasks.faraday._rows import BLOCK, LANES, ROW
 
-__all__ = ["BLOCK", "LANES", "ROW", "find_largest", "synthesise_tiles"]
+__all__ = ["find_largest", "synthesise_tiles"]
 
-LANES = 128
-"""Pixels of a tile: with real and imaginary parts a float32 row is 1 KiB, a tile's scratch stays in the L2 cache."""
-ROW = 2 * LANES
-BLOCK = 4 * ROW
 CACHE_LINE = 64
 
 
@@ -102,17 +100,8 @@ def _load_weighted(q, u, weight, weights, cosine, sine, row, weight_sum):
 
 
 @kernel
-def _fold(first, second):
-    """Replace two rows by their sum and their difference."""
-    for lane in range(ROW):
-        a, b = first[lane], second[lane]
-        first[lane] = a + b
-        second[lane] = a - b
-
-
-@kernel
 def _mirror(even, odd, norm, plus, minus):
-    """Write F(+φ) = K (E - iO) and F(-φ) = K (E + iO) from the rows of E = Σ cos · even and O = Σ sin · odd."""
+    """Write F(+φ) = K (E - iO) and F(-φ) = K (E + iO) from the rows of E = Σ cos · p and O = Σ sin · p."""
     for lane in range(LANES):
         k = norm[lane]
         a, b = k * even[lane], k * even[LANES + lane]
@@ -121,6 +110,16 @@ def _mirror(even, odd, norm, plus, minus):
         plus[LANES + lane] = b - c
         minus[lane] = a - d
         minus[LANES + lane] = b + c
+
+
+@kernel(fastmath={"contract"})
+def _scale(row, norm, cosine, sine, out):
+    """Write K (cosine + i sine) times a row into another."""
+    for lane in range(LANES):
+        k = norm[lane]
+        a, b = k * row[lane], k * row[LANES + lane]
+        out[lane] = a * cosine - b * sine
+        out[LANES + lane] = a * sine + b * cosine
 
 
 @kernel(fastmath={"contract"})
@@ -185,18 +184,24 @@ def _spread_tile(q, u, weights, tables, start, stop, rows, grid, weight_sum):
 
 
 @kernel
-def _transform_tile(tables, grid, rows, norm, coarse):
-    """Fold the λ² grid and take it to the coarse Faraday depths ±m by two real matrix products."""
-    for pair in range(tables.fold.shape[0]):
-        a, b = tables.fold[pair, 0] * ROW, tables.fold[pair, 1] * ROW
-        _fold(grid[a : a + ROW], grid[b : b + ROW])
+def _transform_tile(tables, grid, norm, coarse):
+    """Take the λ² grid to the coarse Faraday depths by a Fourier transform, windows taken out."""
+    transform_rows(grid[: tables.size * ROW], tables.radices, tables.twiddles)
+    for m in range(tables.source_row.size):
+        at = tables.source_row[m] * ROW
+        _scale(grid[at : at + ROW], norm, tables.factor_cos[m], tables.factor_sin[m], coarse[m * ROW : (m + 1) * ROW])
+
+
+@kernel
+def _multiply_tile(tables, grid, rows, norm, coarse):
+    """Take the channels to the Faraday depths ±m by two real matrix products."""
     even, odd = rows[:BLOCK], rows[BLOCK : 2 * BLOCK]
     for quad in range(tables.cosine.shape[0]):
         rows[: 2 * BLOCK] = 0
         for k in range(tables.cosine.shape[1]):
-            a, b = tables.even_row[k] * ROW, tables.odd_row[k] * ROW
-            _multiply_add(tables.cosine[quad, k], grid[a : a + BLOCK], even)
-            _multiply_add(tables.sine[quad, k], grid[b : b + BLOCK], odd)
+            channels = grid[k * BLOCK : (k + 1) * BLOCK]
+            _multiply_add(tables.cosine[quad, k], channels, even)
+            _multiply_add(tables.sine[quad, k], channels, odd)
         for j in range(4):
             a, b = tables.plus_row[4 * quad + j] * ROW, tables.minus_row[4 * quad + j] * ROW
             e, o = even[j * ROW : (j + 1) * ROW], odd[j * ROW : (j + 1) * ROW]
@@ -253,7 +258,10 @@ def synthesise_tiles(q, u, weights, tables, first_tile, last_tile, out):
         _spread_tile(q, u, weights, tables, start, stop, rows[:BLOCK], grid, weight_sum)
         for lane in range(LANES):
             norm[lane] = 1 / weight_sum[lane] if weight_sum[lane] > 0 else np.nan
-        _transform_tile(tables, grid, rows, norm, coarse)
+        if tables.size > 0:
+            _transform_tile(tables, grid, norm, coarse)
+        else:
+            _multiply_tile(tables, grid, rows, norm, coarse)
         _interpolate_tile(tables, coarse, rows, start, stop, out)
 
 

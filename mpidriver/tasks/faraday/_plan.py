@@ -6,10 +6,9 @@ exp(-2iφ(λ²_c - λ²_0)). The sum is done in one of two ways.
 
 *Direct*: cos(2ψx) and sin(2ψx) for ψ ≥ 0, since ±ψ share both. Best for few channels or few depths.
 
-*Gridded* (a type-3 non-uniform Fourier transform by tables): channels are spread onto a λ² grid, of which points ±g
-are folded into even and odd; a small cosine and sine matrix leads to coarse ±ψ, just dense enough for the range of λ²;
-the wanted depths are interpolated. An observation has far fewer degrees of freedom, 2 Δφ Δλ²/(2π), than it has
-channels or wanted depths: that is where the time is saved.
+*Gridded* (a type-3 non-uniform Fourier transform by tables): channels are spread onto a λ² grid; a fast Fourier
+transform leads to coarse ψ, just dense enough for the range of λ²; the wanted depths are interpolated. An observation
+has far fewer degrees of freedom, 2 Δφ Δλ²/(2π), than it has channels or wanted depths: that is where the time is saved.
 
 Both have the same shape for the kernel, direct having unit matrices for spreading and interpolation. Tables are
 computed in float64 whatever the precision of the result: phases reach hundreds of radians, and their rounding in
@@ -17,10 +16,12 @@ float32 is what limits other codes to 1e-5.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
 
+from mpidriver.tasks.faraday._fourier import fast_size, order_of_results, stages, twiddles
 from mpidriver.tasks.faraday._grids import lambda_sq
 from mpidriver.tasks.faraday._spreading import Window
 
@@ -33,6 +34,10 @@ QUAD = 4
 GRID_TAPS, GRID_OVERSAMPLING = 9, 1.5
 DEPTH_TAPS, DEPTH_OVERSAMPLING = 8, 1.75
 """Windows on the λ² grid and between coarse depths: the cheapest that keep real surveys below 1e-6 of the peak."""
+SMALLEST_TRANSFORM = 64
+"""So that the grid, window and all, fits into its rows."""
+TRANSFORM_COST = 14
+"""Of a row in a stage of the transform, in the multiplications of the other steps: it is bound by loads and stores."""
 
 
 class Tables(NamedTuple):
@@ -50,14 +55,18 @@ class Tables(NamedTuple):
     """First block of each four channels, and the number of all."""
     spread: np.ndarray
     """Blocks (block, 16)."""
-    fold: np.ndarray
-    """Pairs of grid rows ±g that become even and odd."""
-    even_row: np.ndarray
-    odd_row: np.ndarray
-    """Grid rows at which each four columns of the cosine and of the sine matrix begin."""
+    size: int
+    """Of the Fourier transform; 0 for the direct way."""
+    radices: np.ndarray
+    twiddles: np.ndarray
+    source_row: np.ndarray
+    """Grid row in which the transform leaves each coarse depth."""
+    factor_cos: np.ndarray
+    factor_sin: np.ndarray
+    """Factors of the coarse depths: the window taken out, and the turn for a grid that does not begin at x = 0."""
     cosine: np.ndarray
     sine: np.ndarray
-    """Blocks (four coarse depths, four columns, 16)."""
+    """Blocks (four depths, four channels, 16) of the direct way."""
     plus_row: np.ndarray
     minus_row: np.ndarray
     """Coarse rows that receive +ψ and -ψ."""
@@ -75,21 +84,22 @@ class Tables(NamedTuple):
 
 
 class _Matrices(NamedTuple):
-    """A plan before it is cut into blocks."""
+    """A plan before it is cut into blocks; the direct way has no transform, the gridded no cosine and sine."""
 
     spread_first: np.ndarray
     spread: np.ndarray
-    fold: np.ndarray
-    even_first: int
-    odd_first: int
-    cosine: np.ndarray
-    sine: np.ndarray
-    plus_row: np.ndarray
-    minus_row: np.ndarray
     interpolate_first: np.ndarray
     interpolate: np.ndarray
     grid_rows: int
     coarse_rows: int
+    radices: list[int] | None = None
+    frequency: np.ndarray = np.zeros(0, np.intp)
+    factor: np.ndarray = np.zeros(0, complex)
+    """Frequency of the transform, 0 ... N - 1, and complex factor of each coarse depth."""
+    cosine: np.ndarray = np.zeros((0, 0))
+    sine: np.ndarray = np.zeros((0, 0))
+    plus_row: np.ndarray = np.zeros(0, np.intp)
+    minus_row: np.ndarray = np.zeros(0, np.intp)
 
 
 def make_tables(freq_hz, phi_radm2, weights, lambda0_sq_m2, dtype):
@@ -129,7 +139,7 @@ def _kept_tables(freq_hz, phi_radm2, weights, lambda0_sq_m2, dtype):
 
     spread_row, spread_first, spread = _blocks_of_columns(matrices.spread_first, matrices.spread)
     interpolate_row, interpolate_first, interpolate = _blocks_of_rows(matrices.interpolate_first, matrices.interpolate)
-    columns = np.arange(0, matrices.cosine.shape[1], QUAD)
+    radices = matrices.radices or []
     turn = 2.0 * phi_radm2[order] * (x_centre - lambda0_sq_m2)
     return Tables(
         chan=_padded(chan, -1),
@@ -139,9 +149,12 @@ def _kept_tables(freq_hz, phi_radm2, weights, lambda0_sq_m2, dtype):
         spread_row=spread_row,
         spread_first=spread_first,
         spread=spread.astype(dtype),
-        fold=matrices.fold,
-        even_row=matrices.even_first + columns,
-        odd_row=matrices.odd_first + columns,
+        size=math.prod(radices) if radices else 0,
+        radices=np.array(radices, np.intp),
+        twiddles=twiddles(radices).astype(dtype),
+        source_row=order_of_results(radices)[matrices.frequency],
+        factor_cos=matrices.factor.real.astype(dtype),
+        factor_sin=matrices.factor.imag.astype(dtype),
         cosine=_dense_blocks(matrices.cosine).astype(dtype),
         sine=_dense_blocks(matrices.sine).astype(dtype),
         plus_row=_padded(matrices.plus_row, matrices.coarse_rows),
@@ -171,19 +184,20 @@ def _best(x, psi, *, gridding_allowed):
     x_max, psi_max = np.abs(x).max(initial=0.0), np.abs(psi).max(initial=0.0)
     if not gridding_allowed or x_max == 0 or psi_max == 0:
         return _direct(x, psi)
-    coarse, grid, _, _ = _windows(x, psi)
-    size = round(psi_max / coarse.step) * round(x_max / grid.step)
+    coarse, grid, _, _, size = _windows(x, psi)
     cost_direct = 4 * x.size * (psi.size // 2 + 1 if _mirrored(psi) else psi.size) + 8 * (x.size + psi.size)
-    cost_gridded = 4 * size + 2 * (grid.taps + 7) * x.size + 2 * (coarse.taps + 3) * psi.size
+    cost_transform = TRANSFORM_COST * size * len(stages(size))
+    cost_gridded = cost_transform + 2 * (grid.taps + 7) * x.size + 2 * (coarse.taps + 3) * psi.size
     return _gridded(x, psi) if cost_gridded < cost_direct else _direct(x, psi)
 
 
 def _windows(x, psi):
-    """Return the windows for depths and for λ², and the largest coarse and grid index that they reach."""
+    """Return the windows for depths and for λ², the largest coarse and grid index, and the size of the transform."""
     coarse = Window(np.abs(x).max(), DEPTH_TAPS, DEPTH_OVERSAMPLING)
     m_max = _reach(coarse, psi)
-    grid = Window(m_max * coarse.step, GRID_TAPS, GRID_OVERSAMPLING)
-    return coarse, grid, m_max, _reach(grid, x)
+    size = fast_size(max(math.ceil(2.0 * GRID_OVERSAMPLING * m_max), SMALLEST_TRANSFORM))
+    grid = Window(m_max * coarse.step, GRID_TAPS, size / (2.0 * m_max))
+    return coarse, grid, m_max, _reach(grid, x), size
 
 
 def _reach(window, z):
@@ -205,9 +219,10 @@ def _direct(x, psi):
     return _Matrices(
         spread_first=np.arange(x.size),
         spread=np.ones((x.size, 1)),
-        fold=np.zeros((0, 2), np.intp),
-        even_first=0,
-        odd_first=0,
+        interpolate_first=np.arange(psi.size),
+        interpolate=np.ones((psi.size, 1)),
+        grid_rows=x.size,
+        coarse_rows=psi.size,
         cosine=np.cos(angle),
         sine=np.sin(angle),
         plus_row=plus_row,
@@ -215,35 +230,24 @@ def _direct(x, psi):
         minus_row=np.where(2 * plus_row == psi.size - 1, psi.size, psi.size - 1 - plus_row)
         if mirrored
         else np.full(count, psi.size),
-        interpolate_first=np.arange(psi.size),
-        interpolate=np.ones((psi.size, 1)),
-        grid_rows=x.size,
-        coarse_rows=psi.size,
     )
 
 
 def _gridded(x, psi):
-    """Return spreading, the small product with the windows taken out, and interpolation."""
-    coarse, grid, m_max, g_max = _windows(x, psi)
-    m, g = np.arange(m_max + 1), np.arange(g_max + 1)
-    angle = 2.0 * coarse.step * grid.step * np.outer(m, g)
-    inverse_window = 1.0 / grid.transform(coarse.step * m)[:, None]
+    """Return spreading, the transform with the windows taken out, and interpolation."""
+    coarse, grid, m_max, g_max, size = _windows(x, psi)
+    m = np.arange(-m_max, m_max + 1)
     return _Matrices(
         spread_first=grid.first(x) + g_max,
         spread=grid.interpolation(x) / coarse.transform(x)[:, None],
-        # Grid row -g lies at g_max - g. Folding puts the even part at g_max + g and the odd part at g_max - g, so the
-        # sine's columns run backwards; its last one is that of g = 0, which is zero.
-        fold=np.stack([g_max + g[1:], g_max - g[1:]], axis=1),
-        even_first=g_max,
-        odd_first=0,
-        cosine=np.cos(angle) * inverse_window,
-        sine=np.ascontiguousarray((np.sin(angle) * inverse_window)[:, ::-1]),
-        plus_row=m_max + m,
-        minus_row=np.where(m == 0, 2 * m_max + 1, m_max - m),
         interpolate_first=coarse.first(psi) + m_max,
         interpolate=coarse.interpolation(psi),
-        grid_rows=2 * g_max + 1,
-        coarse_rows=2 * m_max + 1,
+        grid_rows=size,
+        coarse_rows=m.size,
+        radices=stages(size),
+        frequency=m % size,
+        # Grid point g lies in row g + g_max.
+        factor=np.exp(2j * np.pi * (m * g_max % size) / size) / grid.transform(coarse.step * m),
     )
 
 

@@ -4,10 +4,10 @@ import numpy as np
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.faraday._grids import check_frequencies, check_phi, lambda_sq, reference_lambda_sq
-from mpidriver.tasks.faraday._kernels import LANES, synthesise_tiles
+from mpidriver.tasks.faraday._kernels import synthesise_tiles
 from mpidriver.tasks.faraday._plan import make_tables
+from mpidriver.tasks.faraday._rows import LANES
 from mpidriver.tasks.faraday._tiles import share_tiles
-from mpidriver.tasks.faraday._turn_kernels import LANES as TURN_LANES
 from mpidriver.tasks.faraday._turn_kernels import turn_tiles
 
 __all__ = ["cube_lambda0", "pixel_lambda0", "rm_synthesis", "rmtf"]
@@ -202,9 +202,7 @@ def _lambda0(wanted, q, u, freq_hz, weights):
 def _turn(fdf, phi_radm2, shift, threads):
     """Turn complex spectra (phi, pixel) by exp(2i φ shift) in place."""
     out = fdf.view(fdf.real.dtype)
-    share_tiles(
-        lambda first, last: turn_tiles(out, phi_radm2, shift, first, last), -(-shift.size // TURN_LANES), threads
-    )
+    share_tiles(lambda first, last: turn_tiles(out, phi_radm2, shift, first, last), -(-shift.size // LANES), threads)
 
 
 def _has_data(q, u):

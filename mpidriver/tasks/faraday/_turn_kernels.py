@@ -3,11 +3,10 @@
 import numpy as np
 
 from mpidriver.tasks._jit import kernel
+from mpidriver.tasks.faraday._rows import LANES
 
-__all__ = ["LANES", "turn_tiles"]
+__all__ = ["turn_tiles"]
 
-LANES = 128
-"""Pixels of a tile."""
 RENEWED_AFTER = 64
 """Products of exponentials after which the exponential itself is computed, so that rounding does not add up."""
 
