@@ -1,21 +1,32 @@
 """RM synthesis against other codes and against the machine: pixels a second, ratios and errors.
 
-    python benchmarks/faraday.py [--cases possum,quocka] [--threads 1,2] [--repeats 5]
+    pip install --target PEERS --no-deps rm-tools rm-lite finufft deprecation polars polars-runtime-32 dask zarr
+    PYTHONPATH=PEERS python benchmarks/faraday.py [--cases possum,quocka] [--threads 1,2] [--repeats 5] [--parts cubes]
 
 Ours is called as users call it, from float32 cubes (chan, row, col) to a freshly allocated complex64 (phi, row, col).
-Beside it: a complex matrix product by BLAS; finufft, RM-Tools and rm-lite where they can be imported (`pip install
-mpidriver[bench]`); and the layout limit, which reads and writes the same bytes in the same tiles without arithmetic.
-Errors are the largest difference to a float64 direct transform of 48 pixels, over the largest |F|. Set OMP_NUM_THREADS
-to the number of threads for the peers; other work on the machine spoils everything.
+Beside it: a complex matrix product by BLAS; finufft, RM-Tools and rm-lite where they can be imported; and the layout
+limit, which reads and writes the same bytes in the same tiles without arithmetic. Times are the shortest of some
+repeats. Errors are the largest difference to a float64 direct transform of 48 pixels, over the largest |F|. Set
+OMP_NUM_THREADS to the number of threads for the peers; other work on the machine spoils everything.
 """
 
 import argparse
+import logging
 import os
 import time
 
 import numpy as np
 
-from mpidriver.tasks.faraday import find_peaks, lambda_sq, measure_faraday, rm_synthesis, rmtf
+from mpidriver.tasks.faraday import (
+    analyse_spectra,
+    double_phi_grid,
+    find_peaks,
+    lambda_sq,
+    rm_clean,
+    rm_synthesis,
+    rmtf,
+    rmtf_fwhm,
+)
 from mpidriver.tasks.faraday._reference import reference_rm_synthesis
 
 CASES = {
@@ -141,17 +152,6 @@ CODES = {
 }
 
 
-def median_seconds(run, repeats):
-    """Return the median time of some calls after a first one that compiles and touches memory, and the last result."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = run()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)), result
-
-
 def largest_error(fdf, q, u, freq_hz, phi_radm2):
     """Return the largest error of some pixels over the largest |F|, NaN where there is no result."""
     if fdf is None:
@@ -172,7 +172,7 @@ def compare(case, threads, repeats):
     rates = {}
     for name, make in CODES.items():
         try:
-            seconds, fdf = median_seconds(make(q, u, freq_hz, phi_radm2, threads), repeats)
+            seconds, fdf = fastest(make(q, u, freq_hz, phi_radm2, threads), repeats)
         except ImportError as error:
             print(f"{name:14s}{'-':>10s}{'-':>10s}{'-':>10s}  ({error})")
             continue
@@ -186,18 +186,112 @@ def other_parts(repeats):
     freq_hz, phi_radm2, size = CASES["possum"]
     plain, flagged = (make_cube(freq_hz, phi_radm2, size // 2, flagged=share) for share in (0.0, 0.1))
     pixels = plain[0, 0].size
-    seconds, fdf = median_seconds(ours(*plain, freq_hz, phi_radm2, 1), repeats)
-    with_flags, _ = median_seconds(ours(*flagged, freq_hz, phi_radm2, 1), repeats)
-    transfer, _ = median_seconds(lambda: rmtf(freq_hz, phi_radm2, flags=np.isnan(flagged[0])), repeats)
-    peaks, _ = median_seconds(lambda: find_peaks(fdf, phi_radm2), repeats)
+    seconds, fdf = fastest(ours(*plain, freq_hz, phi_radm2, 1), repeats)
+    with_flags, _ = fastest(ours(*flagged, freq_hz, phi_radm2, 1), repeats)
+    transfer, _ = fastest(lambda: rmtf(freq_hz, phi_radm2, flags=np.isnan(flagged[0])), repeats)
+    few = np.isnan(flagged[0])[:, :, :8].repeat(size // 16, axis=2)
+    repeated, _ = fastest(lambda: rmtf(freq_hz, phi_radm2, flags=few), repeats)
+    own, _ = fastest(lambda: rm_synthesis(*flagged, freq_hz, phi_radm2, lambda0_sq_m2="pixel"), repeats)
+    peaks, _ = fastest(lambda: find_peaks(fdf, phi_radm2), repeats)
     print(f"\nrandom flags in 10 % of the voxels: {with_flags / seconds:.2f} x the time")
     print(f"RMTF of every pixel beside it: {(with_flags + transfer) / seconds:.2f} x")
+    print(f"the same where one pattern in {size // 16} is new: {(with_flags + repeated) / seconds:.2f} x")
+    print(f"with the λ²_0 of every pixel: {own / seconds:.2f} x")
     print(f"find_peaks: {pixels / peaks / 1e3:.0f} kpix/s")
-    spectra = [cube.reshape(freq_hz.size, -1)[:, :2000].T for cube in plain]
-    sources, _ = median_seconds(
-        lambda: measure_faraday(*spectra, None, freq_hz, 1.0, 1.0, phi_radm2=phi_radm2), repeats
+
+
+def fastest(run, repeats):
+    """Return the shortest time of some calls after a first one that compiles, and the last result."""
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = run()
+        times.append(time.perf_counter() - start)
+    return min(times), result
+
+
+def compare_clean(repeats, count=10_000, checked=200):
+    """Print RM-CLEAN of spectra of two sources of S/N 5 to 200: ours of all, the peers' of some, on one thread."""
+    freq_hz, phi_radm2, _ = CASES["possum"]
+    rng = np.random.default_rng(3)
+    sigma, fwhm = 1.0 / np.sqrt(freq_hz.size), rmtf_fwhm(freq_hz)
+    rm, angle, snr = (rng.uniform(*limits, (2, 1, count)) for limits in ((-1000, 1000), (0, np.pi), (5, 200)))
+    lambda_sq_m2 = lambda_sq(freq_hz)
+    p = (snr * sigma * np.exp(2j * (angle + rm * lambda_sq_m2[:, None]))).sum(axis=0)
+    p += rng.standard_normal(p.shape) + 1j * rng.standard_normal(p.shape)
+    phi2 = double_phi_grid(phi_radm2)
+    fdf, response = rm_synthesis(p.real, p.imag, freq_hz, phi_radm2), rmtf(freq_hz, phi2)
+    seconds, clean = fastest(lambda: rm_clean(fdf, response, phi_radm2, fwhm, cutoff=3 * sigma), repeats)
+    ours_each = seconds / count
+    print(
+        f"\nRM-CLEAN, {count} spectra of {phi_radm2.size} depths, {clean.iterations.mean():.1f} iterations, one thread"
     )
-    print(f"measure_faraday: {sources / 2000 * 1e6:.0f} us a source")
+    print(f"ours       {ours_each * 1e6:9.1f} us a spectrum")
+    some, copies = fdf[:, :checked], np.repeat(response[:, None], checked, axis=1)
+    try:
+        from RMutils.util_RM import do_rmclean_hogbom
+    except ImportError as error:
+        print(f"RM-Tools   - ({error})")
+    else:
+        peak = np.abs(some).max(axis=0)
+        for kind in (np.complex64, np.complex128):
+            arguments = some.astype(kind), phi_radm2, copies.astype(kind), phi2, np.full(checked, fwhm), 3 * sigma
+            each, theirs = fastest(lambda a=arguments: do_rmclean_hogbom(*a, window=np.inf), 1)
+            same = np.mean(theirs.iterCountArr == clean.iterations[:checked])
+            worst = (np.abs(theirs.ccArr - clean.components[:, :checked]) / peak).max()
+            ratio = each / checked / ours_each
+            print(f"RM-Tools   {each / checked * 1e6:9.1f} us in {np.dtype(kind)}, ours is {ratio:.0f} x")
+            print(f"           {100 * same:.1f} % have our iterations, components within {worst:.0e} of the peak")
+    try:
+        each, _ = fastest(lambda: _rm_lite_clean(some, phi_radm2, response, phi2, fwhm, 3 * sigma), 1)
+    except ImportError as error:
+        print(f"rm-lite    - ({error})")
+    else:
+        print(f"rm-lite    {each / checked * 1e6:9.1f} us, ours is {each / checked / ours_each:.0f} x")
+
+
+def _rm_lite_clean(spectra, phi_radm2, response, phi2, fwhm, cutoff):
+    from rm_lite.utils.clean import RMCleanOptions, RMSynthArrays, rmclean
+
+    logging.disable()
+    for spectrum in spectra.T:
+        arrays = RMSynthArrays(spectrum, phi_radm2, phi2, response, np.array(fwhm))
+        rmclean(arrays, RMCleanOptions(mask=cutoff, threshold=cutoff))
+
+
+def compare_analysis(repeats, count=10_000, checked=5):
+    """Print the complete analysis of single spectra beside RM-Tools' functions called in a loop, on one thread."""
+    freq_hz, _, _ = CASES["possum"]
+    rng = np.random.default_rng(4)
+    lambda_sq_m2, x = lambda_sq(freq_hz), freq_hz / freq_hz.mean()
+    flux, alpha = rng.uniform(0.005, 0.1, (count, 1)), rng.uniform(-1.2, 0.2, (count, 1))
+    rm, angle, fraction = (rng.uniform(*limits, (count, 1)) for limits in ((-300, 300), (0, np.pi), (0.02, 0.3)))
+    i = flux * x**alpha
+    p = i * fraction * np.exp(2j * (angle + rm * lambda_sq_m2))
+    errors = 3e-4 * rng.uniform(0.8, 1.2, (3, count, freq_hz.size))
+    spectra = [
+        part + sigma * rng.standard_normal(part.shape) for part, sigma in zip((i, p.real, p.imag), errors, strict=True)
+    ]
+    seconds, analysis = fastest(lambda: analyse_spectra(freq_hz, *spectra, *errors), min(repeats, 2))
+    each = seconds / count
+    print(f"\nComplete 1-D analysis, {count} sources, {freq_hz.size} channels, {analysis.phi_radm2.size} depths")
+    print(f"ours       {each * 1e6:9.1f} us a source")
+    try:
+        from RMtools_1D.do_RMclean_1D import run_rmclean
+        from RMtools_1D.do_RMsynth_1D import run_rmsynth
+    except ImportError as error:
+        print(f"RM-Tools   - ({error})")
+        return
+    quiet = {"log": lambda *_, **__: None}
+
+    def theirs():
+        for k in range(checked):
+            synthesis, arrays = run_rmsynth([freq_hz, *(part[k] for part in (*spectra, *errors))], **quiet)
+            run_rmclean(synthesis, arrays, -3.0, **quiet)
+
+    seconds, _ = fastest(theirs, 1)
+    print(f"RM-Tools   {seconds / checked * 1e6:9.1f} us, ours is {seconds / checked / each:.0f} x")
 
 
 def main():
@@ -206,12 +300,17 @@ def main():
     parser.add_argument("--cases", default=",".join(CASES), help="some of " + ", ".join(CASES))
     parser.add_argument("--threads", default="1", help="numbers of threads, as 1,2")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--parts", default="cubes,other,clean,analysis", help="what to measure")
     arguments = parser.parse_args()
+    parts = arguments.parts.split(",")
     print(f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, load {os.getloadavg()[0]:.1f}")
-    for threads in map(int, arguments.threads.split(",")):
-        for case in arguments.cases.split(","):
-            compare(case, threads, arguments.repeats)
-    other_parts(arguments.repeats)
+    if "cubes" in parts:
+        for threads in map(int, arguments.threads.split(",")):
+            for case in arguments.cases.split(","):
+                compare(case, threads, arguments.repeats)
+    for part, measure in (("other", other_parts), ("clean", compare_clean), ("analysis", compare_analysis)):
+        if part in parts:
+            measure(arguments.repeats)
 
 
 if __name__ == "__main__":

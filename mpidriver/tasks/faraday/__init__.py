@@ -24,6 +24,7 @@
     _fdf_parameters peak, angles, noise and errors of Faraday spectra
     _statistics_kernels
                     medians and the scatter beyond the noise (numba)
+    _qu_fitting     fit_qu: thin, two-component and slab models of one source
     _turn_kernels   spectra about another λ²_0 (numba)
     _reference      synthesis and CLEAN, slow and obvious, for tests
     _peaks          maximum of every spectrum of a cube
@@ -53,6 +54,8 @@ _HOMES = {
     "Peaks": "_peaks",
     "RM_DTYPE": "_catalogue",
     "RM_UNITS": "_catalogue",
+    "QU_MODELS": "_qu_fitting",
+    "QuFit": "_qu_fitting",
     "RM_TOOLS_NAMES": "_analysis_table",
     "SpectraAnalysis": "_analysis",
     "analyse_spectra": "_analysis",
@@ -62,6 +65,7 @@ _HOMES = {
     "double_phi_grid": "_grids",
     "extract_spectra": "_detect",
     "find_peaks": "_peaks",
+    "fit_qu": "_qu_fitting",
     "fractional": "_fractional",
     "inverse_variance": "_fractional",
     "lambda_sq": "_grids",

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mpidriver.errors import DataError
-from mpidriver.tasks.faraday._clean_kernels import BLOCK, CONVERGED, ROW, clean_spectra
+from mpidriver.tasks.faraday._clean_kernels import BLOCK, CONVERGED, ROW, STOPPED, clean_spectra
 from mpidriver.tasks.faraday._grids import check_phi, uniform_step
 from mpidriver.tasks.faraday._tiles import share_tiles
 
 __all__ = ["CleanResult", "rm_clean"]
 
-SPECTRA_A_TILE = 64
+SPECTRA_A_TILE = 32
 """Spectra that are turned at once from planes, where they lie side by side, into rows."""
 
 
@@ -220,7 +220,9 @@ def _clean_tile(task, some, result):
         residual,
         cleaned,
     )
-    components[~np.isfinite(spectra).all(axis=(1, 2))] = np.nan
+    for k in np.flatnonzero(end == STOPPED):
+        if not np.all(np.isfinite(spectra[k])):
+            components[k] = np.nan
     for cube, rows in ((result.cleaned, cleaned), (result.components, components), (result.residual, residual)):
         cube[:, some] = rows.view(np.complex128)[..., 0].T
     result.iterations[some], result.converged[some] = iterations, end == CONVERGED

@@ -40,9 +40,10 @@ def _subtract(work, bits, a, b, real, imag, largest):
             block[REAL + lane] = re
             block[IMAG + lane] = im
             block[POWER + lane] = block[ALLOWED + lane] * (re * re + im * im)
-        ordered, most = bits[k], bits[k, POWER]
+    for k in range(work.shape[0]):
+        most = bits[k, POWER]
         for lane in range(BLOCK):
-            most = max(most, ordered[POWER + lane])
+            most = max(most, bits[k, POWER + lane])
         largest[k] = most
 
 
