@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.drivers.coadd import planes
-from mpidriver.store import read_masked_image, read_table, wcs_from_header, write_table
+from mpidriver.store import read_masked_image, read_table, wcs_from_header, write_parquet, write_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,12 +93,20 @@ def join_tract(context: Context, quantum: Quantum, *, patches: dict[tuple[int, i
 
 
 def join_survey(context: Context, quantum: Quantum, *, tracts: Sequence[int]) -> Record:
-    """Join the tracts' catalogues into the survey's; only primary rows are kept."""
+    """Join the tracts' catalogues into the survey's, as FITS and Parquet; only primary rows are kept."""
     from mpidriver.tasks.multiband import join_catalogues, object_units
 
     tables = [read_table(context.path("tract_catalogue", quantum, tract=tract)) for tract in tracts]
     joined, bands = join_catalogues(tables)
-    return _written(context, quantum, "survey_catalogue", joined, object_units(bands))
+    units = object_units(bands)
+    dataset = "survey_catalogue_parquet"
+    written = write_parquet(context.path(dataset, quantum), joined, units=units)
+    return Record(
+        products=(
+            *_written(context, quantum, "survey_catalogue", joined, units).products,
+            context.product(dataset, written),
+        )
+    )
 
 
 def _coadd(context: Context, quantum: Quantum) -> tuple[Any, Any]:

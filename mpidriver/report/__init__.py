@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mpidriver.report._focal_plane import FramePoint, draw_focal_plane
     from mpidriver.report._jobs import jobs_table
     from mpidriver.report._pace import pace_of_run
-    from mpidriver.report._pictures import PictureJob, draw_all, picture_jobs
+    from mpidriver.report._pictures import PictureJob, draw_all, draw_pictures, picture_jobs
     from mpidriver.report._progress import Progress
     from mpidriver.report._quantum import quantum_page
     from mpidriver.report._repeatability import MATCH_DTYPE, FrameStars, match_stars, robust_rms, scatter_of_stars
@@ -56,6 +56,7 @@ _HOMES = {
         "PictureJob",
         "draw_all",
         "draw_sources",
+        "draw_pictures",
         "picture_jobs",
     ),
     "_progress": ("Progress",),
@@ -109,6 +110,7 @@ __all__ = [
     "draw_faraday_maps",
     "draw_faraday_spectra",
     "draw_focal_plane",
+    "draw_pictures",
     "draw_rm_comparison",
     "draw_rm_table",
     "draw_sources",

@@ -1,22 +1,24 @@
 """All pictures of a repository: which there are to draw, and the drawing, scattered over a pool's ranks."""
 
+import fnmatch
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpidriver.errors import ConfigError
 from mpidriver.pool import current_pool
 from mpidriver.report._inventory import stored, stored_by_tract
-from mpidriver.store import Repository, read_table
+from mpidriver.store import Repository, read_image, read_table
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
     from mpidriver.store import QuantumRecord, StateDatabase
 
-__all__ = ["PictureJob", "draw_all", "draw_sources", "picture_jobs"]
+__all__ = ["PictureJob", "draw_all", "draw_pictures", "draw_sources", "picture_jobs"]
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +61,11 @@ def draw_all(repo: Repository, state: "StateDatabase", *, pool: "Pool | None" = 
     list of Path
         The pictures. One that could not be drawn is missing and named in the log, not raised.
     """
-    return _drawn(picture_jobs(repo, state), pool)
+    return draw_pictures(picture_jobs(repo, state), pool=pool)
 
 
-def _drawn(jobs: list[PictureJob], pool: "Pool | None") -> list[Path]:
-    """Draw pictures on a pool and return those that could be drawn."""
+def draw_pictures(jobs: list[PictureJob], *, pool: "Pool | None" = None) -> list[Path]:
+    """Draw pictures and return those that could be drawn; the others are named in the log."""
     pool = current_pool() if pool is None else pool
     drawn = []
     for outcome in pool.map(PictureJob.run, jobs, on_error="return", name="pictures"):
@@ -89,7 +91,7 @@ def draw_sources(repo: Repository, *, pool: "Pool | None" = None, published: "np
     wanted = _source_pictures(repo)
     if published is not None:
         wanted.append(("rm-published.png", _draw_published, {"published": published}))
-    return _drawn([PictureJob(name, draw, arguments, repo.root) for name, draw, arguments in wanted], pool)
+    return draw_pictures([PictureJob(name, draw, arguments, repo.root) for name, draw, arguments in wanted], pool=pool)
 
 
 def _source_pictures(repo: Repository) -> list[tuple[str, Callable[..., None], dict[str, Any]]]:
@@ -98,8 +100,32 @@ def _source_pictures(repo: Repository) -> list[tuple[str, Callable[..., None], d
     return [("rm-sources.png", _draw_rm_table, {}), ("source-spectra.png", _draw_source_spectra, {})]
 
 
-def picture_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
-    """Return the pictures for which there are products, those that take longest first."""
+def picture_jobs(repo: Repository, state: "StateDatabase", names: Sequence[str] = ()) -> list[PictureJob]:
+    """Return the pictures for which there are products, those that take longest first.
+
+    Parameters
+    ----------
+    names
+        Patterns of their names, as ``frames`` or ``coadd-*``; empty for all.
+
+    Raises
+    ------
+    ConfigError
+        If a pattern matches none.
+    """
+    jobs = _all_jobs(repo, state)
+    for name in names:
+        if not any(_is_called(job, name) for job in jobs):
+            there = ", ".join(job.name.removesuffix(".png") for job in jobs) or "none: there are no products yet"
+            raise ConfigError(f"no picture {name!r}; there are {there}")
+    return [job for job in jobs if not names or any(_is_called(job, name) for name in names)]
+
+
+def _is_called(job: PictureJob, name: str) -> bool:
+    return fnmatch.fnmatchcase(job.name, f"{name.removesuffix('.png')}.png")
+
+
+def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
     from mpidriver.report._loading import frame_points, seeing_by_band
 
     points = frame_points(state.frames(kind="image"))
@@ -119,6 +145,8 @@ def picture_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
         wanted.append(("objects.png", _draw_objects, {}))
     if any(np.isfinite([point.zero_point_mag, point.fwhm_arcsec]).any() for point in points):
         wanted.append(("frames.png", _draw_frames, {"points": points}))
+    if any(stored(repo, dataset) for dataset in ("bias", "dark", "flat", "fringe")):
+        wanted.append(("calibs.png", _draw_calibs, {}))
     quanta, ranks = _last_run(state)
     if quanta:
         wanted.append(("timeline.png", _draw_timeline, {"quanta": quanta, "ranks": ranks}))
@@ -243,6 +271,17 @@ def _draw_frames(path: Path, repo: Repository, *, points: list[Any]) -> None:
     from mpidriver.report._focal_plane import draw_focal_plane
 
     draw_focal_plane(path, points, title=f"Frames: {len(points):,}")
+
+
+def _draw_calibs(path: Path, repo: Repository) -> None:
+    from mpidriver.report._calibs import draw_calibrations
+
+    frames: dict[str, dict[int, np.ndarray]] = {}
+    for dataset in ("bias", "dark", "flat", "fringe"):
+        for ids, found in stored(repo, dataset):
+            kind = " ".join([dataset, *([ids["band"]] if "band" in ids else [])])
+            frames.setdefault(kind, {})[ids["detector"]] = read_image(found)[0]
+    draw_calibrations(path, frames, title="Calibration frames by detector")
 
 
 def _draw_timeline(path: Path, repo: Repository, *, quanta: "list[QuantumRecord]", ranks: int | None) -> None:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from mpidriver.store._ionex import IonexMaps, read_ionex
     from mpidriver.store._layout import DATASETS
     from mpidriver.store._mongo_state import MongoState
+    from mpidriver.store._parquet import write_parquet
     from mpidriver.store._presets import PRESETS, instrument_preset
     from mpidriver.store._provenance import stamped
     from mpidriver.store._records import (
@@ -109,6 +110,7 @@ _HOMES = {
     "_ionex": ("IonexMaps", "read_ionex"),
     "_layout": ("DATASETS",),
     "_mongo_state": ("MongoState",),
+    "_parquet": ("write_parquet",),
     "_presets": ("PRESETS", "instrument_preset"),
     "_provenance": ("stamped",),
     "_records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
@@ -195,6 +197,7 @@ __all__ = [
     "write_image",
     "write_images",
     "write_masked_image",
+    "write_parquet",
     "write_table",
     "write_text",
     "write_votable",

@@ -30,6 +30,7 @@ DATASETS: dict[str, str] = {
     "objects": "catalogues/{tract:05d}/{patch}/objects.fits",
     "tract_catalogue": "catalogues/{tract:05d}.fits",
     "survey_catalogue": "catalogues/objects.fits",
+    "survey_catalogue_parquet": "catalogues/objects.parquet",
     "reference": "catalogues/reference.fits",
     "cube": "faraday/{tract:05d}/{patch}/cube-{stokes}.fits",
     "faraday": "faraday/{tract:05d}/{patch}/{name}.fits",

@@ -162,3 +162,11 @@ def test_an_unknown_kind_is_refused(made):
     ended = run("calibs", made.repo, "flats")
     assert ended.code == 2
     assert "must be one of bias, dark, flat, defects, fringe, got 'flats'" in ended.text
+
+
+def test_they_are_drawn(made):
+    assert "calibs" in run("plot", made.repo, "--list").text.split()
+    assert run("plot", made.repo, "calibs", "--quiet").code == 0
+    assert (made.repo / "reports" / "calibs.png").stat().st_size > 5000
+    ended = run("plot", made.repo, "calib")
+    assert (ended.code, ended.text) == (2, "mpidriver: no picture 'calib'; there are frames, calibs, timeline\n")
