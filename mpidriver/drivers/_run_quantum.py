@@ -36,7 +36,9 @@ def run_quantum(context: Context, quantum: Quantum, arguments: dict[str, Any], p
 def provenance_of(
     files: Iterable[tuple[str, str]], products: "Iterable[Product]", options: tuple[Any, ...]
 ) -> dict[str, Any]:
-    """Return what a quantum's products are made of and by: no time, host or user, so that they depend on no run.
+    """Return what a quantum's products are made of, by path, and by what.
+
+    There is no time, host, user or order of a run in it, so that equal inputs give equal bytes.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ def provenance_of(
     """
     made_of = dict(files) | {product.path: product.digest for product in products}
     return {
-        "inputs": [list(pair) for pair in made_of.items()],
+        "inputs": [list(pair) for pair in sorted(made_of.items())],
         "options": digest(options),
         "code": code_digest(),
         "version": _version(),
