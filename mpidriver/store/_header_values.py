@@ -1,6 +1,7 @@
 """The value that an instrument table asks for, from headers, the path or a table of files."""
 
 import datetime
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mpidriver.errors import DataError
+from mpidriver.store._translated import Translation
 
 __all__ = ["Sources"]
 
@@ -99,11 +101,17 @@ class Sources:
             if self.row is None or source["column"] not in self.row:
                 raise DataError(f"{self._where(name)}: no column {source['column']!r} in a row of this file")
             return self.row[source["column"]]
+        if "translated" in source:
+            return self._translation.value(source["translated"])
         keywords = source["keyword"]
         if isinstance(keywords, str):
             return self._keyword(name, keywords)
         values = [float(self._keyword(name, keyword)) for keyword in keywords]
         return sum(values) / len(values)
+
+    @functools.cached_property
+    def _translation(self) -> Translation:
+        return Translation(self.headers, self.path)
 
     def _keyword(self, name: str, keyword: str) -> Any:
         for header in self.headers:

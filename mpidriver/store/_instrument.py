@@ -15,12 +15,12 @@ CALIBRATION_KINDS = ("bias", "dark", "flat")
 
 #: What a table that describes one value may hold.
 SOURCE_KEYS = (
-    *("keyword", "path", "column", "value"),
+    *("keyword", "path", "column", "translated", "value"),
     *("pattern", "template", "format", "scale", "offset", "default", "optional"),
 )
 
 _SOURCES = ("exposure", "detector", "band", "exptime_s", "mjd", "gain", "read_noise", "saturation", "zero_point")
-_HOW = "a keyword, a number, or a table of keyword|path|column|value, pattern, template, scale … (docs/store.md)"
+_HOW = "a keyword, a number, or a table of keyword|path|column|translated|value, pattern, scale … (docs/store.md)"
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class InstrumentOptions:
     """Where the values that describe a raw frame stand.
 
     Each value is a header keyword (of the image's HDU, else of the primary), a number, or a table: ``keyword`` (one,
-    or a list of which the mean is taken), ``path`` (a regular expression on the file's path), ``column`` (of `table`)
-    or ``value``; then ``pattern`` (a regular expression; its matched groups are joined), ``template`` (of
-    `str.format`, for numbers that become names), ``format`` (of `strptime`, for dates), ``scale`` and ``offset``
-    (number · scale + offset), and ``default`` where there is
-    nothing, or ``optional = true`` where nothing will do.
+    or a list of which the mean is taken), ``path`` (a regular expression on the file's path), ``column`` (of `table`),
+    ``translated`` (a property of astro-metadata-translator) or ``value``; then ``pattern`` (a regular expression; its
+    matched groups are joined), ``template`` (of `str.format`, for numbers that become names), ``format`` (of
+    `strptime`, for dates), ``scale`` and ``offset`` (number · scale + offset), and ``default`` where there is nothing,
+    or ``optional = true`` where nothing will do.
     """
 
     kind: str = option("image", "what a raw file holds", choices=("image", "stokes"))
@@ -98,8 +98,8 @@ def _check_source(name: str, source: Any) -> None:
     unknown = sorted(set(source) - set(SOURCE_KEYS))
     if unknown:
         raise ConfigError(f"{name}: unknown key {unknown[0]!r}; known keys: {', '.join(SOURCE_KEYS)}")
-    if len({"keyword", "path", "column", "value"} & set(source)) != 1:
-        raise ConfigError(f"{name} must have one of keyword, path, column and value, got {dict(source)}")
+    if len({"keyword", "path", "column", "translated", "value"} & set(source)) != 1:
+        raise ConfigError(f"{name} must have one of keyword, path, column, translated and value, got {dict(source)}")
     for key in ("pattern", "path"):
         if key in source:
             _check_pattern(f"{name}.{key}", source[key])

@@ -24,6 +24,23 @@ PRESETS: dict[str, dict[str, Any]] = {
             "unit": "BUNIT",
         },
     },
+    # Raw frames of whatever instrument astro-metadata-translator knows: DECam, HSC, Suprime-Cam, MegaPrime, SDSS.
+    "auto": {
+        "exposure": {"translated": "visit_id"},
+        "detector": {"translated": "detector_num"},
+        "band": {"translated": "physical_filter", "pattern": r"^(?:HSC-)?(\w+)"},
+        "exptime_s": {"translated": "exposure_time"},
+        "mjd": {"translated": "datetime_begin"},
+        "gain": {"keyword": "GAIN", "optional": True},
+        "read_noise": {"keyword": "RDNOISE", "optional": True},
+        "saturation": {"keyword": "SATURATE", "optional": True},
+        "metadata": {
+            "instrument": {"translated": "instrument"},
+            "object": {"translated": "object"},
+            "observation_type": {"translated": "observation_type"},
+            "airmass": {"translated": "boresight_airmass"},
+        },
+    },
     # SAAO 1.0 m, STE3: positions from a table beside the frames; the exposure number is in the file's name only.
     "saao": {
         "exposure": {"path": r"[A-Z]+\d+I(\d+)\.fits"},

@@ -283,3 +283,35 @@ def test_real_frames_of_the_legacy_survey_with_their_maps(real_data):
         # The 4 m telescope: about 25 mag for one electron a second in each band.
         assert frame.zero_point_mag - 2.5 * np.log10(frame.exptime_s) == pytest.approx(26.0, abs=1.0)
         np.testing.assert_allclose(frame.corners.mean(axis=0), [244.778, 12.0756], atol=0.01)
+
+
+@pytest.mark.filterwarnings("ignore::astropy.wcs.FITSFixedWarning")
+def test_real_frames_of_an_instrument_that_the_translator_knows(real_data):
+    """What it makes of DECam's headers is what they say by our own table of keywords."""
+    (path, *_) = sorted((real_data / "decam_grz" / "images").rglob("*_ooi_*.fits*"))
+    (frame,) = read_headers(path, instrument_preset("auto"))
+    (mapped,) = read_headers(path, instrument_preset("decam-legacy"))
+    assert (frame.key, frame.exptime_s) == (mapped.key, mapped.exptime_s)
+    assert frame.mjd == pytest.approx(mapped.mjd, abs=0.01 / 86400)
+    assert frame.metadata["instrument"] == "DECam"
+    assert frame.metadata["object"] == mapped.metadata["object"]
+
+
+def test_headers_that_the_translator_does_not_know_and_properties_that_it_does_not_have(raw):
+    with pytest.raises(DataError, match=r"raw\.fits: .* knows no instrument with such a header; it knows DECam, HSC"):
+        read_headers(raw(), instrument_preset("auto"))
+    decam = {"INSTRUME": "DECam", "TELESCOP": "CTIO 4.0-m telescope", "CCDNUM": 7, "EXPNUM": 12, "FILTER": "r DECam"}
+    path = raw(**decam)
+    (frame,) = read_headers(
+        path,
+        options(
+            exposure={"translated": "visit_id"},
+            detector={"translated": "detector_num"},
+            band={"translated": "physical_filter", "pattern": r"^\w+"},
+        ),
+    )
+    assert frame.key == (12, 7, "r")
+    with pytest.raises(DataError, match=r"colour by DECam: no property of that name"):
+        read_headers(path, options(detector={"translated": "colour"}))
+    with pytest.raises(DataError, match=r"visit_id by DECam: .*EXPNUM"):
+        read_headers(raw(**{**decam, "EXPNUM": None}), options(exposure={"translated": "visit_id"}))
