@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mpidriver.drivers._costs import ExpectedSeconds
+from mpidriver.drivers._costs import ExpectedSeconds, input_sizes
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stage import Context
 from mpidriver.drivers.config import SurveyConfig, config_text
@@ -63,7 +63,7 @@ def main() -> None:
                 start = time.process_time()
                 plan = plan_driver(context, state, "pipeline", Selection())
                 planned = time.process_time() - start
-                plan.graph.depths(ExpectedSeconds(state.quanta()))
+                plan.graph.depths(ExpectedSeconds(state.quanta(), input_sizes(plan.graph)))
                 ordered = time.process_time() - start
                 state.plan((quantum.key, quantum.task, dict(quantum.data_id.items())) for quantum in plan.graph)
                 entered = time.process_time() - start

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mpidriver.drivers._again import Again
 from mpidriver.drivers._campaign_result import CampaignResult, Observer
-from mpidriver.drivers._costs import ExpectedSeconds
+from mpidriver.drivers._costs import ExpectedSeconds, input_sizes
 from mpidriver.drivers._desk import Desk
 from mpidriver.drivers._elsewhere import Elsewhere
 from mpidriver.drivers._graph import Graph, Walk
@@ -98,7 +98,7 @@ class Campaign:
         self._walk = Walk(graph)
         self._ledger = Ledger(desk)
         self._runs: dict[str, Callable[..., Record]] = {}
-        self._priority = graph.depths(ExpectedSeconds(self._ledger.known))
+        self._priority = graph.depths(ExpectedSeconds(self._ledger.known, input_sizes(graph)))
         self._order = {quantum: number for number, quantum in enumerate(graph)}
         self._backlog: list[tuple[float, int, Quantum]] = []
         self._in_flight: dict[Quantum, Future[Record]] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mpidriver.drivers._costs import ExpectedSeconds, peak_memory
+from mpidriver.drivers._costs import LearnedCosts
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._task_table import read_task_table, size_in_bytes
 from mpidriver.drivers._trace_jobs import read_trace
@@ -152,8 +152,8 @@ def survey_workload(
 ) -> Workload:
     """Return what is left to run of a survey by one of its drivers; if nothing is, all that the driver runs.
 
-    Seconds and memory are those recorded in the state database; a quantum that was never run gets the seconds of one
-    of its task that was, drawn at random.
+    Seconds and memory are those recorded in the state database; a quantum that was never run takes what those of its
+    task took, by the size of its input, times the luck of one of them that is drawn at random.
 
     Parameters
     ----------
@@ -174,7 +174,8 @@ def survey_workload(
     plan = plan_driver(context, state, verb, selection)
     records = {record.key: record for record in state.quanta()}
     done = {key for key, record in records.items() if record.status == "done"}
-    expected, memory = ExpectedSeconds(records.values()), peak_memory(records.values())
+    expected = LearnedCosts(records.values(), plan.graph)
+    timed = expected.seconds.ratios
     left = [quantum for quantum in plan.own if quantum.key not in done]
     notes = [f"{len(left):,} of {len(plan.own):,} quanta are left"]
     if not left:
@@ -183,14 +184,14 @@ def survey_workload(
     positions = {quantum: position for position, quantum in enumerate(left)}
     jobs = []
     for quantum in left:
-        node, seconds = plan.graph[quantum], expected(quantum)
-        drawn = expected.of_task.get(quantum.task)
-        if drawn and quantum.key not in done:
-            seconds = random.Random(f"{seed}/{quantum.key}").choice(drawn)
+        node, cost = plan.graph[quantum], expected(quantum)
+        seconds = cost.seconds
+        if quantum.task in timed and quantum.key not in done:
+            seconds *= random.Random(f"{seed}/{quantum.key}").choice(timed[quantum.task])
         needs = tuple(positions[source] for source in (*node.needs, *node.uses) if source in positions)
-        jobs.append(Job(quantum.task, seconds, needs, memory.get(quantum.task, 0), expected(quantum)))
-    if not expected.of_task:
+        jobs.append(Job(quantum.task, seconds, needs, cost.memory_bytes, cost.seconds))
+    if not timed:
         notes.append("nothing was timed yet, all seconds are rough guesses: reduce a few exposures first")
-    elif guessed := [task for task in dict.fromkeys(job.stage for job in jobs) if task not in expected.of_task]:
+    elif guessed := [task for task in dict.fromkeys(job.stage for job in jobs) if task not in timed]:
         notes.append(f"no quantum was timed yet of {', '.join(guessed)}: roughly guessed")
     return Workload(jobs, notes)

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpidriver.drivers._costs import ExpectedSeconds, peak_memory
+from mpidriver.drivers._costs import ExpectedSeconds, LearnedCosts, memory_marks
+from mpidriver.drivers._graph import Graph
 from mpidriver.drivers._quantum import parse_quantum
+from mpidriver.drivers._scaling import fit_line, upper_line
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stages import STAGES
 from mpidriver.drivers.advise import Workload, advise, read_task_table, read_trace, size_in_bytes, survey_workload
@@ -173,7 +175,7 @@ def test_without_records_a_quantum_takes_the_rough_seconds_of_its_stage():
 
 def test_memory_belongs_to_the_quantum_that_raised_the_mark_of_its_rank():
     """What ran on a rank after a large quantum carries its mark; a rank that starts anew has a new one."""
-    peaks = peak_memory(
+    peaks = memory_marks(
         [
             record("warp{exposure=1}", 1.0, started=1.0, peak_rss_bytes=300, rank=0, host="a"),
             record("coadd{band=g}", 1.0, started=2.0, peak_rss_bytes=900, rank=0, host="a"),
@@ -182,7 +184,50 @@ def test_memory_belongs_to_the_quantum_that_raised_the_mark_of_its_rank():
             record("warp{exposure=3}", 1.0, started=5.0, peak_rss_bytes=310, rank=0, host="a"),
         ]
     )
-    assert peaks == {"warp": 300, "coadd": 900, "detect": 900}
+    assert peaks == {
+        "warp": {"warp{exposure=1}": 300},
+        "coadd": {"coadd{band=g}": 900},
+        "detect": {"detect{band=g}": 900},
+    }
+
+
+def test_seconds_and_memory_grow_with_the_number_of_inputs():
+    """Three coadds of 2, 4 and 8 warps tell what one of 16 may cost."""
+    graph, coadds = Graph(), {}
+    for count in (2, 4, 8, 16):
+        warps = [parse_quantum(f"warp{{exposure={100 * count + number}}}") for number in range(count)]
+        coadds[count] = parse_quantum(f"coadd{{tract={count}}}")
+        for warp in warps:
+            graph.add(warp)
+        graph.add(coadds[count], uses=warps)
+    costs = LearnedCosts(
+        [
+            record(coadds[n].key, 1.0 + 0.5 * n, started=float(n), peak_rss_bytes=1000 + 100 * n, rank=0, host="a")
+            for n in (2, 4, 8)
+        ],
+        graph,
+    )
+    assert costs(coadds[8]).seconds == 5.0
+    assert costs(coadds[16]).seconds == pytest.approx(9.0)
+    assert costs(coadds[16]).memory_bytes == pytest.approx(2600, abs=1)
+    assert costs.of_task("coadd", 32).seconds == pytest.approx(17.0)
+    assert costs.of_task("warp", 0).memory_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("points", "line"),
+    [
+        ([(3.0, 7.0)], (7.0, 0.0)),
+        ([(1.0, 3.0), (3.0, 7.0)], (1.0, 2.0)),
+        ([(1.0, 7.0), (3.0, 3.0)], (5.0, 0.0)),
+        ([(1.0, 1.0), (2.0, 4.0)], (0.0, 9.0 / 5.0)),
+    ],
+    ids=["one", "rising", "falling", "below the origin"],
+)
+def test_a_cost_is_a_line_that_never_falls_nor_begins_below_zero(points, line):
+    assert fit_line(points) == pytest.approx(line)
+    upper = upper_line(points)
+    assert all(upper(size) >= cost for size, cost in points)
 
 
 @pytest.fixture
@@ -208,8 +253,8 @@ def enter(state, plan, records):
 def test_a_survey_that_was_never_run_is_guessed(survey):
     workload = survey_workload(*survey)
     plan = plan_driver(*survey, "pipeline", Selection())
-    assert [job.stage for job in workload.jobs] == [quantum.task for quantum in plan.graph]
-    assert [job.seconds for job in workload.jobs] == [STAGES[quantum.task].seconds for quantum in plan.graph]
+    assert [job.stage for job in workload.jobs] == [quantum.task for quantum in plan.own]
+    assert [job.seconds for job in workload.jobs] == [STAGES[quantum.task].seconds for quantum in plan.own]
     assert "rough guesses" in workload.notes[1]
 
 
@@ -221,7 +266,7 @@ def test_what_is_left_of_a_survey_takes_what_its_tasks_took(survey):
     enter(state, plan, {frames[0]: (3.0, 100), frames[1]: (5.0, 200)})
     workload = survey_workload(context, state)
     left = [job for job in workload.jobs if job.stage == "single_frame"]
-    assert len(workload.jobs) == len(plan.graph) - 2
+    assert len(workload.jobs) == len(plan.own) - 2
     assert len(left) == 2
     assert {job.seconds for job in left} <= {3.0, 5.0}
     assert {(job.expected_seconds, job.memory_bytes) for job in left} == {(4.0, 200)}
@@ -238,9 +283,9 @@ def test_what_is_left_of_a_survey_takes_what_its_tasks_took(survey):
 def test_of_a_survey_that_is_done_the_whole_is_simulated(survey):
     context, state = survey
     plan = plan_driver(context, state, "pipeline", Selection())
-    enter(state, plan, {quantum.key: (float(number), 1) for number, quantum in enumerate(plan.graph, 1)})
+    enter(state, plan, {quantum.key: (float(number), 1) for number, quantum in enumerate(plan.own, 1)})
     workload = survey_workload(context, state)
-    assert [job.seconds for job in workload.jobs] == [float(number) for number in range(1, len(plan.graph) + 1)]
+    assert [job.seconds for job in workload.jobs] == [float(number) for number in range(1, len(plan.own) + 1)]
     assert "nothing is left to run" in workload.notes[0]
 
 
