@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.cli._arguments import add_json, add_repo, add_verb
@@ -35,7 +36,8 @@ def status(options: argparse.Namespace) -> int:
             groups = group_failures(state.quanta(status="failed"))
             _print([dataclasses.asdict(group) for group in groups] if options.json else failures_page(groups))
             return 0
-        counts, pace = state.counts(), _pace(state)
+        counts = state.counts()
+        pace = _pace(state, counts)
         if options.json:
             _print({"stages": counts, "run": None if pace is None else dataclasses.asdict(pace)})
         else:
@@ -43,14 +45,14 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pace(state: "StateDatabase") -> "Pace | None":
+def _pace(state: "StateDatabase", counts: Mapping[str, Mapping[str, int]]) -> "Pace | None":
     """Return the pace of the newest run that has not ended, none if there is none."""
     from mpidriver.report import pace_of_run
 
     run = next((run for run in reversed(state.runs()) if run.status == "running"), None)
     if run is None:
         return None
-    return pace_of_run(run, state.counts(), state.timings(), state.timings(run.run_id), now=time.time())
+    return pace_of_run(run, counts, state.timings(), state.timings(run.run_id), now=time.time())
 
 
 def _print(what: Any) -> None:

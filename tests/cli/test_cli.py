@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,7 +12,7 @@ from survey import run
 
 from mpidriver.drivers.config import SurveyConfig, load_config
 from mpidriver.options import from_mapping
-from mpidriver.store import Repository, open_state
+from mpidriver.store import QuantumUpdate, Repository, open_state
 
 SMALL = ["--bands", "r", "--exposures", "1", "--detectors", "1x1", "--detector-size", "200", "--channels", "0"]
 
@@ -64,6 +65,19 @@ def test_status_and_show_print_json_and_load_neither_numpy_nor_astropy(survey):
     assert "'sqlite3'" in done.stdout
     assert "'numpy'" not in done.stdout
     assert "'astropy'" not in done.stdout
+
+
+def test_status_tells_the_pace_of_a_run_in_another_process(survey, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(survey, root)
+    with open_state(Repository.open(root)) as state:
+        state.begin_run("pipeline there", 3, "1.0")
+        state.record([QuantumUpdate(record.key, "done", started=1.0, seconds=2.0) for record in state.quanta("detect")])
+        pace = json.loads(run("status", root, "--json").text)["run"]
+        assert (pace["command"], pace["ranks"], pace["ended"]) == ("pipeline there", 3, 1)
+        assert pace["remaining_seconds"] == 0.0
+        assert "pipeline there: 1 quanta on 3 ranks of " in run("status", root).text
+    assert json.loads(run("status", root, "--json").text)["run"] is None
 
 
 def test_show_tells_run_inputs_and_outputs_of_a_quantum(survey):
