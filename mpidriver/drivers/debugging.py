@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from mpidriver.drivers._desk import Desk
 from mpidriver.drivers._quantum import Quantum
+from mpidriver.drivers._run_quantum import provenance_of, run_quantum
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stages import STAGES
 from mpidriver.drivers.pipeline import open_context
@@ -42,12 +43,15 @@ def debug_quantum(root: str, quantum: Quantum) -> "tuple[Product, ...] | None":
         node = find_quantum(plan_driver(context, state, "pipeline", Selection()).graph, quantum)
         done = {record.key for record in state.quanta(status="done")}
         sources = [source for source in (*node.needs, *node.uses) if source.key in done]
-        inputs = [source for source in sources if state.products(key=source.key)]
+        products = {source: state.products(key=source.key) for source in sources}
+        inputs = [source for source, there in products.items() if there]
         stage = STAGES[quantum.task]
         try:
             with nothing_kept():
                 prepared = stage.prepare(Desk(context, state), quantum, inputs)
-                return stage.run(context, quantum, **prepared.arguments).products
+                made_of = [product for source in inputs for product in products[source]]
+                provenance = provenance_of(prepared.files, made_of, stage.options(context.config))
+                return run_quantum(context, quantum, prepared.arguments, provenance).products
         except Exception:
             traceback.print_exc()
             pdb.post_mortem(sys.exc_info()[2])

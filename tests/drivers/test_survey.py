@@ -213,6 +213,7 @@ def test_debug_runs_one_quantum_in_this_process(reduced):
     (product,) = open_state(open_context(str(reduced)).repository, readonly=True).products(key=some.key)
     assert f"made and not kept: {product.path}, {product.size:,} bytes, digest {product.digest}" in ended.text
     assert {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")} == before
+    assert json.loads(run("debug", reduced, some.key, "--json").text) == [vars(product)]
     ended = run("debug", reduced, str(Quantum("measure")))
     assert ended.code == 2
     assert "no quantum measure{} in this survey" in ended.text
