@@ -346,8 +346,8 @@ def test_the_kernels_do_the_same_as_plain_python(tmp_path):
 @settings(max_examples=30, deadline=None, derandomize=True, database=None)
 @given(
     n=st.integers(1, 9),
-    # About the length of a run, 128.
-    shape=st.tuples(st.sampled_from([1, 2, 7, 33]), st.sampled_from([1, 2, 127, 128, 129, 257])),
+    # About the length of a run, 512.
+    shape=st.tuples(st.sampled_from([1, 2, 7, 33]), st.sampled_from([1, 2, 129, 511, 512, 513, 1025])),
     statistic=st.sampled_from(ALL_STATISTICS),
     layout=st.sampled_from(LAYOUTS),
 )
