@@ -50,6 +50,7 @@ def add_arguments(verbs: "Verbs") -> None:
         help="one transfer function for all, or cubes with that of each pixel's own flags (default: common)",
     )
     products.add_argument("--double", action="store_true", help="compute and write in float64")
+    products.add_argument("--pictures", action="store_true", help="draw maps and spectra into FOLDER/pictures")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of a rank (default: 1)")
     add_memory(parser)
     add_limits(parser)
@@ -70,6 +71,8 @@ def rmsynth(pool: "Pool", options: argparse.Namespace) -> int:
         report = synthesise_cubes(pool, paths, folder, _synthesis_options(options), observer=progress)
     if not options.quiet:
         _say(report, folder, time.monotonic() - started)
+    if options.pictures:
+        _draw(report, folder, options)
     return 0
 
 
@@ -103,3 +106,13 @@ def _say(report: "SynthesisReport", folder: Path, seconds: float) -> None:
     if report.flagged_pixels and not report.rmsf_a_pixel:
         share = f"{report.flagged_pixels} pixels lack channels that others have"
         print(f"mpidriver: {share}: the common RMSF is not theirs; --rmsf pixel writes each its own", file=sys.stderr)
+
+
+def _draw(report: "SynthesisReport", folder: Path, options: argparse.Namespace) -> None:
+    from mpidriver.report import draw_cube_pictures
+
+    cubes = options.q, options.u or options.q
+    suffix = report.filled.files[0].suffix
+    drawn = draw_cube_pictures(folder, *cubes, report.freq_hz, prefix=options.prefix, suffix=suffix)
+    if not options.quiet:
+        print(f"pictures: {', '.join(map(str, drawn))}")

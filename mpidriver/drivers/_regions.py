@@ -24,7 +24,7 @@ BASE_BYTES = 400 * MIB
 #: Memory of a region: a share of the cube between these two, so that there are enough regions for many ranks.
 SMALLEST_BYTES, LARGEST_BYTES, REGIONS = 8 * MIB, 128 * MIB, 128
 #: Pieces shorter than this make the disk slow; regions grow for them as long as so many are left.
-PIECE_BYTES, FEWEST_REGIONS = MIB // 4, 16
+PIECE_BYTES, FEWEST_REGIONS = MIB // 4, 32
 
 
 class PixelObserver(Protocol):

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Synthesis", "write_map", "write_parts"]
 
+PLANES_AT_ONCE = 8
+"""Planes that are split into parts before they are written: few enough to stay in the cache."""
+
 
 @dataclass(frozen=True)
 class Synthesis:
@@ -177,16 +180,14 @@ def _is_transfer(name: str) -> bool:
 
 def write_parts(out: RegionWriter, files: Mapping[str, CubeFile], pattern: str, spectra: "np.ndarray") -> None:
     """Write complex spectra (plane, row, col) as cubes of the real part, the imaginary part and the modulus."""
-    import numpy as np
-
-    from mpidriver.tasks.planes import split_plane, stored_rows
+    from mpidriver.tasks.planes import split_parts
 
     names = [pattern.format(part) for part in ("real", "im", "tot")]
-    values = np.empty((3, *spectra.shape[1:]), spectra.real.dtype)
-    for number, plane in enumerate(spectra):
-        split_plane(plane, *values)
-        for name, part in zip(names, values, strict=True):
-            out.write(name, number, stored_rows(part, files[name].stored))
+    for first in range(0, len(spectra), PLANES_AT_ONCE):
+        parts = split_parts(spectra[first : first + PLANES_AT_ONCE], files[names[0]].stored)
+        for name, planes in zip(names, parts, strict=True):
+            for number, plane in enumerate(planes, start=first):
+                out.write(name, number, plane)
 
 
 def write_map(out: RegionWriter, files: Mapping[str, CubeFile], name: str, values: "np.ndarray") -> None:

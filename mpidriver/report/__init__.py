@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mpidriver.report._catalogue import draw_catalogue
     from mpidriver.report._colour import draw_colour_coadd, lupton_rgb
     from mpidriver.report._coverage import draw_coverage, point_source_depth_mag
+    from mpidriver.report._cube_pictures import brightest_pixels, draw_cube_pictures
     from mpidriver.report._failures import failures_page, group_failures
     from mpidriver.report._faraday_maps import draw_faraday_maps
     from mpidriver.report._faraday_spectra import FaradaySpectrum, draw_faraday_spectra
@@ -41,6 +42,10 @@ _HOMES = {
         "point_source_depth_mag",
     ),
     "_failures": ("failures_page", "group_failures"),
+    "_cube_pictures": (
+        "brightest_pixels",
+        "draw_cube_pictures",
+    ),
     "_faraday_maps": ("draw_faraday_maps",),
     "_faraday_spectra": (
         "FaradaySpectrum",
@@ -101,12 +106,14 @@ __all__ = [
     "StageSummary",
     "TimedQuantum",
     "advice_table",
+    "brightest_pixels",
     "closing_table",
     "draw_all",
     "draw_astrometry",
     "draw_catalogue",
     "draw_colour_coadd",
     "draw_coverage",
+    "draw_cube_pictures",
     "draw_faraday_maps",
     "draw_faraday_spectra",
     "draw_focal_plane",

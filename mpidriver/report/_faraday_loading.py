@@ -14,7 +14,7 @@ from mpidriver.store import read_header, read_image, read_table, wcs_from_header
 if TYPE_CHECKING:
     from mpidriver.store import Repository
 
-__all__ = ["brightest_spectra"]
+__all__ = ["brightest_spectra", "position_name"]
 
 
 def brightest_spectra(repo: "Repository", sources: np.ndarray, count: int) -> list[FaradaySpectrum]:
@@ -63,7 +63,7 @@ def _spectrum(source: np.void, folder: Path, row: int, col: int) -> FaradaySpect
     freq_hz, q, u = _channels(folder, row, col)
     lag, transfer = _transfer(folder)
     return FaradaySpectrum(
-        name=_position_name(float(source["ra"]), float(source["dec"])),
+        name=position_name(float(source["ra"]), float(source["dec"])),
         phi_radm2=_depth_axis(header, len(real)),
         fdf=real + 1j * imaginary,
         freq_hz=freq_hz,
@@ -110,7 +110,7 @@ def _depth_axis(header: Any, length: int) -> np.ndarray:
     raise DataError(f"no axis of CTYPE FDEP among {[header.get(f'CTYPE{n}') for n in range(1, header['NAXIS'] + 1)]}")
 
 
-def _position_name(ra: float, dec: float) -> str:
+def position_name(ra: float, dec: float) -> str:
     """Return a position as people write it, to a second of time and an arcsecond."""
     from astropy.coordinates import Angle
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpidriver.tasks._jit import kernel
 
-__all__ = ["count_channels", "native_cube", "split_plane", "stored_rows"]
+__all__ = ["count_channels", "native_cube", "split_parts"]
 
 BLOCK = 32
 """Pixels and channels of a block that is transposed within the cache."""
@@ -80,31 +80,32 @@ def _split(row, real, imaginary, modulus):
         modulus[pixel] = np.sqrt(a * a + b * b)
 
 
-def split_plane(plane, real, imaginary, modulus):
-    """Write the parts and the modulus of a plane of complex numbers into three arrays of its shape."""
-    _split(
-        np.ascontiguousarray(plane).reshape(-1).view(real.dtype),
-        real.reshape(-1),
-        imaginary.reshape(-1),
-        modulus.reshape(-1),
-    )
+@kernel
+def _split_rows(rows, parts, words, swap):
+    """Split each row; swap the bytes of the parts, of which `words` are the bits, while they are in the cache."""
+    for number in range(rows.shape[0]):
+        _split(rows[number], parts[0, number], parts[1, number], parts[2, number])
+        if swap:
+            for part in range(3):
+                _swap(words[part, number])
 
 
-def stored_rows(values, stored):
-    """Return contiguous values as they are stored; float32 and int32 are swapped in place.
+def split_parts(spectra, stored):
+    """Return real part, imaginary part and modulus of complex spectra as they are stored, (3, plane, row, col).
 
     Parameters
     ----------
-    values : ndarray
-        Contiguous.
+    spectra : complex (plane, row, col)
     stored : str or dtype
         Type on disk, as ``>f4``.
     """
     stored = np.dtype(stored)
-    if stored.isnative or stored.newbyteorder("=") != values.dtype or values.itemsize != 4:
-        return np.ascontiguousarray(values, dtype=stored)
-    _swap(values.view(np.uint32).reshape(-1))
-    return values.view(stored)
+    rows = np.ascontiguousarray(spectra).reshape(len(spectra), -1)
+    parts = np.empty((3, *rows.shape), rows.real.dtype)
+    in_place = stored.itemsize == parts.itemsize == 4
+    _split_rows(rows.view(parts.dtype), parts, parts.view(np.uint32), in_place and not stored.isnative)
+    kept = parts.view(stored) if in_place else parts.astype(stored)
+    return kept.reshape(3, *spectra.shape)
 
 
 @kernel

@@ -20,6 +20,7 @@ from mpidriver.drivers._regions import BASE_BYTES, cut_regions
 from mpidriver.drivers.rmsynth import CubePaths, SynthesisOptions, synthesise_cubes
 from mpidriver.errors import ConfigError, DataError, TaskError
 from mpidriver.pool import Pool
+from mpidriver.report import brightest_pixels, draw_cube_pictures
 from mpidriver.store import open_cube
 from mpidriver.tasks.faraday import find_peaks, reference_lambda_sq, rm_synthesis, rmtf
 
@@ -189,6 +190,21 @@ def test_a_run_goes_on_behind_the_regions_that_a_failed_one_has_written(cubes, t
     assert filled == [2, 3]
     assert (report.blank_pixels, report.flagged_pixels) == (6, 12)
     assert digests(tmp_path / "again") == digests(tmp_path / "whole")
+
+
+def test_pictures_show_the_peaks_and_the_brightest_pixels(cubes, tmp_path):
+    report = synthesise(cubes, tmp_path, prefix="a-")
+    drawn = draw_cube_pictures(tmp_path, cubes / "Q.fits", cubes / "U.fits", report.freq_hz, prefix="a-")
+    assert [path.name for path in drawn] == ["a-peaks.png", "a-spectra.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 20_000 for path in drawn)
+
+
+def test_the_brightest_pixels_are_not_neighbours():
+    image = np.full((30, 20), np.nan)
+    image[5, 5], image[6, 6], image[25, 3], image[5, 15] = 9.0, 8.0, 7.0, 6.0
+    assert brightest_pixels(image) == [(5, 5), (25, 3), (5, 15)]
+    assert brightest_pixels(image, count=2, apart=0) == [(5, 5), (6, 6)]
+    assert brightest_pixels(np.full((2, 2), np.nan)) == []
 
 
 @pytest.mark.mpi

@@ -86,6 +86,7 @@ class RegionWriter:
         self._files = files
         self._rows, self._cols = rows, cols
         self._descriptors: dict[str, int] = {}
+        self._kinds = {name: np.dtype(file.stored) for name, file in files.items()}
 
     def __enter__(self) -> "RegionWriter":
         try:
@@ -100,17 +101,18 @@ class RegionWriter:
     def write(self, name: str, plane: int, values: Array) -> None:
         """Write the region of one plane; `values` (row, col) are of the cube's stored type, contiguous."""
         file = self._files[name]
-        if values.dtype != np.dtype(file.stored) or not values.flags.c_contiguous:
+        if values.dtype != self._kinds[name] or not values.flags.c_contiguous:
             raise DataError(f"{file.path}: expected contiguous values of type {file.stored}, got {values.dtype.str}")
         rows, cols = self._rows, self._cols
         width, height, item = file.shape[-1], file.shape[-2], values.itemsize
         first = file.start + ((plane * height + rows.start) * width + cols.start) * item
-        with refusals_named(Path(file.path)):
-            if cols.stop - cols.start == width:
-                _write_all(self._descriptors[name], values, first)
-                return
-            for offset, line in enumerate(values.reshape(rows.stop - rows.start, -1)):
+        lines = [values] if cols.stop - cols.start == width else values.reshape(rows.stop - rows.start, -1)
+        try:
+            for offset, line in enumerate(lines):
                 _write_all(self._descriptors[name], line, first + offset * width * item)
+        except OSError as error:
+            with refusals_named(Path(file.path)):
+                raise error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -130,10 +132,9 @@ class RegionWriter:
 
 
 def _write_all(descriptor: int, values: Array, offset: int) -> None:
-    view = values.data.cast("B")
-    written = 0
-    while written < len(view):
-        written += os.pwrite(descriptor, view[written:], offset + written)
+    written = os.pwrite(descriptor, values.data, offset)
+    while written < values.nbytes:
+        written += os.pwrite(descriptor, values.data.cast("B")[written:], offset + written)
 
 
 def create_cubes(cubes: Mapping[str, NewCube], *, verb: str) -> dict[str, CubeFile]:
