@@ -1,18 +1,22 @@
 """The Faraday driver behind its cubes: RM synthesis of each patch, and the RM catalogue.
 
-Scatter the patches; each scatters blocks of rows, whose spectra come back as the patch's cube of Faraday depth; its
-sources are measured where the cube is. Join a tract, join the survey.
+Scatter the patches; each scatters regions of its sky, whose spectra are written where they are computed; its sources
+are measured on its own rank. Join a tract, join the survey.
 """
 
-import functools
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
+from mpidriver.drivers._regions import cut_regions, fill_cubes
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.drivers._synthesis import Synthesis
 from mpidriver.drivers.cube import STOKES
+from mpidriver.drivers.rmsynth import SynthesisOptions, make_synthesis, synthesis_products
+from mpidriver.options import digest
 from mpidriver.pool import current_pool
-from mpidriver.store import read_image, read_table, write_image, write_table
+from mpidriver.store import WrittenFile, file_digest, open_cube, read_image, read_table, write_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,112 +26,76 @@ if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers.config import SurveyConfig
 
-__all__ = ["STAGES", "depth_axis", "join_survey", "join_tract", "synthesise"]
-
-#: Rows of a cube that one rank transforms at a time.
-BLOCK_ROWS = 16
+__all__ = ["STAGES", "join_survey", "join_tract", "synthesise"]
 
 
 def synthesise(context: Context, quantum: Quantum) -> Record:
     """Transform one patch's cubes to Faraday depth and measure its sources."""
-    import numpy as np
+    from mpidriver.tasks.faraday import cube_lambda0
 
-    from mpidriver.tasks.faraday import cube_lambda0, find_peaks, phi_grid
-
-    options = context.config.faraday
     cube = {stokes: read_image(context.path("cube", quantum, stokes=stokes))[0] for stokes in STOKES}
     freq_hz = read_table(context.path("faraday", quantum, name="channels"))["freq"].astype(float)
-    phi = phi_grid(
-        freq_hz, phi_max_radm2=options.phi_max_radm2, dphi_radm2=options.phi_step_radm2, samples=options.samples
-    )
-    weights = _weights(cube["V_QU"], options.weighting)
+    weights = _weights(cube["V_QU"], context.config.faraday.weighting)
     lambda0 = cube_lambda0(cube["Q"], cube["U"], freq_hz, weights=weights)
-    rows = range(0, cube["Q"].shape[1], BLOCK_ROWS)
-    transform = functools.partial(transform_rows, context, quantum, freq_hz, phi, lambda0)
-    fdf = np.concatenate(current_pool().map(transform, rows), axis=1)
-    peaks = find_peaks(fdf, phi)
-    products = _write_spectra(context, quantum, fdf, phi, freq_hz, weights, lambda0, peaks)
-    products.append(_write_sources(context, quantum, cube, freq_hz, phi))
+    work = _make_work(context, quantum, freq_hz, _typical(weights), lambda0)
+    products = _write_spectra(context, quantum, work)
+    products.append(_write_sources(context, quantum, cube, freq_hz, work.phi_radm2))
     return Record(products=tuple(products))
-
-
-def transform_rows(
-    context: Context, quantum: Quantum, freq_hz: "np.ndarray", phi: "np.ndarray", lambda0: float, first: int
-) -> "np.ndarray":
-    """Return the Faraday spectra of a block of rows, read where they are needed; shape (phi, row, col)."""
-    from mpidriver.tasks.faraday import rm_synthesis
-
-    rows = slice(first, first + BLOCK_ROWS)
-    q, u, variance = (
-        read_image(context.path("cube", quantum, stokes=stokes), rows=rows)[0] for stokes in ("Q", "U", "V_QU")
-    )
-    options = context.config.faraday
-    weights = _weights(variance, options.weighting)
-    return rm_synthesis(q, u, freq_hz, phi, weights=weights, lambda0_sq_m2=lambda0, threads=options.threads)
 
 
 def _weights(variance: "np.ndarray", weighting: str) -> "np.ndarray":
     """Return the weight of each voxel; zero where there are no data."""
     import numpy as np
 
-    if weighting == "uniform":
-        return np.isfinite(variance).astype(np.float32)
-    with np.errstate(divide="ignore"):
-        return np.where(np.isfinite(variance) & (variance > 0.0), 1.0 / variance, 0.0).astype(np.float32)
+    from mpidriver.tasks.faraday import inverse_variance
+
+    return np.isfinite(variance).astype(np.float32) if weighting == "uniform" else inverse_variance(variance)
 
 
-def _write_spectra(
-    context: Context,
-    quantum: Quantum,
-    fdf: "np.ndarray",
-    phi: "np.ndarray",
-    freq_hz: "np.ndarray",
-    weights: "np.ndarray",
-    lambda0: float,
-    peaks: Any,
-) -> list[Any]:
-    """Write a patch's Faraday cubes, transfer function and peak maps under the names that RM-Tools gave them."""
+def _typical(weights: "np.ndarray") -> "np.ndarray":
+    """Return the median weight of each channel's voxels with data; 1 for all channels of a patch without any."""
     import numpy as np
 
-    from mpidriver.tasks.faraday import double_phi_grid, rmtf, rmtf_fwhm
-
-    wcs = context.patch(quantum).wcs(binning=context.config.faraday.binning)
-    depth = depth_axis(phi) | {"LAMSQ0": lambda0}
-    channel_weights = np.nanmedian(np.where(weights > 0.0, weights, np.nan), axis=(1, 2))
-    spread = double_phi_grid(phi)
-    transfer = rmtf(freq_hz, spread, weights=np.nan_to_num(channel_weights))[:, None, None]
-    transfer_header = depth_axis(spread) | {"LAMSQ0": lambda0, "FWHM": rmtf_fwhm(freq_hz), "BUNIT": ""}
-    images = {
-        "FDF_real_dirty": (fdf.real, wcs, depth | {"BUNIT": "Jy/beam/RMSF"}),
-        "FDF_im_dirty": (fdf.imag, wcs, depth | {"BUNIT": "Jy/beam/RMSF"}),
-        "FDF_tot_dirty": (np.abs(fdf), wcs, depth | {"BUNIT": "Jy/beam/RMSF"}),
-        "FDF_maxPI": (peaks.amplitude, wcs, {"BUNIT": "Jy/beam/RMSF"}),
-        "FDF_peakRM": (peaks.phi_radm2, wcs, {"BUNIT": "rad/m^2"}),
-        "RMSF_real": (transfer.real, None, transfer_header),
-        "RMSF_im": (transfer.imag, None, transfer_header),
-        "RMSF_tot": (np.abs(transfer), None, transfer_header),
-    }
-    return [
-        context.product(
-            "faraday",
-            write_image(
-                context.path("faraday", quantum, name=name), image.astype(np.float32), wcs=image_wcs, header=header
-            ),
-        )
-        for name, (image, image_wcs, header) in images.items()
-    ]
+    typical = np.array([np.median(plane[plane > 0.0]) if np.any(plane > 0.0) else 0.0 for plane in weights])
+    return typical if typical.any() else np.ones(len(weights))
 
 
-def depth_axis(phi: "np.ndarray") -> dict[str, Any]:
-    """Return the header of the third axis, Faraday depth."""
-    middle = len(phi) // 2
-    return {
-        "CTYPE3": "FDEP",
-        "CUNIT3": "rad/m^2",
-        "CRPIX3": float(middle + 1),
-        "CRVAL3": float(phi[middle]),
-        "CDELT3": float(phi[1] - phi[0]) if len(phi) > 1 else 1.0,
-    }
+def _make_work(
+    context: Context, quantum: Quantum, freq_hz: "np.ndarray", weights: "np.ndarray", lambda0: float
+) -> Synthesis:
+    """Return the synthesis of a patch; channels' weights count for the transfer function, voxels' for the spectra."""
+    options = context.config.faraday
+    q, u, variance = (open_cube(context.path("cube", quantum, stokes=stokes)) for stokes in ("Q", "U", "V_QU"))
+    how = SynthesisOptions(
+        phi_max_radm2=options.phi_max_radm2,
+        dphi_radm2=options.phi_step_radm2,
+        samples=options.samples,
+        lambda0_sq_m2=lambda0,
+        threads=options.threads,
+    )
+    work = make_synthesis(q, u, None, freq_hz, weights, how)
+    return dataclasses.replace(work, variance=variance if options.weighting == "variance" else None)
+
+
+def _write_spectra(context: Context, quantum: Quantum, work: Synthesis) -> list[Any]:
+    """Write a patch's Faraday cubes, transfer function and maps under the names that RM-Tools gave them."""
+    how = SynthesisOptions()
+    folder = context.path("faraday", quantum, name="channels").parent
+    sources = [source.identity() for source in (work.q, work.u, work.variance) if source is not None]
+    filled = fill_cubes(
+        current_pool(),
+        work.fill,
+        cut_regions(
+            work.q.shape[1:], granularity=(1, 1), bytes_a_pixel=work.bytes_a_pixel, memory_bytes=how.memory_bytes
+        ),
+        synthesis_products(work, folder, how),
+        verb="faraday",
+        digest=digest(quantum.key, sources, work.phi_radm2.tolist(), work.lambda0_sq_m2, work.weights.tolist()),
+        finish=work.finish,
+        keep_record=False,
+    )
+    written = [WrittenFile(path, file_digest(path), path.stat().st_size) for path in filled.files]
+    return [context.product("faraday", file) for file in written]
 
 
 def _write_sources(

@@ -22,7 +22,14 @@ from mpidriver.store import CubeSource, NewCube, depth_cards, open_cube
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["CubePaths", "SynthesisOptions", "SynthesisReport", "synthesise_cubes"]
+__all__ = [
+    "CubePaths",
+    "SynthesisOptions",
+    "SynthesisReport",
+    "make_synthesis",
+    "synthesis_products",
+    "synthesise_cubes",
+]
 
 VERB = "rmsynth"
 
@@ -194,8 +201,6 @@ def make_synthesis(
     freq_hz: "np.ndarray",
     weights: "np.ndarray",
     options: SynthesisOptions,
-    *,
-    lambda0_sq_m2: float | None = None,
 ) -> Synthesis:
     """Return the work that ranks do: with the grid of Faraday depths and λ²_0 that follow from the channels."""
     from mpidriver.tasks.faraday import phi_grid, reference_lambda_sq
@@ -209,8 +214,7 @@ def make_synthesis(
         dphi_radm2=options.dphi_radm2,
         samples=options.samples,
     )
-    if lambda0_sq_m2 is None:
-        lambda0_sq_m2 = options.lambda0_sq_m2
+    lambda0_sq_m2 = options.lambda0_sq_m2
     if lambda0_sq_m2 is None:
         lambda0_sq_m2 = float(reference_lambda_sq(freq_hz, weights=weights))
     return Synthesis(

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Record, Stage
-from mpidriver.drivers.faraday import depth_axis
 from mpidriver.pool import current_pool
-from mpidriver.store import read_image, read_table, wcs_from_header, write_images
+from mpidriver.store import depth_cards, read_image, read_table, wcs_from_header, write_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +58,13 @@ def transform_cutout(
     phi = phi_grid(
         freq_hz, phi_max_radm2=options.phi_max_radm2, dphi_radm2=options.phi_step_radm2, samples=options.samples
     )
-    axes = depth_axis(phi) | {"CTYPE4": "COMPLEX", "CRPIX4": 1.0, "CRVAL4": 1.0, "CDELT4": 1.0, "BUNIT": "Jy/beam/RMSF"}
+    axes = depth_cards(phi) | {
+        "CTYPE4": "COMPLEX",
+        "CRPIX4": 1.0,
+        "CRVAL4": 1.0,
+        "CDELT4": 1.0,
+        "BUNIT": "Jy/beam/RMSF",
+    }
     axes |= {key: header[key] for key in ("BMAJ", "BMIN", "BPA")}
     wcs = wcs_from_header(header).celestial
     if not used.any():

@@ -1,5 +1,6 @@
 """Which axis of a stored array is spectral, which are the sky, and which Stokes parameter is where."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,8 @@ _SKY = ("RA--", "DEC-", "GLON", "GLAT", "ELON", "ELAT")
 #: Keywords of one axis, and those that hold for the sky as a whole.
 _OF_AN_AXIS = ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT", "CROTA")
 _OF_THE_SKY = ("LONPOLE", "LATPOLE", "RADESYS", "EQUINOX")
-_NOT_KEPT = ("DATAMIN", "DATAMAX", "STOKES", "DATE")
+#: What belongs to the cube alone: its range, its time, and what it was itself made of.
+_NOT_KEPT = re.compile(r"DATAM(IN|AX)|STOKES|DATE|MPD_\w+|INP\d{5}")
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def sky_header(header: Any, axes: CubeAxes) -> Any:
                 old_number, _, rest = key[2:].partition("_")
                 kept[f"PV{numbers[int(old_number)]}_{rest}" if key.startswith("PV") else key] = header[key]
         for key, value in free_values(header).items():
-            if key not in _NOT_KEPT and len(key) <= 8 and key not in kept:
+            if not _NOT_KEPT.fullmatch(key) and len(key) <= 8 and key not in kept:
                 kept[key] = value
     return kept
 
