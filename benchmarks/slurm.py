@@ -20,7 +20,7 @@ from survey import digests, run
 
 from mpidriver.batch import ENDED, job_standings
 
-SURVEY = ["--bands", "g^r", "--exposures", "3", "--detectors", "1x2", "--detector-size", "256", "--channels", "8"]
+SURVEY = ["--bands", "g^r", "--exposures", "2", "--detectors", "1x1", "--detector-size", "200", "--channels", "0"]
 
 
 def main() -> int:
@@ -36,10 +36,12 @@ def main() -> int:
     assert run("pipeline", serial, "--quiet", "--no-pictures", timeout=600).code == 0
     alone_s = time.monotonic() - began
     with contextlib.closing(LocalSlurm(nodes=4, cores=4)) as slurm:
+        os.environ |= {"OMPI_MCA_btl": "self,tcp"}  # nodes of one machine would share one /dev/shm, and its names
         os.environ |= {name: slurm.environment[name] for name in ("SLURM_CONF", "PATH")}
         size = ["--system", "slurm", "--nodes", "4", "--ranks-per-node", "4", "--time", "30", "--memory", "3900MiB"]
+        transport = ["--export", "OMPI_MCA_btl"]
         began = time.monotonic()
-        ended = run("submit", *size, "--", "pipeline", spread, "--quiet", "--no-pictures")
+        ended = run("submit", *size, *transport, "--", "pipeline", spread, "--quiet", "--no-pictures")
         print(ended.text, end="")
         while (standing := job_standings(spread)[0][0]).state not in ENDED:
             time.sleep(0.5)

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.mpi, pytest.mark.skipif(bool(why_not()), reason=why_no
 
 FRAMES = ["--bands", "r", "--exposures", "6", "--detectors", "1x1", "--detector-size", "400", "--channels", "0"]
 SIZE = ["--system", "slurm", "--time", "10", "--memory", "2GiB"]
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 
 
 @pytest.fixture(scope="module")
