@@ -6,6 +6,7 @@
     ├── ConfigError (ValueError)            survey.toml or the command line is wrong
     ├── DataError (ValueError)              an input file or array cannot be used
     ├── RepositoryError (OSError)           a repository is missing, damaged or held by another run
+    ├── StagingError (OSError)              files cannot be brought in from a remote or out to it
     └── PoolError (RuntimeError)
         ├── LaunchError                     the ranks could not be started as asked
         ├── PoolClosedError                 a pool was used after it was closed
@@ -27,6 +28,7 @@ __all__ = [
     "PoolError",
     "PoolStopped",
     "RepositoryError",
+    "StagingError",
     "TaskError",
 ]
 
@@ -45,6 +47,13 @@ class DataError(MpidriverError, ValueError):
 
 class RepositoryError(MpidriverError, OSError):
     """A repository is missing, damaged, not writable or held by another run."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class StagingError(MpidriverError, OSError):
+    """Files cannot be brought in from a remote or out to it: names the remote and the cause."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mpidriver.options import option
 
-__all__ = ["BatchOptions"]
+__all__ = ["BatchOptions", "StorageOptions"]
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,18 @@ class BatchOptions:
         120, "how long before the time limit nothing more is begun; longer than a quantum takes", unit="s", minimum=1
     )
     requeues: int = option(20, "how often a job may go back into the queue", minimum=0)
+
+
+@dataclass(frozen=True)
+class StorageOptions:
+    """Table [storage]: where raw files come from and products go to, through rclone.
+
+    Remotes are written as rclone does, ``ceph:bucket/folder``; the environment defines them as RCLONE_CONFIG_CEPH_….
+    """
+
+    source: str = option("", "remote that raw files are staged in from, as ceph:bucket/raw")
+    target: str = option("", "remote that products are staged out to, as ceph:bucket/products")
+    folders: tuple[str, ...] = option(
+        ("coadds", "catalogues", "faraday", "cutouts", "reports"), "folders of the repository that are staged out"
+    )
+    transfers: int = option(8, "files that are copied at a time", minimum=1)

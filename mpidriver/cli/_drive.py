@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mpidriver.cli._arguments import add_limits, add_repo, add_verb
 from mpidriver.cli._logging import is_talkative, through_progress
+from mpidriver.cli._staging import add_staging, with_staging
 from mpidriver.errors import ConfigError, PoolStopped, RepositoryError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def add_arguments(verbs: "Verbs") -> None:
 
 def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
     epilog = "selections: numbers, lists and ranges as 1..9^12 or 0..100:10"
-    parser = add_verb(verbs, verb, summary, run_on_pool=drive, epilog=epilog)
+    parser = add_verb(verbs, verb, summary, run_on_pool=with_staging(drive), epilog=epilog)
     add_repo(parser)
     if verb == "calibs":
         parser.add_argument(
@@ -79,6 +80,7 @@ def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
     add_limits(parser)
     if verb in _DRAWING:
         parser.add_argument("--no-pictures", action="store_true", help="draw no pictures at the end")
+    add_staging(parser)
 
 
 def _tasks_of_kind(text: str) -> tuple[str, ...]:

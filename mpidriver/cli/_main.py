@@ -25,13 +25,23 @@ from typing import TYPE_CHECKING
 
 from mpidriver.cli._logging import is_first_rank
 from mpidriver.cli._parser import build_parser
-from mpidriver.errors import ConfigError, DataError, LaunchError, PoolError, PoolStopped, RepositoryError, TaskError
+from mpidriver.errors import (
+    ConfigError,
+    DataError,
+    LaunchError,
+    PoolError,
+    PoolStopped,
+    RepositoryError,
+    StagingError,
+    TaskError,
+)
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
 
 __all__ = ["main"]
 
+EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_REPOSITORY = 3
 EXIT_POOL = 4
@@ -44,6 +54,7 @@ EXIT_CODES = {
     ConfigError: EXIT_USAGE,
     DataError: EXIT_USAGE,
     RepositoryError: EXIT_REPOSITORY,
+    StagingError: EXIT_FAILED,
     PoolError: EXIT_POOL,
 }
 

@@ -18,6 +18,7 @@ from mpidriver.cli import (
     _rmsynth,
     _show,
     _simulate,
+    _stage,
     _status,
     _submit,
 )
@@ -36,6 +37,7 @@ VERBS = (
     _rmclean,
     _cutout,
     _plot,
+    _stage,
     _status,
     _show,
     _advise,

@@ -67,7 +67,7 @@ def submit(options: argparse.Namespace) -> int:
     inner = _read_command(command)
     repository = Path(inner.repo).absolute()
     survey = _survey(inner, repository)
-    batch = _batch_options(options, survey)
+    batch = _batch_options(options, survey, inner)
     alone = inner.run_on_pool is not None and not survey.state.url  # a server takes several runs at once
     waits = dependencies(repository, options.after, options.after_any, batch.system, alone=alone)
     resources = find_resources(options, inner, batch)
@@ -104,17 +104,23 @@ def _survey(inner: argparse.Namespace, repository: Path) -> "SurveyConfig":
     return load_config(Repository.open(repository).config_path)
 
 
-def _batch_options(options: argparse.Namespace, survey: "SurveyConfig") -> "BatchOptions":
+def _stages(inner: argparse.Namespace) -> bool:
+    """Tell whether a command brings files in or out, so that its job must know the remotes."""
+    return inner.verb == "stage" or any(getattr(inner, name, None) is not None for name in ("stage_in", "stage_out"))
+
+
+def _batch_options(options: argparse.Namespace, survey: "SurveyConfig", inner: argparse.Namespace) -> "BatchOptions":
     """Return the table [batch] with what the command line says of it."""
     import dataclasses
 
-    from mpidriver.batch import find_scheduler, read_options
+    from mpidriver.batch import find_scheduler, read_options, remote_variables
 
     batch = read_options(survey.batch, os.environ)
     names = ("system", "queue", "account", "launcher")
     said = {name: getattr(options, name) for name in names if getattr(options, name)}
     password = [survey.state.password_env] if survey.state.url else []
-    exported = tuple(dict.fromkeys([*batch.export, *password, *options.export]))
+    remotes = remote_variables(os.environ) if _stages(inner) else []
+    exported = tuple(dict.fromkeys([*batch.export, *password, *remotes, *options.export]))
     batch = dataclasses.replace(batch, **said, export=exported)
     return batch if batch.system else dataclasses.replace(batch, system=find_scheduler())
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from mpidriver.drivers._positions import Positions
 from mpidriver.drivers._quantum import DataId
-from mpidriver.errors import ConfigError
 from mpidriver.sphere import points_near_polygon, square_about, unit_vectors
 from mpidriver.store import DATASETS
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from mpidriver.drivers._stage import Context
     from mpidriver.store import Frame, StateDatabase
 
-__all__ = ["KINDS", "CutoutImage", "images_of_files", "images_of_messages", "images_of_survey"]
+__all__ = ["KINDS", "CutoutImage", "images_of_files", "images_of_messages", "images_of_pixels", "images_of_survey"]
 
 #: What cutouts can be made of.
 KINDS = ("frames", "coadds", "cubes", "raw")
@@ -83,8 +82,6 @@ def images_of_survey(
 
 def images_of_files(files: Sequence[Path], positions: Positions, hdu: int | str | None) -> list[CutoutImage]:
     """Return files as images; all positions are looked for on each, unless they name their files themselves."""
-    if positions.files is not None:
-        raise ConfigError("messages name their files themselves; leave out --files")
     labels = _labels([path.name for path in files])
     return [
         CutoutImage(path, "file", label, DataId(), None, hdu=hdu) for path, label in zip(files, labels, strict=True)
@@ -100,6 +97,20 @@ def images_of_messages(folder: Path, positions: Positions, hdu: int | str | None
     return [
         CutoutImage(folder / file, "file", label, DataId(), np.array(chosen), hdu=hdu)
         for (file, chosen), label in zip(rows.items(), labels, strict=True)
+    ]
+
+
+def images_of_pixels(root: Path, positions: Positions) -> list[CutoutImage]:
+    """Return the images on which positions are known to lie, by their files relative to `root`."""
+    assert positions.pixels is not None
+    assert positions.files is not None
+    rows: dict[tuple[str, int], list[int]] = {}
+    for row, (file, hdu) in enumerate(zip(positions.files, positions.pixels.hdus, strict=True)):
+        if hdu >= 0:
+            rows.setdefault((file, hdu), []).append(row)
+    return [
+        CutoutImage(root / file, "file", "", DataId(), np.array(chosen), hdu=hdu)
+        for (file, hdu), chosen in rows.items()
     ]
 
 

@@ -1,5 +1,6 @@
 """Cutting on one rank: every position of one file, which is opened once."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class CutoutShape:
     """Leave out variance, mask and the other planes of an image."""
     packed: bool = False
     """One file a source with all of its cutouts, instead of a file a cutout."""
+    locate_only: bool = False
+    """Find out where positions lie, cut nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,7 @@ def cut_images(
             try:
                 cuts = []
                 for cut, pieces in _cut_image(shared, shape, root, image):
-                    if not shape.packed:
+                    if not (shape.packed or shape.locate_only):
                         with open(begin(f"{cut.name}.fits"), "wb", buffering=0) as file:
                             file.write(b"".join(pieces))
                     cuts.append(cut)
@@ -130,46 +133,88 @@ def _cut_planes(
     shared: Any, shape: CutoutShape, root: Path, image: CutoutImage, planes: "list[RegionPlane]"
 ) -> Iterator[tuple[Cut, list[Any]]]:
     main = planes[0]
-    sky = _coordinates(image, main)
-    rows, x, y = _on_image(shared, image, sky, main.shape)
-    if not len(rows):
+    places = _places(shared, shape, image, main)
+    if shape.locate_only:
+        yield from ((place, []) for place in places)
         return
     if shape.image_only:
         planes = planes[:1]
-    size = _size_px(shape, sky)
-    x0, y0 = first_pixel(x, size), first_pixel(y, size)
-    boxes = [clip_box(int(left), int(low), size, main.shape) for left, low in zip(x0, y0, strict=True)]
+    boxes = [clip_box(*_corner(place), place.size, main.shape) for place in places]
     headers = [CutoutHeader(plane.header, wcs_header=image.wcs_header) for plane in planes]
     parts = zip(*(plane.read(boxes) for plane in planes), strict=True)
-    for number, pixels in enumerate(parts):
-        left, low, box, row = int(x0[number]), int(y0[number]), boxes[number], int(rows[number])
-        is_partial = pixels[0].shape[-2:] != (size, size)
-        label = image.label if image.hdu is not None or main.number == 0 else f"{image.label}-{main.number}"
-        name = label if shape.packed else f"{shared.names[row]}-{label}"
-        values = {
-            "CUTNAME": shared.names[row],
-            "CUTRA": float(shared.ra_deg[row]),
-            "CUTDEC": float(shared.dec_deg[row]),
-            "CUTFILE": _relative(image.path, root),
-            "CUTHDU": main.number,
-            "CUTX0": left,
-            "CUTY0": low,
-            "CUTSTATE": "partial" if is_partial else "whole",
-        }
+    for place, box, pixels in zip(places, boxes, parts, strict=True):
+        values = _values(shared, place, image, root)
         pieces: list[Any] = []
         for plane, header, part in zip(planes, headers, pixels, strict=True):
-            filled, float_bytes = _filled(part, plane, box, left, low, size, is_main=plane is main)
+            filled, float_bytes = _filled(part, plane, box, place, is_main=plane is main)
             text = header.of_box(
-                left,
-                low,
+                *_corner(place),
                 filled.shape,
-                name=_extension(plane, main, name, packed=shape.packed),
+                name=_extension(plane, main, place.name, packed=shape.packed),
                 values=values if plane is main else {},
                 float_bytes=float_bytes,
             )
             pieces += hdu_bytes(text, filled)
-        content = b"".join(pieces) if shape.packed else b""
-        yield Cut(row, main.number, float(x[number]), float(y[number]), size, is_partial, name, content), pieces
+        yield (dataclasses.replace(place, content=b"".join(pieces)) if shape.packed else place), pieces
+
+
+def _places(shared: Any, shape: CutoutShape, image: CutoutImage, plane: "RegionPlane") -> list[Cut]:
+    """Return what is to be cut out of an image, from its lower rows to the upper ones."""
+    if shared.pixels is not None:
+        return _known_places(shared, image, plane)
+    sky = _coordinates(image, plane)
+    rows, x, y = _on_image(shared, image, sky, plane.shape)
+    size = _size_px(shape, sky) if len(rows) else 0
+    label = image.label if image.hdu is not None or plane.number == 0 else f"{image.label}-{plane.number}"
+    return [
+        _place(row, plane, x, y, size, label if shape.packed else f"{shared.names[row]}-{label}")
+        for row, x, y in zip(rows.tolist(), x.tolist(), y.tolist(), strict=True)
+    ]
+
+
+def _known_places(shared: Any, image: CutoutImage, plane: "RegionPlane") -> list[Cut]:
+    """Return the same, of positions of which an earlier run has found out where they lie."""
+    pixels = shared.pixels
+    assert image.rows is not None
+    rows = image.rows[is_on_image(pixels.x[image.rows], pixels.y[image.rows], plane.shape)]
+    rows = rows[np.argsort(pixels.y[rows], kind="stable")]
+    return [
+        _place(
+            row, plane, float(pixels.x[row]), float(pixels.y[row]), int(pixels.size[row]), _stem(pixels.cutouts[row])
+        )
+        for row in rows.tolist()
+    ]
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".fits")
+
+
+def _place(row: int, plane: "RegionPlane", x: float, y: float, size: int, name: str) -> Cut:
+    x0, y0 = int(first_pixel(x, size)), int(first_pixel(y, size))
+    height, width = plane.shape[-2:]
+    is_whole = x0 >= 0 and y0 >= 0 and x0 + size <= width and y0 + size <= height
+    return Cut(row, plane.number, x, y, size, not is_whole, name)
+
+
+def _corner(place: Cut) -> tuple[int, int]:
+    """Return the first column and row of a cutout on its image."""
+    return int(first_pixel(place.x, place.size)), int(first_pixel(place.y, place.size))
+
+
+def _values(shared: Any, place: Cut, image: CutoutImage, root: Path) -> dict[str, str | int | float]:
+    """Return what a cutout's header says of it beyond that of its image."""
+    x0, y0 = _corner(place)
+    return {
+        "CUTNAME": shared.names[place.row],
+        "CUTRA": float(shared.ra_deg[place.row]),
+        "CUTDEC": float(shared.dec_deg[place.row]),
+        "CUTFILE": _relative(image.path, root),
+        "CUTHDU": place.hdu,
+        "CUTX0": x0,
+        "CUTY0": y0,
+        "CUTSTATE": "partial" if place.partial else "whole",
+    }
 
 
 def _extension(plane: "RegionPlane", main: "RegionPlane", name: str, *, packed: bool) -> str | None:
@@ -235,17 +280,18 @@ def _size_px(shape: CutoutShape, sky: "Coordinates") -> int:
 
 
 def _filled(
-    part: "np.ndarray", plane: "RegionPlane", box: Any, x0: int, y0: int, size: int, *, is_main: bool
+    part: "np.ndarray", plane: "RegionPlane", box: Any, place: Cut, *, is_main: bool
 ) -> "tuple[np.ndarray, int]":
     """Return the pixels of a cutout, and their bytes if they were made floats to let NaN stand beyond the edge."""
-    if part.shape[-2:] == (size, size):
+    if not place.partial:
         return part, 0
+    corner = _corner(place)
     if part.dtype.kind == "f":
-        return paste(part, box, x0, y0, size, fill=np.nan), 0
+        return paste(part, box, *corner, place.size, fill=np.nan), 0
     if is_main:
         physical = physical_values(part, plane.header)
-        return paste(physical, box, x0, y0, size, fill=np.nan), physical.itemsize
-    return paste(part, box, x0, y0, size, fill=_nothing(plane)), 0
+        return paste(physical, box, *corner, place.size, fill=np.nan), physical.itemsize
+    return paste(part, box, *corner, place.size, fill=_nothing(plane)), 0
 
 
 def _nothing(plane: "RegionPlane") -> int:

@@ -14,7 +14,7 @@ from mpidriver.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Positions", "positions_at", "read_catalogue", "read_messages"]
+__all__ = ["Pixels", "Positions", "positions_at", "read_catalogue", "read_messages", "read_pixels"]
 
 #: Names that columns are known by, the likeliest first.
 _COLUMNS = {
@@ -23,6 +23,24 @@ _COLUMNS = {
     "name": ("name", "id", "source_id", "object_id", "designation"),
 }
 _TABLE_ENDINGS = (".ecsv", ".vot", ".votable", ".xml")
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Where positions lie on images, as an earlier run found out."""
+
+    x: "np.ndarray"
+    """Column, px, 0-based; NaN for positions on no image."""
+    y: "np.ndarray"
+    """Row."""
+    hdus: tuple[int, ...]
+    """Number of the image's HDU; -1 for positions on no image."""
+    size: "np.ndarray"
+    """Side of the cutout, px."""
+    cutouts: tuple[str, ...]
+    """Name of the cutout's file."""
+    reasons: tuple[str, ...]
+    """Why there is nothing to cut, empty where there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +55,8 @@ class Positions:
     """Declination, deg; float64."""
     files: tuple[str, ...] | None = None
     """The file that each position is to be cut from; None: whatever images hold it."""
+    pixels: "Pixels | None" = None
+    """Where they lie there, if that is known already."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -199,6 +219,37 @@ def _inside(file: Any, where: str) -> str:
     if Path(file).is_absolute() or ".." in parts:
         raise ConfigError(f"{where}: file {file!r} must be relative to the remote's root, without ..")
     return str(Path(file))
+
+
+def read_pixels(path: str) -> Positions:
+    """Read the table of positions on images that `mpidriver cutout --locate-only` has written.
+
+    Raises
+    ------
+    ConfigError
+        If it is no such table.
+    """
+    import numpy as np
+
+    table = _table(Path(path))
+    absent = [name for name in _PIXEL_COLUMNS if name not in table]
+    if absent:
+        raise ConfigError(f"--pixels {path}: no column {absent[0]!r}; give the table that --locate-only has written")
+    try:
+        ra, dec, x, y = (np.array([float(text or "nan") for text in table[name]]) for name in ("ra", "dec", "x", "y"))
+        hdus = tuple(int(text or -1) for text in table["hdu"])
+        size = np.array([int(text or 0) for text in table["size"]])
+    except ValueError as error:
+        raise ConfigError(f"--pixels {path}: {error}") from None
+    reasons = tuple(
+        "" if status in ("whole", "partial") else reason or status
+        for status, reason in zip(table["status"], table["reason"], strict=True)
+    )
+    pixels = Pixels(x, y, hdus, size, tuple(table["cutout"]), reasons)
+    return Positions(tuple(table["name"]), ra, dec, tuple(table["file"]), pixels)
+
+
+_PIXEL_COLUMNS = ("name", "ra", "dec", "status", "file", "hdu", "x", "y", "size", "cutout", "reason")
 
 
 def _made(names: "Sequence[str | None]", pairs: Sequence[tuple[float, float]]) -> Positions:

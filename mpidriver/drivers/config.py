@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpidriver.options import from_mapping, option, read_toml, to_toml
-from mpidriver.site import BatchOptions
+from mpidriver.site import BatchOptions, StorageOptions
 from mpidriver.store import InstrumentOptions, StateOptions
 from mpidriver.tasks.calibs import CalibsOptions
 from mpidriver.tasks.coadd import CoaddOptions
@@ -103,6 +103,8 @@ class SurveyConfig:
     """Table [state]: where the state of the survey is kept."""
     batch: BatchOptions = BatchOptions()
     """Table [batch]."""
+    storage: StorageOptions = StorageOptions()
+    """Table [storage]."""
     simulation: SimulationOptions = SimulationOptions()
     """Table [simulation]: used by `mpidriver simulate` alone."""
 

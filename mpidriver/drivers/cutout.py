@@ -25,6 +25,8 @@ __all__ = ["CutoutReport", "CutoutRow", "CutoutShape", "cut_out"]
 
 #: Name of the table among the cutouts.
 TABLE = "cutouts.csv"
+#: Name of the table of where positions lie, when nothing is cut.
+PLACES = "pixels.csv"
 #: Parts for each rank, so that ranks end together; and positions a part, so that the disk is synced rarely.
 _PARTS_A_RANK, _POSITIONS_A_PART = 8, 400
 #: What opening a file costs, in positions.
@@ -73,6 +75,8 @@ class CutoutRow:
     """File of the cutout."""
     extension: str = ""
     """Its image extension in a packed file."""
+    reason: str = ""
+    """Why it was not cut."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,7 @@ def cut_out(
         ra_deg=positions.ra_deg,
         dec_deg=positions.dec_deg,
         vectors=unit_vectors(positions.ra_deg, positions.dec_deg),
+        pixels=positions.pixels,
     )
     parts = list(_parts(images, len(positions), pool.size))
 
@@ -138,8 +143,9 @@ def cut_out(
         _pack(results, positions, folder, pool)
     failures = [(str(image.path), reason) for image, (_, reason) in zip(ordered, results, strict=True) if reason]
     rows = _rows(ordered, results, positions, root, packed=shape.packed)
-    write_text(folder / TABLE, _csv(rows))
-    return CutoutReport(rows, failures, folder / TABLE)
+    table = folder / (PLACES if shape.locate_only else TABLE)
+    write_text(table, _csv(rows))
+    return CutoutReport(rows, failures, table)
 
 
 def _parts(images: Sequence[CutoutImage], everything: int, ranks: int) -> Iterator[list[CutoutImage]]:
@@ -196,13 +202,24 @@ def _rows(
         about = _about(image, root)
         found += [(cut.row, _cut_row(cut, positions, about, packed=packed)) for cut in cuts]
         if reason and image.rows is not None:
-            found += [(int(row), CutoutRow(*_place(positions, int(row)), "failed", **about)) for row in image.rows]
+            found += [
+                (int(row), CutoutRow(*_place(positions, int(row)), "failed", **about, reason=reason))
+                for row in image.rows
+            ]
     known = {row for row, _ in found}
-    for row in range(len(positions)):
-        if row not in known:
-            file = positions.files[row] if positions.files is not None else ""
-            found.append((row, CutoutRow(*_place(positions, row), "off", file=file)))
+    found += [(row, _not_cut(positions, row)) for row in range(len(positions)) if row not in known]
     return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+
+
+def _not_cut(positions: Positions, row: int) -> CutoutRow:
+    """Return the row of a position that lies on no image, as far as is known."""
+    file = "" if positions.files is None else positions.files[row]
+    reason = "" if positions.pixels is None else positions.pixels.reasons[row]
+    status = "off" if reason in ("", _OFF) else "failed"
+    return CutoutRow(*_place(positions, row), status, file=file, reason=reason or _OFF)
+
+
+_OFF = "on no image"
 
 
 def _cut_row(cut: Cut, positions: Positions, about: dict[str, Any], *, packed: bool) -> CutoutRow:
