@@ -141,6 +141,9 @@ def _cut_planes(
         planes = planes[:1]
     boxes = [clip_box(*_corner(place), place.size, main.shape) for place in places]
     headers = [CutoutHeader(plane.header, wcs_header=image.wcs_header) for plane in planes]
+    tables = main.tables()
+    if tables and shape.packed:
+        raise DataError(f"{image.path}: its coordinates stand in tables, of which a packed file cannot hold several")
     parts = zip(*(plane.read(boxes) for plane in planes), strict=True)
     for place, box, pixels in zip(places, boxes, parts, strict=True):
         values = _values(shared, place, image, root)
@@ -155,6 +158,7 @@ def _cut_planes(
                 float_bytes=float_bytes,
             )
             pieces += hdu_bytes(text, filled)
+        pieces += tables
         yield (dataclasses.replace(place, content=b"".join(pieces)) if shape.packed else place), pieces
 
 

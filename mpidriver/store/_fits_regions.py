@@ -7,6 +7,7 @@ any change.
 import contextlib
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,16 @@ class RegionPlane(Protocol):
         """Yield the stored values of boxes, each of shape (…, row, col), big-endian."""
         ...
 
+    def tables(self) -> list[bytes]:
+        """Return the HDUs with the tables that its coordinates refer to (-TAB axes), as they are.
+
+        Raises
+        ------
+        DataError
+            If one is not to be had.
+        """
+        ...
+
 
 @contextlib.contextmanager
 def region_planes(path: str | os.PathLike[str]) -> Iterator[list[RegionPlane]]:
@@ -64,7 +75,7 @@ def region_planes(path: str | os.PathLike[str]) -> Iterator[list[RegionPlane]]:
         hdus = scan(path)
         if not any(hdu.cards.get("ZIMAGE") for hdu in hdus):
             with open(path, "rb", buffering=0) as file:
-                yield [_PlainPlane(hdu, file.fileno()) for hdu in hdus if _is_image(hdu)]
+                yield [_PlainPlane(hdu, file.fileno(), hdus) for hdu in hdus if _is_image(hdu)]
             return
     from mpidriver.store._fits_raw import opened
 
@@ -90,13 +101,14 @@ def _is_image(hdu: Hdu) -> bool:
 class _PlainPlane:
     """An image of an uncompressed file."""
 
-    def __init__(self, hdu: Hdu, descriptor: int) -> None:
+    def __init__(self, hdu: Hdu, descriptor: int, hdus: Sequence[Hdu]) -> None:
         self.number = hdu.index
         self.name = hdu.name
         self.header = hdu.cards
         self.shape = hdu.shape
         self._hdu = hdu
         self._descriptor = descriptor
+        self._hdus = hdus
 
     def read(self, boxes: Sequence[Box]) -> Iterator[Array]:
         size = self._hdu.data_bytes
@@ -107,6 +119,16 @@ class _PlainPlane:
             return
         for rows, cols in boxes:
             yield self._box(rows, cols)
+
+    def tables(self) -> list[bytes]:
+        found = []
+        for name, version in _table_names(self.header):
+            known = [hdu for hdu in self._hdus if (hdu.name, int(hdu.cards.get("EXTVER", 1))) == (name, version)]
+            if not known:
+                raise DataError(f"{self._hdu.where}: its coordinates stand in table {name!r}, which the file lacks")
+            offset, size = known[0].span
+            found.append(os.pread(self._descriptor, size, offset).ljust(size, b"\0"))
+        return found
 
     def _box(self, rows: slice, cols: slice) -> Array:
         *leading, height, width = self.shape
@@ -160,6 +182,12 @@ class _ForeignPlane:
         for part in self._parts(boxes):
             yield np.asarray(part).astype(stored, copy=False)
 
+    def tables(self) -> list[bytes]:
+        names = [name for name, _ in _table_names(self.header)]
+        if names:
+            raise DataError(f"{self.path}: coordinates in table {names[0]!r} are kept for uncompressed files alone")
+        return []
+
     def _parts(self, boxes: Sequence[Box]) -> Iterable[Array]:
         from astropy.io import fits
 
@@ -168,6 +196,13 @@ class _ForeignPlane:
             return (self.hdu.section[(..., rows, cols)] for rows, cols in boxes)
         whole = self.hdu.data
         return (whole[..., rows, cols] for rows, cols in boxes)
+
+
+def _table_names(header: Cards) -> list[tuple[str, int]]:
+    """Return name and version of the tables of a header's -TAB axes, each once (Greisen et al. 2006, section 6)."""
+    axes = [keyword[2:-2] for keyword in header if re.fullmatch(r"PS\d+_0", keyword)]
+    names = [(str(header.get(f"PS{axis}_0")).upper(), int(header.get(f"PV{axis}_1", 1))) for axis in axes]
+    return list(dict.fromkeys(names))
 
 
 def physical_values(stored: Array, header: Cards) -> Array:

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from mpidriver.errors import DataError
-from mpidriver.store._fits_cards import Cards
+from mpidriver.store._fits_cards import CARD_LENGTH, Cards
 
 __all__ = ["Hdu", "find_hdu", "native", "padded", "quiet", "scan"]
 
@@ -86,6 +86,12 @@ class Hdu:
             return 0
         groups = int(self.cards.get("GCOUNT", 1)) * (int(self.cards.get("PCOUNT", 0)) + math.prod(self.shape))
         return groups * self.stored_type.itemsize
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Offset of the header and bytes of the whole HDU, padding included."""
+        header_bytes = padded((len(self.cards.cards) + 1) * CARD_LENGTH)
+        return self.start - header_bytes, header_bytes + padded(self.data_bytes)
 
     @property
     def where(self) -> str:

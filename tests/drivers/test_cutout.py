@@ -18,7 +18,7 @@ from mpidriver.errors import ConfigError
 from mpidriver.pool import Pool
 from mpidriver.store import open_state, wcs_from_header
 
-SMALL = ["--bands", "r^i", "--exposures", "1", "--detectors", "1x2", "--detector-size", "200", "--channels", "2"]
+SMALL = ["--bands", "r", "--exposures", "1", "--detectors", "1x2", "--detector-size", "160", "--channels", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_a_selection_leaves_out_the_rest(survey, tmp_path):
         "cubes",
         "coadds",
         "--bands",
-        "i^Q",
+        "r^Q",
         "--image-only",
         "--size",
         3,
@@ -160,7 +160,7 @@ def test_a_selection_leaves_out_the_rest(survey, tmp_path):
     ended = run("cutout", survey, "--catalogue", objects, "--out", tmp_path, *asked)
     assert ended.code == 0, ended.text
     rows = [row for row in table(tmp_path) if row["status"] != "off"]
-    assert {(row["dataset"], row["band"]) for row in rows} == {("frame", "i"), ("coadd", "i"), ("cube", "Q")}
+    assert {(row["dataset"], row["band"]) for row in rows} == {("frame", "r"), ("coadd", "r"), ("cube", "Q")}
     sizes = {row["dataset"]: row["size"] for row in rows}
     scale = 3600 * np.sqrt(
         np.abs(np.linalg.det(WCS(fits.getheader(survey / rows[0]["file"])).celestial.pixel_scale_matrix))

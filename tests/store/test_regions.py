@@ -126,6 +126,40 @@ def test_a_cutout_has_the_coordinates_of_its_image(tmp_path, kind):
         assert np.allclose(WCS(cut, key=key or " ").all_pix2world(*grid, 0), expected, rtol=0, atol=1e-12)
 
 
+def spectral_cube(path):
+    """Write a cube whose third axis stands in a table, and return its wavelengths."""
+    header = distorted("plain")
+    header["CTYPE3"], header["CRPIX3"], header["CRVAL3"], header["CD3_3"] = "WAVE-TAB", 1.0, 1.0, 1.0
+    header["CUNIT3"], header["PS3_0"], header["PS3_1"], header["WCSAXES"] = "m", "WCS-TABLE", "WAVES", 3
+    wavelengths = np.array([4e-7, 5e-7, 7e-7])
+    column = fits.Column("WAVES", "3D", array=wavelengths[None], dim="(1,3)")
+    table = fits.BinTableHDU.from_columns([column], name="WCS-TABLE")
+    fits.HDUList([fits.PrimaryHDU(image("f4", (3, 60, 80)), header), fits.ImageHDU(), table]).writeto(path)
+    return wavelengths
+
+
+def test_tables_of_coordinates_go_with_a_cutout(tmp_path):
+    wavelengths = spectral_cube(tmp_path / "cube.fits")
+    with region_planes(tmp_path / "cube.fits") as (plane,):
+        (part,) = plane.read([(slice(30, 50), slice(10, 30))])
+        header = CutoutHeader(plane.header).of_box(10, 30, part.shape, name=None, values={})
+        (tmp_path / "cut.fits").write_bytes(b"".join([*hdu_bytes(header, part), *plane.tables()]))
+    with fits.open(tmp_path / "cube.fits") as whole, fits.open(tmp_path / "cut.fits") as cut:
+        cut.verify("exception")
+        expected = WCS(whole[0].header, whole).all_pix2world(12.0, 33.0, np.arange(3), 0)
+        found = WCS(cut[0].header, cut).all_pix2world(2.0, 3.0, np.arange(3), 0)
+    assert np.allclose(found[2], wavelengths)
+    assert np.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_a_table_of_coordinates_that_is_not_there_is_named(tmp_path):
+    spectral_cube(tmp_path / "cube.fits")
+    with fits.open(tmp_path / "cube.fits", mode="update") as hdus:
+        del hdus["WCS-TABLE"]
+    with region_planes(tmp_path / "cube.fits") as (plane,), pytest.raises(DataError, match="'WCS-TABLE'"):
+        plane.tables()
+
+
 def test_other_coordinates_take_the_place_of_those_of_the_file():
     made = distorted("sip")
     made["OBJECT"], made["CTYPE3"], made["CRPIX3"] = "M 31", "STOKES", 1.0
