@@ -10,7 +10,7 @@ import pytest
 from survey import run
 
 from mpidriver.batch import rank_environment
-from mpidriver.batch._local import _launcher as find_mpirun
+from mpidriver.batch._local import find_mpirun
 from mpidriver.cli import _main
 from mpidriver.cli._rank_log import name_of_run
 from mpidriver.errors import TaskError

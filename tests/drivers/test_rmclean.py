@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 from astropy.io import fits
-from cubes import FREQ_HZ, stokes_cubes, write_fits_cube
+from stokes_cubes import FREQ_HZ, stokes_cubes, write_fits_cube
 from survey import run
 
 from mpidriver.drivers._regions import BASE_BYTES

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from cubes import FREQ_HZ, cube_header, stokes_cubes, write_fits_cube
+from stokes_cubes import FREQ_HZ, cube_header, stokes_cubes, write_fits_cube
 
 from mpidriver.errors import DataError, RepositoryError
 from mpidriver.store import (
