@@ -113,20 +113,30 @@ def _restore(components, fwhm, spectrum):
 
 @kernel
 def _load(spectrum, allowed, work):
-    """Copy a spectrum into blocks."""
-    work[:] = 0
-    for depth in range(spectrum.shape[0]):
-        block, lane = work[depth // BLOCK], depth % BLOCK
-        block[REAL + lane], block[IMAG + lane] = spectrum[depth, 0], spectrum[depth, 1]
-        block[ALLOWED + lane] = allowed[depth]
+    """Copy a spectrum into blocks; return whether all of it is finite."""
+    sum_of_nothing = 0.0
+    for k in range(work.shape[0]):
+        block, first = work[k], BLOCK * k
+        count = min(BLOCK, spectrum.shape[0] - first)
+        if count < BLOCK:
+            block[:] = 0
+        for lane in range(count):
+            re, im = spectrum[first + lane, 0], spectrum[first + lane, 1]
+            block[REAL + lane], block[IMAG + lane] = re, im
+            block[ALLOWED + lane] = allowed[first + lane]
+            block[POWER + lane] = 0.0 * re + 0.0 * im
+        for lane in range(count):
+            sum_of_nothing += block[POWER + lane]
+    return sum_of_nothing == 0
 
 
 @kernel
 def _store(work, spectrum):
     """Copy blocks into a spectrum."""
-    for depth in range(spectrum.shape[0]):
-        block, lane = work[depth // BLOCK], depth % BLOCK
-        spectrum[depth, 0], spectrum[depth, 1] = block[REAL + lane], block[IMAG + lane]
+    for k in range(work.shape[0]):
+        block, first = work[k], BLOCK * k
+        for lane in range(min(BLOCK, spectrum.shape[0] - first)):
+            spectrum[first + lane, 0], spectrum[first + lane, 1] = block[REAL + lane], block[IMAG + lane]
 
 
 @kernel
@@ -162,13 +172,15 @@ def clean_spectra(
     """
     iterations, end = np.zeros(fdf.shape[0], np.int64), np.full(fdf.shape[0], CONVERGED, np.int8)
     largest = np.zeros(work.shape[0], np.int64)
+    has_response = np.zeros(response.shape[0], np.bool_)
+    for k in range(response.shape[0]):
+        has_response[k] = np.all(np.isfinite(response[k]))
     for k in range(fdf.shape[0]):
-        residual[k], cleaned[k] = fdf[k], fdf[k]
         own_response = response[k % response.shape[0]]
-        if not (np.all(np.isfinite(fdf[k])) and np.all(np.isfinite(own_response))):
+        if not (_load(fdf[k], allowed[k % allowed.shape[0]], work) and has_response[k % response.shape[0]]):
+            residual[k], cleaned[k] = fdf[k], fdf[k]
             end[k] = STOPPED
             continue
-        _load(fdf[k], allowed[k % allowed.shape[0]], work)
         own_fwhm = fwhm[k % fwhm.size]
         count, how = _search(work, bits, own_response, limit[k], gain, max_iterations, largest, components[k], 0)
         if window_limit[k] < np.inf and how == CONVERGED:
@@ -179,8 +191,10 @@ def clean_spectra(
         iterations[k], end[k] = count, how
         if how == DIVERGED:
             components[k] = 0
-        elif count > 0:
+        if how == DIVERGED or count == 0:
+            residual[k], cleaned[k] = fdf[k], fdf[k]
+        else:
             _store(work, residual[k])
-            cleaned[k] = residual[k]
+            _store(work, cleaned[k])
             _restore(components[k], own_fwhm, cleaned[k])
     return iterations, end
