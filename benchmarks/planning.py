@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mpidriver.drivers._costs import ExpectedSeconds, input_sizes
+from mpidriver.drivers._costs._costs import ExpectedSeconds, input_sizes
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stage import Context
 from mpidriver.drivers.config import SurveyConfig, config_text

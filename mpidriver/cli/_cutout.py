@@ -11,8 +11,8 @@ from mpidriver.errors import ConfigError
 
 if TYPE_CHECKING:
     from mpidriver.cli._arguments import Verbs
-    from mpidriver.drivers._cutout_images import CutoutImage
-    from mpidriver.drivers._positions import Positions
+    from mpidriver.drivers._cutouts._images import CutoutImage
+    from mpidriver.drivers._cutouts._positions import Positions
     from mpidriver.drivers.cutout import CutoutReport
     from mpidriver.pool import Pool
     from mpidriver.site import StorageOptions
@@ -119,7 +119,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _positions(options: argparse.Namespace) -> "Positions":
-    from mpidriver.drivers import _positions
+    from mpidriver.drivers._cutouts import _positions
 
     if options.at:
         return _positions.positions_at(options.at)
@@ -154,7 +154,7 @@ def _files(positions: "Positions") -> list[str]:
 
 
 def _images(options: argparse.Namespace, positions: "Positions") -> "list[CutoutImage]":
-    from mpidriver.drivers import _cutout_images as images
+    from mpidriver.drivers._cutouts import _images as images
 
     hdu = int(options.hdu) if options.hdu and options.hdu.isdecimal() else options.hdu
     if options.messages:

@@ -146,7 +146,7 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     import mpidriver
     from mpidriver.batch import dead_runs, note_run
     from mpidriver.cli._closing import closing_summary, quiet_failures
-    from mpidriver.drivers._again import Again
+    from mpidriver.drivers._campaign._again import Again
     from mpidriver.drivers._selection import Selection
     from mpidriver.drivers.pipeline import open_context, run_driver
     from mpidriver.report import Progress, print_summary

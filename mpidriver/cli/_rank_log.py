@@ -55,7 +55,7 @@ class JsonHandler(logging.Handler):
     def _write(self, record: logging.LogRecord) -> None:
         import json
 
-        from mpidriver.drivers._running import running_quantum
+        from mpidriver.drivers._campaign._running import running_quantum
 
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)

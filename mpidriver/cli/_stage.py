@@ -61,7 +61,7 @@ def _names(options: argparse.Namespace) -> list[str] | None:
     if len(given) > 1:
         raise ConfigError("stage: give names by one of NAME…, --list and --messages")
     if options.messages:
-        from mpidriver.drivers._positions import read_messages
+        from mpidriver.drivers._cutouts._positions import read_messages
 
         if options.way == "out":
             raise ConfigError("stage out: --messages name files to bring in; give folders, or --list")

@@ -4,8 +4,8 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpidriver.drivers._cells import cell_numbers
 from mpidriver.drivers._solutions import Solution, read_solutions
+from mpidriver.drivers._sources._cells import cell_numbers
 from mpidriver.drivers._stage import Context
 from mpidriver.drivers.catalogue import load_components
 from mpidriver.errors import ConfigError, DataError

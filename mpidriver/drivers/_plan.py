@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mpidriver.drivers._graph import Graph
+from mpidriver.drivers._campaign._graph import Graph
 from mpidriver.drivers._plan_calibs import CalibrationPlan
 from mpidriver.drivers._quantum import DataId, Quantum
 

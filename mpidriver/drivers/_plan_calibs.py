@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mpidriver.drivers._quantum import DataId, Quantum
 
 if TYPE_CHECKING:
-    from mpidriver.drivers._graph import Graph
+    from mpidriver.drivers._campaign._graph import Graph
     from mpidriver.store import Frame
 
 __all__ = ["CalibrationPlan"]

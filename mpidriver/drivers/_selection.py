@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from mpidriver.drivers._graph import Graph
+from mpidriver.drivers._campaign._graph import Graph
 from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.errors import ConfigError
 

@@ -10,13 +10,10 @@ from mpidriver.drivers import (
     coadd,
     cube,
     faraday,
-    ionosphere,
     mosaic,
     multiband,
     single_frame,
-    source_cubes,
-    source_rm,
-    source_spectra,
+    sources,
 )
 from mpidriver.drivers._stage import Stage
 
@@ -30,10 +27,7 @@ STAGES: dict[str, Stage] = {
     **multiband.STAGES,
     **cube.STAGES,
     **faraday.STAGES,
-    **ionosphere.STAGES,
-    **source_spectra.STAGES,
-    **source_rm.STAGES,
-    **source_cubes.STAGES,
+    **sources.STAGES,
 }
 
 #: What a frame of the sky needs is made with it; fringe patterns come from many frames of the sky, when asked for.
@@ -47,7 +41,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "coadd": tuple(coadd.STAGES),
     "multiband": tuple(multiband.STAGES),
     "faraday": (*cube.STAGES, *faraday.STAGES),
-    "sources": ("channel_frame", *ionosphere.STAGES, *source_spectra.STAGES, *source_rm.STAGES, *source_cubes.STAGES),
+    "sources": ("channel_frame", *sources.STAGES),
     "rm-table": ("rm_table",),
     "pipeline": tuple(task for task in STAGES if task not in calibs.KINDS["fringe"]),
 }

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mpidriver.drivers._costs import LearnedCosts
+from mpidriver.drivers._costs._costs import LearnedCosts
+from mpidriver.drivers._costs._task_table import read_task_table, size_in_bytes
+from mpidriver.drivers._costs._trace_jobs import read_trace
 from mpidriver.drivers._selection import Selection
-from mpidriver.drivers._task_table import read_task_table, size_in_bytes
-from mpidriver.drivers._trace_jobs import read_trace
 from mpidriver.drivers.planning import plan_driver
 from mpidriver.errors import ConfigError
 from mpidriver.pool import Job, Prediction, simulate

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpidriver.drivers._cutout_images import CutoutImage
-from mpidriver.drivers._cutting import Cut, CutoutShape, cut_images
-from mpidriver.drivers._positions import Positions
+from mpidriver.drivers._cutouts._cutting import Cut, CutoutShape, cut_images
+from mpidriver.drivers._cutouts._images import CutoutImage
+from mpidriver.drivers._cutouts._positions import Positions
 from mpidriver.sphere import unit_vectors
 from mpidriver.store import atomic_batch, write_text
 

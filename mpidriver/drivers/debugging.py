@@ -3,9 +3,9 @@
 import sys
 from typing import TYPE_CHECKING
 
+from mpidriver.drivers._campaign._run_quantum import provenance_of, run_quantum
 from mpidriver.drivers._desk import Desk
 from mpidriver.drivers._quantum import Quantum
-from mpidriver.drivers._run_quantum import provenance_of, run_quantum
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stages import STAGES
 from mpidriver.drivers.pipeline import open_context
@@ -14,7 +14,7 @@ from mpidriver.errors import ConfigError
 from mpidriver.store import nothing_kept, open_state
 
 if TYPE_CHECKING:
-    from mpidriver.drivers._graph import Graph, Node
+    from mpidriver.drivers._campaign._graph import Graph, Node
     from mpidriver.store import Product
 
 __all__ = ["debug_quantum", "find_quantum"]

@@ -12,7 +12,7 @@ from mpidriver.drivers.planning import plan_driver
 from mpidriver.store import QuantumRecord, open_state
 
 if TYPE_CHECKING:
-    from mpidriver.drivers._graph import Graph
+    from mpidriver.drivers._campaign._graph import Graph
     from mpidriver.store import Product, StateDatabase
 
 __all__ = ["ExplainedQuantum", "Neighbour", "explain_quantum"]

@@ -8,10 +8,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mpidriver.drivers._cubes._regions import cut_regions, fill_cubes
+from mpidriver.drivers._cubes._synthesis import Synthesis
 from mpidriver.drivers._quantum import Quantum
-from mpidriver.drivers._regions import cut_regions, fill_cubes
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
-from mpidriver.drivers._synthesis import Synthesis
 from mpidriver.drivers.cube import STOKES
 from mpidriver.drivers.rmsynth import SynthesisOptions, make_synthesis, synthesis_products
 from mpidriver.options import digest

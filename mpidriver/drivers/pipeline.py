@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpidriver.drivers import calibs
-from mpidriver.drivers._again import Again
-from mpidriver.drivers._campaign import Campaign
-from mpidriver.drivers._campaign_result import CampaignResult, Observer
+from mpidriver.drivers._campaign._again import Again
+from mpidriver.drivers._campaign._campaign import Campaign
+from mpidriver.drivers._campaign._result import CampaignResult, Observer
 from mpidriver.drivers._desk import Desk
 from mpidriver.drivers._raw_files import refresh_frames
 from mpidriver.drivers._selection import Selection

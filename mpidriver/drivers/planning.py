@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mpidriver.drivers._cells import plan_sources
-from mpidriver.drivers._graph import Graph
+from mpidriver.drivers._campaign._graph import Graph
 from mpidriver.drivers._plan import Plan, plan_survey
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._selection import Selection, selected_quanta
+from mpidriver.drivers._sources._cells import plan_sources
 from mpidriver.drivers._stage import Context
 from mpidriver.drivers._stages import DRIVERS
 from mpidriver.drivers.catalogue import load_components

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mpidriver
-from mpidriver.drivers._cleaning import Cleaning
-from mpidriver.drivers._regions import MIB, Filled, PixelObserver, cut_regions, fill_cubes
+from mpidriver.drivers._cubes._cleaning import Cleaning
+from mpidriver.drivers._cubes._regions import MIB, Filled, PixelObserver, cut_regions, fill_cubes
 from mpidriver.errors import ConfigError, DataError
 from mpidriver.options import digest
 from mpidriver.pool import Pool

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mpidriver
-from mpidriver.drivers._channels import channel_frequencies, channel_weights, used_channels
-from mpidriver.drivers._regions import MIB, Filled, PixelObserver, cut_regions, fill_cubes
-from mpidriver.drivers._synthesis import Synthesis
+from mpidriver.drivers._cubes._channels import channel_frequencies, channel_weights, used_channels
+from mpidriver.drivers._cubes._regions import MIB, Filled, PixelObserver, cut_regions, fill_cubes
+from mpidriver.drivers._cubes._synthesis import Synthesis
 from mpidriver.errors import DataError
 from mpidriver.options import digest
 from mpidriver.pool import Pool

@@ -19,20 +19,19 @@ if TYPE_CHECKING:
         remove_partials,
         write_text,
     )
-    from mpidriver.store._component_layouts import COMPONENT_DTYPE, COMPONENT_UNITS
-    from mpidriver.store._component_tables import ComponentTable, read_components
+    from mpidriver.store._components._layouts import COMPONENT_DTYPE, COMPONENT_UNITS
+    from mpidriver.store._components._tables import ComponentTable, read_components
     from mpidriver.store._cubes._channels import read_channel_values
     from mpidriver.store._cubes._depth import depth_axis, depth_cards
     from mpidriver.store._cubes._files import CubeFile, NewCube, RegionWriter, create_cubes, find_cubes, publish_cubes
     from mpidriver.store._cubes._journal import RegionJournal
     from mpidriver.store._cubes._maps import read_map
     from mpidriver.store._cubes._source import CubeSource, open_cube
-    from mpidriver.store._database import StateDatabase, open_state
     from mpidriver.store._digest import file_digest, file_stamp, files_digest
-    from mpidriver.store._fits_cards import Cards
-    from mpidriver.store._fits_cutouts import EMPTY_PRIMARY, CutoutHeader, hdu_bytes
-    from mpidriver.store._fits_headers import wcs_from_header
-    from mpidriver.store._fits_images import (
+    from mpidriver.store._fits._cards import Cards
+    from mpidriver.store._fits._cutouts import EMPTY_PRIMARY, CutoutHeader, hdu_bytes
+    from mpidriver.store._fits._headers import wcs_from_header
+    from mpidriver.store._fits._images import (
         ImageWriter,
         MaskedImageWriter,
         WrittenFile,
@@ -40,25 +39,30 @@ if TYPE_CHECKING:
         write_images,
         write_masked_image,
     )
-    from mpidriver.store._fits_raw import read_raw
-    from mpidriver.store._fits_readers import (
+    from mpidriver.store._fits._raw import read_raw
+    from mpidriver.store._fits._readers import (
         MaskedImageReader,
         StoredImage,
         read_header,
         read_image,
         read_masked_image,
     )
-    from mpidriver.store._fits_regions import RegionPlane, physical_values, region_planes
-    from mpidriver.store._fits_tables import read_table, read_table_header, read_table_units, write_table
-    from mpidriver.store._headers import read_headers
-    from mpidriver.store._instrument import InstrumentOptions
+    from mpidriver.store._fits._regions import RegionPlane, physical_values, region_planes
+    from mpidriver.store._fits._tables import read_table, read_table_header, read_table_units, write_table
+    from mpidriver.store._instruments._headers import read_headers
+    from mpidriver.store._instruments._instrument import InstrumentOptions
+    from mpidriver.store._instruments._presets import PRESETS, instrument_preset
     from mpidriver.store._ionex import IonexMaps, read_ionex
     from mpidriver.store._layout import DATASETS
-    from mpidriver.store._mongo_state import MongoState
+    from mpidriver.store._mongo._state import MongoState
     from mpidriver.store._parquet import write_parquet
-    from mpidriver.store._presets import PRESETS, instrument_preset
     from mpidriver.store._provenance import stamped
-    from mpidriver.store._records import (
+    from mpidriver.store._repository import Repository
+    from mpidriver.store._spool import Spool
+    from mpidriver.store._sqlite._state import SqliteState
+    from mpidriver.store._state._database import StateDatabase, open_state
+    from mpidriver.store._state._options import StateOptions
+    from mpidriver.store._state._records import (
         STATUSES,
         Frame,
         FrameUpdate,
@@ -67,11 +71,7 @@ if TYPE_CHECKING:
         QuantumUpdate,
         RunRecord,
     )
-    from mpidriver.store._repository import Repository
-    from mpidriver.store._run_lock import process_identity, process_is_alive
-    from mpidriver.store._spool import Spool
-    from mpidriver.store._sqlite_state import SqliteState
-    from mpidriver.store._state_options import StateOptions
+    from mpidriver.store._state._run_lock import process_identity, process_is_alive
     from mpidriver.store._votables import write_votable
 
 _HOMES = {
@@ -84,41 +84,41 @@ _HOMES = {
         "remove_partials",
         "write_text",
     ),
-    "_component_layouts": ("COMPONENT_DTYPE", "COMPONENT_UNITS"),
-    "_component_tables": ("ComponentTable", "read_components"),
+    "_components._layouts": ("COMPONENT_DTYPE", "COMPONENT_UNITS"),
+    "_components._tables": ("ComponentTable", "read_components"),
     "_cubes._channels": ("read_channel_values",),
     "_cubes._depth": ("depth_axis", "depth_cards"),
     "_cubes._files": ("CubeFile", "NewCube", "RegionWriter", "create_cubes", "find_cubes", "publish_cubes"),
     "_cubes._journal": ("RegionJournal",),
     "_cubes._maps": ("read_map",),
     "_cubes._source": ("CubeSource", "open_cube"),
-    "_database": ("StateDatabase", "open_state"),
+    "_state._database": ("StateDatabase", "open_state"),
     "_digest": ("file_digest", "file_stamp", "files_digest"),
-    "_fits_cards": ("Cards",),
-    "_fits_cutouts": ("EMPTY_PRIMARY", "CutoutHeader", "hdu_bytes"),
-    "_fits_headers": ("wcs_from_header",),
-    "_fits_images": (
+    "_fits._cards": ("Cards",),
+    "_fits._cutouts": ("EMPTY_PRIMARY", "CutoutHeader", "hdu_bytes"),
+    "_fits._headers": ("wcs_from_header",),
+    "_fits._images": (
         *("ImageWriter", "MaskedImageWriter", "WrittenFile"),
         *("write_image", "write_images", "write_masked_image"),
     ),
-    "_fits_raw": ("read_raw",),
-    "_fits_readers": ("MaskedImageReader", "StoredImage", "read_header", "read_image", "read_masked_image"),
-    "_fits_tables": ("read_table", "read_table_header", "read_table_units", "write_table"),
-    "_fits_regions": ("RegionPlane", "physical_values", "region_planes"),
-    "_headers": ("read_headers",),
-    "_instrument": ("InstrumentOptions",),
+    "_fits._raw": ("read_raw",),
+    "_fits._readers": ("MaskedImageReader", "StoredImage", "read_header", "read_image", "read_masked_image"),
+    "_fits._tables": ("read_table", "read_table_header", "read_table_units", "write_table"),
+    "_fits._regions": ("RegionPlane", "physical_values", "region_planes"),
+    "_instruments._headers": ("read_headers",),
+    "_instruments._instrument": ("InstrumentOptions",),
     "_ionex": ("IonexMaps", "read_ionex"),
     "_layout": ("DATASETS",),
-    "_mongo_state": ("MongoState",),
+    "_mongo._state": ("MongoState",),
     "_parquet": ("write_parquet",),
-    "_presets": ("PRESETS", "instrument_preset"),
+    "_instruments._presets": ("PRESETS", "instrument_preset"),
     "_provenance": ("stamped",),
-    "_records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
+    "_state._records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
     "_repository": ("Repository",),
-    "_run_lock": ("process_identity", "process_is_alive"),
+    "_state._run_lock": ("process_identity", "process_is_alive"),
     "_spool": ("Spool",),
-    "_sqlite_state": ("SqliteState",),
-    "_state_options": ("StateOptions",),
+    "_sqlite._state": ("SqliteState",),
+    "_state._options": ("StateOptions",),
     "_votables": ("write_votable",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

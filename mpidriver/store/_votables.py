@@ -9,7 +9,7 @@ import numpy as np
 
 from mpidriver.store._atomic import atomic_path
 from mpidriver.store._digest import file_digest
-from mpidriver.store._fits_images import WrittenFile
+from mpidriver.store._fits._images import WrittenFile
 
 __all__ = ["write_votable"]
 

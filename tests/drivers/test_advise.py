@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpidriver.drivers._costs import ExpectedSeconds, LearnedCosts, memory_marks
-from mpidriver.drivers._graph import Graph
+from mpidriver.drivers._campaign._graph import Graph
+from mpidriver.drivers._costs._costs import ExpectedSeconds, LearnedCosts, memory_marks
+from mpidriver.drivers._costs._scaling import fit_line, upper_line
 from mpidriver.drivers._quantum import parse_quantum
-from mpidriver.drivers._scaling import fit_line, upper_line
 from mpidriver.drivers._selection import Selection
 from mpidriver.drivers._stages import STAGES
 from mpidriver.drivers.advise import Workload, advise, read_task_table, read_trace, size_in_bytes, survey_workload

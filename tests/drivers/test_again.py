@@ -2,10 +2,10 @@
 
 import pytest
 
-from mpidriver.drivers._again import ALL, Again
-from mpidriver.drivers._campaign import Campaign
+from mpidriver.drivers._campaign._again import ALL, Again
+from mpidriver.drivers._campaign._campaign import Campaign
+from mpidriver.drivers._campaign._graph import Graph
 from mpidriver.drivers._desk import Desk
-from mpidriver.drivers._graph import Graph
 from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._stage import Prepared, Record, Stage
 from mpidriver.drivers._stages import DRIVERS, STAGES

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mpidriver.drivers._cells import cell_numbers, is_inside
+from mpidriver.drivers._sources._cells import cell_numbers, is_inside
 from mpidriver.sphere import angular_separation_deg, unit_vectors
 
 

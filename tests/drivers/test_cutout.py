@@ -10,8 +10,8 @@ from astropy.nddata import Cutout2D
 from astropy.wcs import WCS
 from survey import digests, run
 
-from mpidriver.drivers._cutout_images import images_of_files, images_of_survey
-from mpidriver.drivers._positions import positions_at, read_catalogue
+from mpidriver.drivers._cutouts._images import images_of_files, images_of_survey
+from mpidriver.drivers._cutouts._positions import positions_at, read_catalogue
 from mpidriver.drivers.cutout import CutoutShape, cut_out
 from mpidriver.drivers.pipeline import open_context
 from mpidriver.errors import ConfigError
@@ -123,7 +123,7 @@ def test_a_packed_file_holds_all_cutouts_of_its_source(survey, everything, tmp_p
 
 
 def test_no_image_without_a_position_is_opened_and_those_with_one_once(survey, tmp_path, monkeypatch):
-    from mpidriver.drivers import _cutting
+    from mpidriver.drivers._cutouts import _cutting
 
     opened = []
     planes = _cutting.region_planes

@@ -188,7 +188,7 @@ def test_a_full_disk_stops_the_run_leaves_nothing_half_done_and_the_same_command
 @pytest.fixture
 def holder(raw, tmp_path, monkeypatch):
     """A repository and another program's connection to its database; nobody waits long for the other."""
-    monkeypatch.setattr("mpidriver.store._sqlite_connection.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("mpidriver.store._sqlite._connection.BUSY_SECONDS", 0.05)
     root = tmp_path / "repo"
     shutil.copytree(raw, root)
     connection = sqlite3.connect(root / "state.sqlite", isolation_level=None, check_same_thread=False)

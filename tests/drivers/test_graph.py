@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mpidriver.drivers._graph import Graph, Walk
+from mpidriver.drivers._campaign._graph import Graph, Walk
 from mpidriver.drivers._quantum import DataId, Quantum
 
 

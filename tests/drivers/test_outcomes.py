@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from mongo import wait_until
 
-from mpidriver.drivers import _outcomes
-from mpidriver.drivers._outcomes import Outcomes
+from mpidriver.drivers._campaign import _outcomes
+from mpidriver.drivers._campaign._outcomes import Outcomes
 from mpidriver.errors import RepositoryError
 from mpidriver.store import Frame, FrameUpdate, Product, QuantumUpdate, SqliteState
 

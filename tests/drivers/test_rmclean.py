@@ -8,7 +8,7 @@ from astropy.io import fits
 from stokes_cubes import FREQ_HZ, stokes_cubes, write_fits_cube
 from survey import run
 
-from mpidriver.drivers._regions import BASE_BYTES
+from mpidriver.drivers._cubes._regions import BASE_BYTES
 from mpidriver.drivers.rmclean import CleanOptions, clean_cubes
 from mpidriver.drivers.rmsynth import CubePaths, SynthesisOptions, synthesise_cubes
 from mpidriver.errors import ConfigError, DataError

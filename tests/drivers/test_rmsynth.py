@@ -15,8 +15,8 @@ from astropy.io import fits
 from stokes_cubes import FREQ_HZ, stokes_cubes, write_fits_cube
 from survey import run
 
-from mpidriver.drivers import _synthesis
-from mpidriver.drivers._regions import BASE_BYTES, cut_regions
+from mpidriver.drivers._cubes import _synthesis
+from mpidriver.drivers._cubes._regions import BASE_BYTES, cut_regions
 from mpidriver.drivers.rmsynth import CubePaths, SynthesisOptions, synthesise_cubes
 from mpidriver.errors import ConfigError, DataError, TaskError
 from mpidriver.pool import Pool

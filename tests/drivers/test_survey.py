@@ -117,6 +117,8 @@ def test_every_product_names_what_it_was_made_of(reduced):
             unknown = made_of.keys() - products.keys() - given.keys()
             assert all(path.startswith("calib/") or path == "catalogues/reference.fits" for path in unknown)
             for product in state.products(key=record.key):
+                if not product.path.endswith(".fits"):
+                    continue
                 with fits.open(reduced / product.path) as hdus:
                     header = next(hdu.header for hdu in hdus if "MPD_TASK" in hdu.header)
                 assert header["MPD_TASK"] == record.key

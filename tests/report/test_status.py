@@ -10,7 +10,7 @@ from mpidriver.report import failures_page, group_failures, pace_of_run, status_
 from mpidriver.store import QuantumRecord, RunRecord
 
 TRACEBACK = """Traceback (most recent call last):
-  File "/venv/lib/python3.11/site-packages/mpidriver/drivers/_run_quantum.py", line 24, in run_quantum
+  File "/venv/lib/python3.11/site-packages/mpidriver/drivers/_campaign/_run_quantum.py", line 24, in run_quantum
     record = STAGES[quantum.task].run(context, quantum, **arguments)
   File "{path}", line {line}, in warp
     return affine(image)

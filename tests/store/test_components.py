@@ -6,7 +6,7 @@ from astropy.table import Table
 
 from mpidriver.errors import DataError
 from mpidriver.store import COMPONENT_DTYPE, read_components
-from mpidriver.store._component_tables import position_name
+from mpidriver.store._components._tables import position_name
 
 
 def write(path, **columns):

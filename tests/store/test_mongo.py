@@ -14,7 +14,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError, Ope
 
 from mpidriver.errors import RepositoryError
 from mpidriver.store import MongoState, QuantumUpdate, StateOptions
-from mpidriver.store._mongo_connection import MongoConnection, is_duplicate
+from mpidriver.store._mongo._connection import MongoConnection, is_duplicate
 
 from .test_state import KEYS, StateContract
 
@@ -89,7 +89,7 @@ class TestMongoWithLostAnswers(StateContract):
             return change(connection, once_more, *arguments)
 
         monkeypatch.setattr(MongoConnection, "change", losing)
-        monkeypatch.setattr("mpidriver.store._mongo_connection.PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr("mpidriver.store._mongo._connection.PAUSE_SECONDS", 0.0)
         with MongoState(options, tmp_path) as state:
             yield state
 
@@ -130,7 +130,7 @@ def test_a_run_elsewhere_counts_as_dead_without_a_sign_of_life(opened, monkeypat
     elsewhere = other.begin_run("pipeline", 1, "0.1.0")
     assert other.claim(KEYS[0]) is not None
     state.begin_run("pipeline", 1, "0.1.0")
-    monkeypatch.setattr("mpidriver.store._mongo_runs._begun_here", {state._runs._token})
+    monkeypatch.setattr("mpidriver.store._mongo._runs._begun_here", {state._runs._token})
 
     def silent(seconds):
         run = {"machine": "another", "heartbeat": state._connection.clock() - seconds, "status": "running"}

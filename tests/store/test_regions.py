@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mpidriver.errors import DataError
 from mpidriver.store import Cards, CutoutHeader, atomic_batch, hdu_bytes, physical_values, region_planes, write_image
-from mpidriver.store._fits_cards import card_text
+from mpidriver.store._fits._cards import card_text
 
 RNG = np.random.default_rng(3)
 BOXES = [(slice(0, 5), slice(2, 9)), (slice(40, 41), slice(0, 80)), (slice(55, 60), slice(70, 80))]

@@ -186,7 +186,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(path, request):
 
 
 def test_a_database_that_another_process_holds_is_waited_for_and_then_named(path, monkeypatch):
-    monkeypatch.setattr("mpidriver.store._sqlite_connection.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("mpidriver.store._sqlite._connection.BUSY_SECONDS", 0.05)
     with SqliteState(path) as state:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")

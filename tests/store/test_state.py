@@ -22,7 +22,7 @@ from mpidriver.store import (
     SqliteState,
     StateOptions,
 )
-from mpidriver.store._cells import footprint_cells, query_cells
+from mpidriver.store._state._cells import footprint_cells, query_cells
 
 from .conftest import square
 

@@ -8,7 +8,7 @@ import pytest
 from mpidriver.drivers.config import config_text, load_config
 from mpidriver.errors import ConfigError, MpidriverError, RepositoryError
 from mpidriver.store import MongoState, Repository, SqliteState, StateOptions, open_state
-from mpidriver.store._state_options import MongoUrl, read_password
+from mpidriver.store._state._options import MongoUrl, read_password
 
 SECRET = "s3cret-päss:w/rd@"
 

@@ -115,8 +115,8 @@ def sky_header(header: Any, axes: CubeAxes) -> Any:
     """
     from astropy.io import fits
 
-    from mpidriver.store._fits_headers import free_values
-    from mpidriver.store._fits_scan import quiet
+    from mpidriver.store._fits._headers import free_values
+    from mpidriver.store._fits._scan import quiet
 
     numbers = {len(axes.shape) - axes.col: 1, len(axes.shape) - axes.row: 2}
     with quiet():

@@ -19,8 +19,8 @@ import numpy as np
 
 from mpidriver.errors import DataError, RepositoryError
 from mpidriver.store._atomic import PARTIAL_PREFIX, make_directory, publish, refusals_named
-from mpidriver.store._fits_images import ImagePlane, image_plane
-from mpidriver.store._fits_scan import padded
+from mpidriver.store._fits._images import ImagePlane, image_plane
+from mpidriver.store._fits._scan import padded
 
 __all__ = ["HDF5_SUFFIX", "CubeFile", "NewCube", "RegionWriter", "create_cubes", "find_cubes", "publish_cubes"]
 

@@ -14,7 +14,7 @@ from mpidriver.store._cubes._axes import CubeAxes, find_axes, sky_header
 from mpidriver.store._cubes._channels import header_frequencies, spectral_cards
 from mpidriver.store._cubes._raw import raw_cube
 from mpidriver.store._cubes._source import ALL, Array, CubeSource
-from mpidriver.store._fits_scan import quiet
+from mpidriver.store._fits._scan import quiet
 
 __all__ = ["USUAL_DATASET", "Hdf5Cube", "create_dataset", "dataset_offset", "open_hdf5", "read_dataset"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mpidriver.errors import RepositoryError
 from mpidriver.store._atomic import PARTIAL_PREFIX, make_directory, refusals_named, write_text
-from mpidriver.store._run_lock import RunLock
+from mpidriver.store._state._run_lock import RunLock
 
 __all__ = ["RegionJournal"]
 

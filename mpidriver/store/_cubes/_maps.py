@@ -8,7 +8,7 @@ import numpy as np
 from mpidriver.errors import DataError
 from mpidriver.store._cubes._files import HDF5_SUFFIX
 from mpidriver.store._cubes._source import Array
-from mpidriver.store._fits_readers import read_image
+from mpidriver.store._fits._readers import read_image
 
 __all__ = ["read_map"]
 

@@ -16,7 +16,7 @@ from mpidriver.errors import DataError
 from mpidriver.store._cubes._axes import CubeAxes, find_axes, sky_header
 from mpidriver.store._cubes._channels import header_frequencies, spectral_cards
 from mpidriver.store._cubes._source import ALL, Array, CubeSource
-from mpidriver.store._fits_scan import scan
+from mpidriver.store._fits._scan import scan
 
 __all__ = ["RawCube", "open_fits", "raw_cube"]
 

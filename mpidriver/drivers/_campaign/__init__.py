@@ -1,0 +1,1 @@
+"""A run of a graph of quanta, recorded in the state database."""

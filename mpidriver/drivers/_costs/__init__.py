@@ -1,0 +1,1 @@
+"""What quanta cost, known from earlier runs, tables and traces."""

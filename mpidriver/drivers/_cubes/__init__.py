@@ -1,0 +1,1 @@
+"""Whole cubes, region by region over the ranks."""

@@ -1,0 +1,1 @@
+"""What the cutout driver is made of."""

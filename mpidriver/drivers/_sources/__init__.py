@@ -1,0 +1,1 @@
+"""The source driver: from a catalogue of components to its RM table."""

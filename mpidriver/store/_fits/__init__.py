@@ -1,0 +1,1 @@
+"""FITS files: images, tables, cutouts, raw frames, in and out."""

@@ -1,0 +1,1 @@
+"""How raw frames of an instrument are read."""
