@@ -11,6 +11,7 @@ from mpidriver.errors import DataError
 from mpidriver.store._atomic import atomic_path
 from mpidriver.store._digest import file_digest
 from mpidriver.store._fits._images import WrittenFile
+from mpidriver.store._provenance import provenance_values
 
 __all__ = ["write_parquet"]
 
@@ -33,7 +34,7 @@ def write_parquet(
     table : structured ndarray, shape (row,)
         Booleans, integers, floats and text; a column with one further axis becomes a list of fixed size. NaN stays NaN.
     units, descriptions
-        Kept as metadata ``unit`` and ``description`` of their columns.
+        Kept as metadata ``unit`` and ``description`` of their columns; where the file comes from is the table's.
 
     Raises
     ------
@@ -53,9 +54,16 @@ def write_parquet(
     ]
     final = Path(path)
     with atomic_path(final) as partial:
-        parquet.write_table(pyarrow.Table.from_arrays(columns, schema=pyarrow.schema(fields)), partial)
+        schema = pyarrow.schema(fields, metadata=_provenance())
+        parquet.write_table(pyarrow.Table.from_arrays(columns, schema=schema), partial)
         digest, size = file_digest(partial), partial.stat().st_size
     return WrittenFile(final, digest, size)
+
+
+def _provenance() -> dict[str, str]:
+    """Return where the file comes from, as headers of FITS files say it."""
+    said = provenance_values().items()
+    return {name: str(value[0] if isinstance(value, tuple) else value) for name, value in said}
 
 
 def _column(values: Array, where: str) -> Any:

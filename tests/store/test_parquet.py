@@ -5,7 +5,7 @@ import pytest
 from pyarrow import parquet
 
 from mpidriver.errors import DataError
-from mpidriver.store import file_digest, write_parquet
+from mpidriver.store import file_digest, stamped, write_parquet
 
 TABLE = np.array(
     [(1, 2.5, True, "r", [1.0, 2.0]), (2, np.nan, False, "", [np.nan, 4.0])],
@@ -42,3 +42,12 @@ def test_what_is_no_table_is_refused(tmp_path, table):
     with pytest.raises(DataError):
         write_parquet(tmp_path / "a.parquet", table)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_file_says_where_it_comes_from(tmp_path):
+    provenance = {"version": "1.2", "code": "c0de", "options": "0p71", "inputs": [("a/b.fits", "d16e57")]}
+    with stamped("survey_catalogue{}", provenance):
+        written = write_parquet(tmp_path / "a.parquet", TABLE)
+    metadata = parquet.read_schema(written.path).metadata
+    assert metadata[b"MPD_TASK"] == b"survey_catalogue{}"
+    assert metadata[b"INP00001"] == b"a/b.fits d16e57"
