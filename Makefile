@@ -1,5 +1,6 @@
 # make demo   set up .venv and reduce a simulated survey on two ranks into demo/
-# make test   set up .venv and run the whole test suite on the installed package
+# make test   set up .venv and run the test suite on the installed package, but for what takes long
+# make test-slow   run the rest of it
 # make lock   pin the newest versions that pyproject.toml allows
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SOURCES = $(shell find mpidriver -name '*.py' -o -name '*.j2' -o -name meson.build) meson.build pyproject.toml
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check lock clean
+.PHONY: demo test test-slow check lock clean
 
 demo: .venv/package.stamp
 	rm -rf demo
@@ -21,6 +22,9 @@ demo: .venv/package.stamp
 
 test: .venv/package.stamp
 	$(BIN)/pytest $(TESTS)
+
+test-slow: .venv/package.stamp
+	$(BIN)/pytest -m slow $(TESTS)
 
 check: .venv/package.stamp
 	$(BIN)/ruff check .

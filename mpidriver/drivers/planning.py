@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mpidriver.drivers._campaign._graph import Graph
 from mpidriver.drivers._plan import Plan, plan_survey
-from mpidriver.drivers._quantum import Quantum
+from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._selection import Selection, selected_quanta
 from mpidriver.drivers._sources._cells import plan_sources
 from mpidriver.drivers._stage import Context
@@ -69,13 +69,19 @@ def _planned(
     plan = plan_survey(frames, context.sky, margin_deg=margin_deg)
     remarks = _add_sources(plan, context, frames, verb)
     selected = selected_quanta(plan.graph, selection)
-    if not selected:
+    if not (selected and _takes_a_frame(selection, frames)):
         raise ConfigError(f"{context.root}: none of its {len(frames)} frames is selected; {_what_there_is(frames)}")
     own = {quantum: None for quantum in plan.graph if quantum.task in tasks and quantum in selected}
     notes = [reason for quantum, reason in plan.unplaced.items() if quantum in selected] + remarks
     if not own:
         notes.append(f"nothing to do for {verb}: no selected frame leads to one of its stages")
     return DriverPlan(plan.graph, own, notes)
+
+
+def _takes_a_frame(selection: Selection, frames: "list[Frame]") -> bool:
+    """Tell whether a selection takes any frame; patterns that many frames have in common may be selected without."""
+    takes = selection.compiled()
+    return any(takes(DataId(exposure=frame.exposure, detector=frame.detector, band=frame.band)) for frame in frames)
 
 
 def _add_sources(plan: Plan, context: Context, frames: "list[Frame]", verb: str) -> list[str]:

@@ -128,6 +128,7 @@ def test_a_launcher_of_the_site_s_own_is_given_the_numbers():
         launch_command(dataclasses.replace(job, launcher="jsrun {rank}"), ["x"], {})
 
 
+@pytest.mark.slow
 @pytest.mark.mpi
 def test_local_jobs_wait_for_each_other_and_are_reduced_on_their_ranks(tmp_path):
     """submit, one that waits for it, and one after a failure: by the command line, with real ranks."""

@@ -12,7 +12,7 @@ from survey import digests, run
 from mpidriver.batch import all_jobs, find_job, job_standings
 from mpidriver.batch._standing import ENDED
 
-pytestmark = [pytest.mark.mpi, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.mpi, pytest.mark.slow, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 FRAMES = ["--bands", "r", "--exposures", "6", "--detectors", "1x1", "--detector-size", "400", "--channels", "0"]
 SIZE = ["--system", "slurm", "--time", "10", "--memory", "2GiB"]

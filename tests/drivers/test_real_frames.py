@@ -34,6 +34,7 @@ def saao(data, tmp_path_factory):
     return reduced(tmp_path_factory.mktemp("saao") / "repo", [data / "saao"], "saao")
 
 
+@pytest.mark.slow
 def test_the_crowded_saao_field_repeats_to_some_mmag_and_mas(saao):
     mmag, mas, count = repeatability(saao)
     assert count >= 15
@@ -41,6 +42,7 @@ def test_the_crowded_saao_field_repeats_to_some_mmag_and_mas(saao):
     assert mas < 7.0
 
 
+@pytest.mark.slow
 def test_the_saao_coadd_finds_the_stars_of_its_frames(saao):
     objects = read_table(saao.path("survey_catalogue"))
     found = cKDTree(unit_vectors(objects["ra"], objects["dec"]))
@@ -67,6 +69,7 @@ def test_decam_frames_with_weight_and_quality_maps_give_three_bands(data, tmp_pa
     assert len(open_state(repository, readonly=True).frames()) == 8
 
 
+@pytest.mark.slow
 def test_a_frame_at_a_wrong_position_is_left_out_and_named(data, tmp_path):
     files = tmp_path / "files"
     shutil.copytree(data / "saao", files)

@@ -87,6 +87,7 @@ def test_limits_may_be_absolute_or_in_multiples_of_a_map(dirty, tmp_path):
     assert np.array_equal(values(tmp_path / "b", "FDF_CC_{}"), wanted.components, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.mpi
 def test_the_command_gives_the_same_bytes_on_ranks(dirty, tmp_path):
     clean(dirty / "pixel", tmp_path / "1")

@@ -207,6 +207,7 @@ def test_the_brightest_pixels_are_not_neighbours():
     assert brightest_pixels(np.full((2, 2), np.nan)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.mpi
 def test_every_number_of_ranks_gives_the_same_bytes(cubes, tmp_path):
     synthesise(cubes, tmp_path / "1", rmsf="pixel", inputs=paths(cubes, i="I.fits", noise="noise.txt"))

@@ -134,6 +134,7 @@ def test_a_run_waits_for_a_database_that_is_away_and_loses_nothing(shared, gated
     assert digests(shared, ["frames"]) == digests(reduced, ["frames"])
 
 
+@pytest.mark.slow
 def test_what_a_database_that_stays_away_cannot_take_is_kept_for_the_next_run(shared, gated, reduced, tmp_path, server):
     left = gated("single-frame", "begun", "go")
     wait_until((tmp_path / "begun").exists)

@@ -89,7 +89,7 @@ def test_fluxes_angles_and_rms_are_the_true_ones_within_their_errors(measured):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_number_of_ranks_gives_the_same_products_bit_for_bit(raw, measured, tmp_path, ranks):
     root = tmp_path / "repo"
     shutil.copytree(raw, root)

@@ -40,6 +40,7 @@ def reduced(raw, tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.mpi
 def test_the_reduced_survey_is_as_accurate_as_it_must_be(tmp_path):
     root = tmp_path / "repo"
@@ -62,7 +63,7 @@ def test_the_products_lie_where_the_readme_says_and_pictures_are_drawn(reduced):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [2, 3, 5])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)])
 def test_every_number_of_ranks_gives_the_same_products_bit_for_bit(raw, reduced, tmp_path, ranks):
     root = tmp_path / "repo"
     shutil.copytree(raw, root)
@@ -173,6 +174,7 @@ def test_a_frame_of_another_region_is_named_and_no_failure(tmp_path):
     assert "outside every tract: exposure 1003, detector 0, band r" in ended.text
 
 
+@pytest.mark.slow
 def test_drivers_one_after_the_other_give_what_the_pipeline_gives(raw, reduced, tmp_path):
     root = tmp_path / "repo"
     shutil.copytree(raw, root)

@@ -49,7 +49,7 @@ def test_one_process(check):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5, pytest.param(8, marks=pytest.mark.slow)])
 def test_ranks(ranks):
     """All checks in one world; on three ranks as a script, whose functions travel by value."""
     how = [HERE / "pool_contract.py"] if ranks == 3 else ["-c", "import pool_contract; pool_contract.run()"]
@@ -59,7 +59,9 @@ def test_ranks(ranks):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [2, 3, 5, 8])
+@pytest.mark.parametrize(
+    "ranks", [2, pytest.param(3, marks=pytest.mark.slow), 5, pytest.param(8, marks=pytest.mark.slow)]
+)
 def test_ranks_of_mpich(ranks):
     """All checks with the other MPI; one rank needs none."""
     finished = run_on_mpich(ranks, "-c", "import pool_contract; pool_contract.run()")
