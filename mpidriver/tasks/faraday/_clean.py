@@ -1,7 +1,7 @@
 """RM-CLEAN of Faraday spectra (Heald, Braun & Edmonds 2009, A&A 503, 409), with a deeper second search in windows.
 
 The arithmetic is float64 for complex64 spectra too: where two depths are almost equally bright, rounding in float32
-decides which is taken first, and the components of one spectrum in a thousand would be others.
+decides which is taken first, and the components after it would be others.
 """
 
 from typing import NamedTuple
