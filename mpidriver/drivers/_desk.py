@@ -48,13 +48,16 @@ class Desk:
 
     def frames(self, kind: str, detector: int | None = None) -> "list[Frame]":
         """Return the frames of a kind, of one detector or of all, in their order."""
-        return [frame for frame in self._by_kind.get(kind, ()) if detector in (None, frame.detector)]
+        return self._by_kind.get((kind, detector), [])
 
     @functools.cached_property
-    def _by_kind(self) -> "dict[str, list[Frame]]":
-        kinds: dict[str, list[Frame]] = {}
+    def _by_kind(self) -> "dict[tuple[str, int | None], list[Frame]]":
+        """Frames by kind and detector, and by kind alone."""
+        kinds: dict[tuple[str, int | None], list[Frame]] = {}
         for key in sorted(self._frames):
-            kinds.setdefault(self._frames[key].kind, []).append(self._frames[key])
+            frame = self._frames[key]
+            for detector in (None, frame.detector):
+                kinds.setdefault((frame.kind, detector), []).append(frame)
         return kinds
 
     @functools.cached_property

@@ -38,11 +38,8 @@ def remove_signature(raw, calibrations=None, *, saturation_grow_px=0):
         If a companion or calibration has another shape, or no gain is known.
     """
     calibrations = calibrations or Calibrations()
-    _check_raw(raw)
-    counts = trim(subtract_overscan(raw.image, calibrations.overscan), calibrations.science)
-    _check_shapes(calibrations, counts.shape)
+    signal = _counts_above_bias(raw, calibrations) * np.float32(raw.gain)
     mask = detector_mask(raw, calibrations, saturation_grow_px)
-    signal = _minus(counts, calibrations.bias) * np.float32(raw.gain)
     variance = noise_variance(raw, calibrations, signal)
     if calibrations.dark is not None:
         signal -= calibrations.dark * np.float32(raw.exptime_s * raw.gain)
@@ -69,13 +66,18 @@ def signal_counts(raw, calibrations):
     DataError
         If a companion or calibration has another shape.
     """
-    _check_raw(raw)
-    counts = trim(subtract_overscan(raw.image, calibrations.overscan), calibrations.science)
-    _check_shapes(calibrations, counts.shape)
-    counts = _minus(counts, calibrations.bias)
+    counts = _counts_above_bias(raw, calibrations)
     if calibrations.dark is not None:
         counts = counts - np.asarray(calibrations.dark * raw.exptime_s, dtype=np.float32)
     return np.where(detector_mask(raw, calibrations) == 0, counts, np.float32(np.nan))
+
+
+def _counts_above_bias(raw, calibrations):
+    """Return the science region without overscan and bias, float32, ADU; what does not fit together is refused."""
+    _check_raw(raw)
+    counts = trim(subtract_overscan(raw.image, calibrations.overscan), calibrations.science)
+    _check_shapes(calibrations, counts.shape)
+    return counts if calibrations.bias is None else counts - np.asarray(calibrations.bias, dtype=np.float32)
 
 
 def subtract_overscan(image, region):
@@ -175,10 +177,6 @@ def _blank(signal, variance, mask):
     signal[~finite] = np.nan
     variance[mask != 0] = np.nan
     return MaskedImage(signal.astype(np.float32, copy=False), variance.astype(np.float32, copy=False), mask)
-
-
-def _minus(counts, product):
-    return counts if product is None else counts - np.asarray(product, dtype=np.float32)
 
 
 def _check_raw(raw):
