@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidriver.cli._arguments import add_limits, add_repo, add_verb
-from mpidriver.cli._logging import is_talkative, through_progress
+from mpidriver.cli._logging import shown_progress
 from mpidriver.cli._staging import add_staging, with_staging
 from mpidriver.errors import ConfigError, PoolStopped, RepositoryError
 
@@ -149,7 +149,7 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     from mpidriver.drivers._campaign._again import Again
     from mpidriver.drivers._selection import Selection
     from mpidriver.drivers.pipeline import open_context, run_driver
-    from mpidriver.report import Progress, print_summary
+    from mpidriver.report import print_summary
     from mpidriver.store import open_state
 
     verb = options.verb
@@ -169,9 +169,7 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
         if not state.other_runs():  # what others are just writing is not left over
             context.repository.remove_partials()
         try:
-            plain = pool.size > 1 and is_talkative()  # the lines of other ranks would tear the bar
-            progress = Progress(0, quiet=options.quiet, label=verb, plain=plain)
-            with progress, through_progress(None if options.quiet else progress):
+            with shown_progress(pool, options, verb) as progress:
                 driven = run_driver(
                     context,
                     verb,

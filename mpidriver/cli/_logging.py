@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mpidriver.pool import Pool
     from mpidriver.report import Progress
 
-__all__ = ["is_first_rank", "is_talkative", "set_up_logging", "through_progress"]
+__all__ = ["is_first_rank", "set_up_logging", "shown_progress"]
 
 #: Where launchers write a rank's number; read here, because a rank that logs may not have begun with MPI yet.
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID")
@@ -54,14 +55,35 @@ def _log_into_files(logger: logging.Logger, folder: Path) -> None:
     logger.setLevel(min(logger.level, logging.INFO))
 
 
-def is_talkative() -> bool:
+def _is_talkative() -> bool:
     """Tell whether so much is printed that a progress bar would be torn by the lines of other ranks."""
     handlers = logging.getLogger("mpidriver").handlers
     return any(isinstance(handler, RankHandler) and handler.level <= logging.INFO for handler in handlers)
 
 
 @contextmanager
-def through_progress(progress: "Progress | None") -> Iterator[None]:
+def shown_progress(pool: "Pool", options: argparse.Namespace, label: str, **how: Any) -> "Iterator[Progress]":
+    """Yield the progress of a verb, which this rank's log lines leave alone.
+
+    Parameters
+    ----------
+    pool
+        Its ranks.
+    options
+        Whether anything is to be shown.
+    label, how
+        For `mpidriver.report.Progress`.
+    """
+    from mpidriver.report import Progress
+
+    plain = pool.size > 1 and _is_talkative()  # the lines of other ranks would tear the bar
+    progress = Progress(0, quiet=options.quiet, label=label, plain=plain, **how)
+    with progress, _through_progress(None if options.quiet else progress):
+        yield progress
+
+
+@contextmanager
+def _through_progress(progress: "Progress | None") -> Iterator[None]:
     """Write this rank's lines above the bar while it is on the screen; without one, as ever."""
     handlers = [handler for handler in logging.getLogger("mpidriver").handlers if isinstance(handler, RankHandler)]
     for handler in handlers:

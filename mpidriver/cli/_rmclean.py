@@ -41,16 +41,13 @@ def add_arguments(verbs: "Verbs") -> None:
 
 def rmclean(pool: "Pool", options: argparse.Namespace) -> int:
     """Clean cubes and say what came of it."""
-    from mpidriver.cli._logging import is_talkative, through_progress
+    from mpidriver.cli._logging import shown_progress
     from mpidriver.drivers.rmclean import clean_cubes
-    from mpidriver.report import Progress
 
     how = _clean_options(options)
     folder = Path(options.output) if options.output else None
     started = time.monotonic()
-    plain = pool.size > 1 and is_talkative()
-    progress = Progress(0, quiet=options.quiet, label="rmclean", noun="pixels", plain=plain)
-    with progress, through_progress(None if options.quiet else progress):
+    with shown_progress(pool, options, "rmclean", noun="pixels") as progress:
         report = clean_cubes(pool, options.dirty, folder, how, observer=progress)
     if options.quiet:
         return 0

@@ -58,16 +58,13 @@ def add_arguments(verbs: "Verbs") -> None:
 
 def rmsynth(pool: "Pool", options: argparse.Namespace) -> int:
     """Transform cubes and say what came of it."""
-    from mpidriver.cli._logging import is_talkative, through_progress
+    from mpidriver.cli._logging import shown_progress
     from mpidriver.drivers.rmsynth import CubePaths, synthesise_cubes
-    from mpidriver.report import Progress
 
     paths = CubePaths(options.q, options.u, options.stokes_i, options.freq, options.noise, options.weights)
     folder = Path(options.output) if options.output else Path(options.q).resolve().parent
     started = time.monotonic()
-    plain = pool.size > 1 and is_talkative()
-    progress = Progress(0, quiet=options.quiet, label="rmsynth", noun="pixels", plain=plain)
-    with progress, through_progress(None if options.quiet else progress):
+    with shown_progress(pool, options, "rmsynth", noun="pixels") as progress:
         report = synthesise_cubes(pool, paths, folder, _synthesis_options(options), observer=progress)
     if not options.quiet:
         _say(report, folder, time.monotonic() - started)
