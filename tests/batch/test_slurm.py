@@ -16,7 +16,18 @@ pytestmark = [pytest.mark.mpi, pytest.mark.slow, pytest.mark.skipif(bool(why_not
 
 FRAMES = ["--bands", "r", "--exposures", "6", "--detectors", "1x1", "--detector-size", "400", "--channels", "0"]
 SIZE = ["--system", "slurm", "--time", "10", "--memory", "2GiB"]
-PATIENCE_SECONDS = 240
+PATIENCE_SECONDS = 120
+
+HOLD = """
+import pathlib, re, sys, time
+
+def wait_for_the_gate(event, arguments):
+    if event == "open" and re.search(r"frame-00100[3-9]-", str(arguments[0])):
+        while not pathlib.Path({gate!r}).exists():
+            time.sleep(0.05)
+
+sys.addaudithook(wait_for_the_gate)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +89,15 @@ def wait_for_the_first_quantum(root):
     wait_until(lambda: any(one[0] == "done" for one in outcomes(root).values()), lambda: told(root))
 
 
+@pytest.fixture
+def held_exposures(tmp_path, monkeypatch):
+    """Exposures from the third on wait where they are read; the returned function lets them go."""
+    gate = tmp_path / "go"
+    (tmp_path / "sitecustomize.py").write_text(HOLD.format(gate=str(gate)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return gate.touch
+
+
 def test_jobs_wait_for_each_other_and_say_why_they_never_run(slurm, surveys):
     """Ranks that speak the wrong protocol would be so many worlds of one rank."""
     root = surveys[0]()
@@ -102,11 +122,13 @@ def test_jobs_wait_for_each_other_and_say_why_they_never_run(slurm, surveys):
     assert digests(root) == surveys[1]
 
 
-def test_a_job_that_is_told_to_end_drains_goes_back_into_the_queue_and_does_nothing_twice(slurm, surveys):
+def test_a_job_that_is_told_to_end_drains_goes_back_into_the_queue_and_does_nothing_twice(slurm, surveys, held_exposures):
     root = surveys[0]()
-    submit("--nodes", "2", "--ranks-per-node", "1", "--", "single-frame", root, "--quiet")
+    submit("--nodes", "2", "--ranks-per-node", "1", "--export", "PYTHONPATH", "--", "single-frame", root, "--quiet")
     wait_for_the_first_quantum(root)
     slurm("scancel", "--batch", "--signal=USR1", standings(root)[0].scheduler_id)  # as --signal does before the limit
+    wait_until(lambda: "stopped by SIGUSR1" in told(root), lambda: told(root))
+    held_exposures()
     wait_until(lambda: standings(root)[0].state == "waiting", lambda: told(root))
     before = outcomes(root)
     (one,) = wait_for_jobs(root)
@@ -118,14 +140,15 @@ def test_a_job_that_is_told_to_end_drains_goes_back_into_the_queue_and_does_noth
     assert digests(root) == surveys[1]
 
 
-def test_a_job_goes_on_after_its_node_has_died(slurm, surveys):
+def test_a_job_goes_on_after_its_node_has_died(slurm, surveys, held_exposures):
     root = surveys[0]()
-    submit("--nodes", "2", "--ranks-per-node", "1", "--", "single-frame", root, "--quiet")
+    submit("--nodes", "2", "--ranks-per-node", "1", "--export", "PYTHONPATH", "--", "single-frame", root, "--quiet")
     wait_for_the_first_quantum(root)
     node = standings(root)[0].attempts[0].host
     slurm.kill_node(node)
     before = {key: outcome for key, outcome in outcomes(root).items() if outcome[0] == "done"}
     slurm("scontrol", "update", f"NodeName={node}", "State=down", "Reason=test")  # or Slurm takes a while to see it
+    held_exposures()
     (one,) = wait_for_jobs(root)
     slurm.start_node(node)
     assert [attempt.code for attempt in one.attempts] == [None, 0], told(root)
