@@ -36,6 +36,8 @@ class ExplainedQuantum:
 
     record: QuantumRecord
     """What the database has."""
+    earlier: list[QuantumRecord]
+    """What came of it each time before it was run again, the oldest first."""
     inputs: list[Neighbour]
     """The quanta whose products it takes, by today's plan."""
     outputs: "list[Product]"
@@ -63,6 +65,7 @@ def explain_quantum(root: str, quantum: Quantum) -> ExplainedQuantum:
         blank = QuantumRecord(quantum.key, quantum.task, dict(quantum.data_id.items()), status="unplanned")
         return ExplainedQuantum(
             record=state.quantum(quantum.key) if known else blank,
+            earlier=state.earlier(quantum.key),
             inputs=[_neighbour(state, source, statuses) for source in (*node.needs, *node.uses)],
             outputs=state.products(key=quantum.key) if known else [],
             blocked_by=_culprits(graph, quantum, statuses),

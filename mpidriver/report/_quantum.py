@@ -30,6 +30,7 @@ class Explained(Protocol):
     """All that is known of a quantum, as the drivers tell it."""
 
     record: "QuantumRecord"
+    earlier: "list[QuantumRecord]"
     inputs: "list[Neighbour]"
     outputs: "list[Product]"
     blocked_by: list[str]
@@ -48,6 +49,8 @@ def quantum_page(explained: Explained) -> Page:
         parts.append(Text(record.error, style="red"))
     if record.traceback:
         parts.append(Text(record.traceback.rstrip()))
+    if explained.earlier:
+        parts.append(bulleted("Before that", _cut(map(_earlier_line, explained.earlier))))
     if record.status != "done" and explained.blocked_by:
         parts.append(bulleted("Waits for", _cut(explained.blocked_by)))
     if explained.blocks:
@@ -69,12 +72,22 @@ def _run_lines(record: "QuantumRecord") -> "list[Text]":
 
     if record.started is None:
         return [Text("never run")]
+    digest = f"; inputs, options and code {record.inputs_digest}" if record.inputs_digest else ""
+    return [Text(f"{_run(record)}{digest}")]
+
+
+def _earlier_line(record: "QuantumRecord") -> str:
+    error = f": {record.error}" if record.error else ""
+    return f"{_run(record)}, {record.status}{error}"
+
+
+def _run(record: "QuantumRecord") -> str:
+    """Return which attempt it was, when, where, how long it took and how much memory."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started))
     took = "" if record.seconds is None else f", {duration(record.seconds)}"
     memory = "" if record.peak_rss_bytes is None else f", {record.peak_rss_bytes / 2**20:,.0f} MiB at most"
     where = f", rank {record.rank} of {record.host}" if record.host else ""
-    digest = f"; inputs, options and code {record.inputs_digest}" if record.inputs_digest else ""
-    return [Text(f"attempt {record.attempt}, {when}{took}{memory}{where}{digest}")]
+    return f"attempt {record.attempt}, {when}{took}{memory}{where}"
 
 
 def _made_of(provenance: Mapping[str, Any]) -> "Text":

@@ -86,6 +86,7 @@ def test_show_tells_run_inputs_and_outputs_of_a_quantum(survey):
         (product,) = state.products(record.key)
         warps = state.quanta("warp")
     shown = json.loads(run("show", survey, record.key, "--json").text)
+    assert shown["earlier"] == []
     assert shown["record"]["seconds"] == record.seconds
     assert shown["outputs"] == [{**vars(product)}]
     assert [source["key"] for source in shown["inputs"]] == [warp.key for warp in warps]

@@ -89,6 +89,10 @@ def test_a_failure_stays_until_it_is_asked_for(survey):
         assert survey.result.failed_before == 0
     survey.raising.clear()
     assert survey.run(retry=(ALL,)) == (["first 1", "second 1"], ["done"] * 4)
+    with open_state(survey.repository, readonly=True) as state:
+        key = survey.quantum("first", 1).key
+        assert [one.error for one in state.earlier(key)] == ["ValueError: no flat of this night"] * 4
+        assert state.quantum(key).attempt == 5
 
 
 def test_a_failure_is_tried_again_when_its_inputs_have_changed(survey):

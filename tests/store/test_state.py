@@ -157,6 +157,28 @@ class StateContract:
         assert (found.attempt, found.error, found.inputs_digest) == (3, None, "d")
         assert state.products(key=KEYS[0]) == [new]
 
+    @pytest.mark.parametrize("batches", [1, 3], ids=["at once", "one by one"])
+    def test_what_came_of_earlier_attempts_is_kept(self, state, batches):
+        state.plan((key, "warp", {"exposure": 3}) for key in KEYS[:2])
+        where = {"seconds": 2.0, "peak_rss_bytes": 1 << 20, "rank": 1, "host": "n1"}
+        outcomes = [
+            QuantumUpdate(KEYS[0], "failed", started=1.0, error="E: x", traceback="T", inputs_digest="c", **where),
+            QuantumUpdate(KEYS[0], "done", started=2.0, inputs_digest="d", seconds=3.0),
+            QuantumUpdate(KEYS[0], "done", started=3.0, inputs_digest="e"),
+        ]
+        for n in range(batches):
+            state.record(outcomes[n::batches])
+        first = QuantumRecord(
+            KEYS[0], "warp", {"exposure": 3}, "failed", 1, 1.0, **where, inputs_digest="c", error="E: x", traceback="T"
+        )
+        second = dataclasses.replace(
+            first, status="done", attempt=2, started=2.0, inputs_digest="d", seconds=3.0, error=None, traceback=None
+        )
+        assert state.earlier(KEYS[0]) == [first, second]
+        assert state.earlier(KEYS[1]) == state.earlier("never{planned=1}") == []
+        state.forget([KEYS[0]])
+        assert state.earlier(KEYS[0]) == []
+
     def test_a_batch_with_an_unknown_quantum_is_not_recorded(self, state):
         state.plan([(KEYS[0], "warp", {})])
         with pytest.raises(DataError, match="'warp\\{no\\}' was never planned"):

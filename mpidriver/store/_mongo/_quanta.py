@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 _MEASURED = ("started", "seconds", "peak_rss_bytes", "rank", "host", "inputs_digest")
 _REPLACED = ("error", "traceback")
-_FIELDS = ("task", "status", "attempt", *_MEASURED, *_REPLACED)
+_ATTEMPT = ("status", "attempt", *_MEASURED, *_REPLACED)
+_FIELDS = ("task", *_ATTEMPT)
 
 #: How often to try for a quantum whose holder has just died.
 _CLAIM_TRIES = 3
@@ -66,6 +67,12 @@ class MongoQuanta:
         (found,) = self._connection.call(_named, [key], {"provenance": 1})
         made_of = found.get("provenance")
         return known if made_of is None else replace(known, provenance=json.loads(made_of))
+
+    def earlier(self, key: str) -> list[QuantumRecord]:
+        """Return what came of a quantum before it was run again; see `StateDatabase.earlier`."""
+        shown = {"task": 1, "data_id": 1, "earlier": 1}
+        found = self._connection.call(_named, [key], shown)
+        return [_record({**document, **attempt}) for document in found for attempt in _earlier(document)]
 
     def claim(self, key: str) -> QuantumRecord | None:
         """Claim a quantum for the run in progress; see `StateDatabase.claim`."""
@@ -113,9 +120,11 @@ class MongoQuanta:
         writes = []
         for update in updates:
             document = known[update.key]
+            if update.started is not None and any(one.get("started") == update.started for one in _earlier(document)):
+                continue  # written before the batch was broken off, and superseded by a later one of it
             if document["claim"] in (FREE, run):
                 changes = _changes(update, document, run)
-                document.update(changes["$set"])
+                document.update(dict.fromkeys(changes.get("$unset", ())), **changes["$set"])
                 writes.append(UpdateOne({"_id": update.key, "claim": {"$in": [FREE, run]}}, changes))
             else:
                 log.warning("%s: another run has taken it over; its outcome here is not recorded", update.key)
@@ -159,7 +168,7 @@ class MongoQuanta:
         return sorted(chosen, key=lambda product: product.path)
 
     def _find(self, condition: Document) -> list[Document]:
-        shown = {"products": 0, "provenance": 0}
+        shown = {"products": 0, "provenance": 0, "earlier": 0}
         return self._connection.call(lambda database: list(database.quanta.find(condition, shown).sort("n", 1)))
 
     def _document(self, key: str) -> Document:
@@ -170,7 +179,7 @@ class MongoQuanta:
 
     def _known(self, keys: list[str]) -> dict[str, Document]:
         """Return what must be known of quanta before they are changed, by key."""
-        shown = {"attempt": 1, "started": 1, "claim": 1}
+        shown = dict.fromkeys((*_ATTEMPT, "claim", "earlier"), 1)
         known: dict[str, Document] = {}
         for names in batches(keys):
             found = self._connection.call(_named, names, shown)
@@ -185,6 +194,11 @@ def _named(database: Any, keys: list[str], shown: Document) -> list[Document]:
 def _count_by_task(database: Any, status: str) -> list[Document]:
     group = {"$group": {"_id": "$task", "count": {"$sum": 1}}}
     return list(database.quanta.aggregate([{"$match": {"status": status}}, group]))
+
+
+def _earlier(document: Document) -> list[Document]:
+    found: list[Document] = document.get("earlier", [])
+    return found
 
 
 def _changes(update: QuantumUpdate, known: Document, run: int) -> dict[str, Document]:
@@ -202,6 +216,9 @@ def _changes(update: QuantumUpdate, known: Document, run: int) -> dict[str, Docu
         values["products"] = [{**vars(product), "path": str(product.path)} for product in update.products]
     gone = {name: "" for name in _REPLACED if getattr(update, name) is None}
     values |= {name: getattr(update, name) for name in _REPLACED if name not in gone}
+    if starts_again and known.get("started") is not None:
+        last = {name: known[name] for name in _ATTEMPT if known.get(name) is not None}
+        values["earlier"] = [*_earlier(known), last]
     return {"$set": values, "$unset": gone} if gone else {"$set": values}
 
 

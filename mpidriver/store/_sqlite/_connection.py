@@ -17,7 +17,7 @@ from mpidriver.errors import RepositoryError
 
 __all__ = ["SCHEMA_VERSION", "Connection"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: Marks the file as ours: "mpid".
 _APPLICATION_ID = 0x6D706964
@@ -45,11 +45,28 @@ CREATE TABLE quanta (
     attempt INTEGER NOT NULL DEFAULT 0, started REAL, seconds REAL, peak_rss_bytes INTEGER, rank INTEGER, host TEXT,
     inputs_digest TEXT, error TEXT, traceback TEXT, provenance TEXT, run_id INTEGER
 );
+CREATE TABLE attempts (
+    quantum INTEGER NOT NULL, attempt INTEGER NOT NULL, status TEXT NOT NULL, started REAL, seconds REAL,
+    peak_rss_bytes INTEGER, rank INTEGER, host TEXT, inputs_digest TEXT, error TEXT, traceback TEXT,
+    PRIMARY KEY (quantum, attempt)
+) WITHOUT ROWID;
 CREATE INDEX quanta_by_status ON quanta (task, status, run_id, seconds);
 CREATE TABLE products (
     path TEXT PRIMARY KEY, quantum INTEGER NOT NULL, dataset TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX products_by_quantum ON products (quantum);
+"""
+
+#: What came of a quantum is kept when it has run again; a trigger, as hardly any quantum ever does.
+_KEEP_ATTEMPT = """
+CREATE TRIGGER keep_attempt BEFORE UPDATE OF started ON quanta
+WHEN OLD.started IS NOT NULL AND NEW.started IS NOT OLD.started
+BEGIN
+    INSERT OR REPLACE INTO attempts VALUES (
+        OLD.id, OLD.attempt, OLD.status, OLD.started, OLD.seconds, OLD.peak_rss_bytes, OLD.rank, OLD.host,
+        OLD.inputs_digest, OLD.error, OLD.traceback
+    );
+END
 """
 
 
@@ -119,7 +136,7 @@ class Connection:
                 return
         self._sqlite.execute("BEGIN IMMEDIATE")
         if self._version() == 0:  # nobody was faster
-            for statement in _SCHEMA.split(";"):
+            for statement in (*_SCHEMA.split(";"), _KEEP_ATTEMPT):
                 self._sqlite.execute(statement)
             self._sqlite.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._sqlite.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -17,6 +17,14 @@ _COLUMNS = (
     "traceback, provenance"
 )
 _JSON = (2, 13)
+_EARLIER = f"""
+SELECT {_COLUMNS.replace("provenance", "NULL")}
+FROM (
+    SELECT quantum AS id, key, task, data_id, attempts.* FROM quanta JOIN attempts ON attempts.quantum = quanta.id
+    WHERE key = ?
+)
+ORDER BY attempt
+"""
 #: Values that an update leaves out stay; a run that was started counts as one more attempt.
 _UPDATE = """
 UPDATE quanta SET status = :status,
@@ -82,6 +90,10 @@ class QuantumTable:
             raise DataError(f"{self._connection.path}: no quantum {key!r}")
         return _record(rows[0])
 
+    def earlier(self, key: str) -> list[QuantumRecord]:
+        """Return what came of a quantum before it was run again; see `StateDatabase.earlier`."""
+        return [_record(row) for row in self._connection.rows(_EARLIER, [key])]
+
     def claim(self, key: str) -> QuantumRecord:
         """Return what is known of a quantum; the one live run holds all of them."""
         return self.one(key)
@@ -108,6 +120,7 @@ class QuantumTable:
         names = [(key,) for key in keys]
         with self._connection.transaction() as sqlite:
             sqlite.executemany("DELETE FROM products WHERE quantum = (SELECT id FROM quanta WHERE key = ?)", names)
+            sqlite.executemany("DELETE FROM attempts WHERE quantum = (SELECT id FROM quanta WHERE key = ?)", names)
             sqlite.executemany("DELETE FROM quanta WHERE key = ?", names)
 
     def timings(self, run_id: int | None) -> dict[str, tuple[int, float]]:

@@ -170,6 +170,10 @@ class StateDatabase(Protocol):
         """
         ...
 
+    def earlier(self, key: str) -> list[QuantumRecord]:
+        """Return what came of a quantum each time before it was run again, the oldest first; none of an unknown one."""
+        ...
+
     def record(self, updates: Iterable[QuantumUpdate]) -> None:
         """Record what has become of quanta, and free them.
 

@@ -123,6 +123,10 @@ class TableState:
         """Return one quantum."""
         return self._quanta.one(key)
 
+    def earlier(self, key: str) -> list[QuantumRecord]:
+        """Return what came of a quantum each time before it was run again."""
+        return self._quanta.earlier(key)
+
     def record(self, updates: Iterable[QuantumUpdate]) -> None:
         """Record what has become of quanta, and free them."""
         self._quanta.record(updates)
