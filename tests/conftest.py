@@ -1,5 +1,6 @@
 """Fixtures of the whole suite."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -18,6 +19,23 @@ def data():
     if not folder.is_dir():
         pytest.skip(f"no real frames: {folder} is absent; set MPIDRIVER_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster():
+    """A local Slurm for the whole session; tests that ask for it are marked `needs_slurm`."""
+    from local_slurm import LocalSlurm
+
+    with contextlib.closing(LocalSlurm()) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def slurm(slurm_cluster, monkeypatch):
+    """The local Slurm, as the batch system of this process."""
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm_cluster.environment[name])
+    return slurm_cluster
 
 
 @pytest.fixture(scope="session")

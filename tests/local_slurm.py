@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import pytest
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "unshare")
 #: What Slurm loads for `srun --mpi=pmix`, by exactly this name.
 PMIX = ("/usr/lib/x86_64-linux-gnu/pmix2/lib/libpmix.so", "/usr/lib/aarch64-linux-gnu/pmix2/lib/libpmix.so")
@@ -192,3 +194,6 @@ def _free_ports(count: int) -> tuple[int, int]:
 
 def _path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+
+
+needs_slurm = pytest.mark.skipif(bool(why_not()), reason=why_not())

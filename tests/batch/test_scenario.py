@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from local_slurm import needs_slurm
 from object_store import SECRET, needs_rclone
 from survey import digests, run
 
@@ -222,13 +223,23 @@ def test_a_job_is_told_the_names_of_what_defines_remotes_and_not_what_they_hold(
     assert "RCLONE_CONFIG" not in other.text
 
 
-def test_four_jobs_that_depend_on_each_other_do_the_same(s3, frames, tmp_path):
-    """The example script, with this machine as the batch system."""
+@pytest.mark.slow
+@needs_slurm
+def test_four_jobs_of_slurm_do_the_same(slurm, s3, frames, tmp_path):
+    four_jobs_do_the_same(s3, frames, tmp_path, "--system", "slurm", "--time", "5", "--memory", "1GiB")
+
+
+def test_four_jobs_of_this_machine_do_the_same(s3, frames, tmp_path):
+    four_jobs_do_the_same(s3, frames, tmp_path, "--system", "local")
+
+
+def four_jobs_do_the_same(s3, frames, tmp_path, *system):
+    """The example script: each job waits for the one before."""
     s3.rclone("copy", frames, "ceph:survey/frames")
     messages = listed(tmp_path, [*GOOD, message(0, -300.0, 40.0, name="off")])
     environment = {**os.environ, **s3.environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     subprocess.run(
-        [EXAMPLE, messages, "ceph:survey/frames", "ceph:survey/stamps", "--system", "local"],
+        [EXAMPLE, messages, "ceph:survey/frames", "ceph:survey/stamps", *system],
         cwd=tmp_path,
         env=environment,
         check=True,
