@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mpidriver.batch._rclone import Remote, remote_variables
     from mpidriver.batch._records import JobFolder, all_jobs, dead_runs, find_job, note_run
     from mpidriver.batch._schedulers import find_scheduler
-    from mpidriver.batch._slurm import node_of_slurm, srun_speaks
+    from mpidriver.batch._slurm import partition_of_slurm, srun_speaks
     from mpidriver.batch._staging import Staged, check_names, files_of_folders, stage_in, stage_out
     from mpidriver.batch._standing import ENDED, Standing
     from mpidriver.batch._submission import (
@@ -36,7 +36,7 @@ _HOMES = {
     "_rclone": ("Remote", "remote_variables"),
     "_records": ("JobFolder", "all_jobs", "dead_runs", "find_job", "note_run"),
     "_schedulers": ("find_scheduler",),
-    "_slurm": ("node_of_slurm", "srun_speaks"),
+    "_slurm": ("partition_of_slurm", "srun_speaks"),
     "_staging": ("Staged", "check_names", "files_of_folders", "stage_in", "stage_out"),
     "_standing": ("ENDED", "Standing"),
     "_submission": (
@@ -70,8 +70,8 @@ __all__ = [
     "find_job",
     "find_scheduler",
     "job_standings",
-    "node_of_slurm",
     "note_run",
+    "partition_of_slurm",
     "preview",
     "protocol_of_mpi",
     "rank_environment",

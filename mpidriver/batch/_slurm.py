@@ -4,13 +4,14 @@ import contextlib
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mpidriver.batch._schedulers import tell
 from mpidriver.batch._standing import Hint
 from mpidriver.errors import LaunchError
 
-__all__ = ["Slurm", "node_of_slurm", "srun_speaks"]
+__all__ = ["Partition", "Slurm", "partition_of_slurm", "srun_speaks"]
 
 _WAITING = {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 _RUNNING = {"RUNNING", "COMPLETING", "STOPPED", "SUSPENDED", "SIGNALING", "STAGE_OUT", "RESIZING"}
@@ -67,20 +68,35 @@ def _exit_code(number: str, element: str) -> str:
     return "unknown"
 
 
-def node_of_slurm(queue: str) -> tuple[int, int] | None:
-    """Return cores and bytes of memory of the smallest node of a partition, empty for the default one.
+@dataclass(frozen=True)
+class Partition:
+    """What a partition of Slurm gives to one job; none where Slurm does not say, or sets no limit."""
 
-    None if Slurm does not say.
-    """
+    cores_per_node: int
+    """Cores of its smallest node."""
+    memory_per_node: int
+    """Memory of that node in bytes."""
+    nodes: int | None
+    """The most nodes."""
+    time_limit: str | None
+    """The longest time, as Slurm writes it."""
+
+
+def partition_of_slurm(queue: str) -> Partition | None:
+    """Return what a partition gives, empty for the default one; none if Slurm does not say."""
     with contextlib.suppress(LaunchError):
-        lines = tell(["sinfo", "--noheader", "--format=%P|%c|%m"], why="Slurm was not asked").splitlines()
-        nodes = []
-        for name, cores, memory in (line.split("|", 2) for line in lines if line.count("|") == 2):
-            if name.rstrip("*") == queue or (not queue and name.endswith("*")):
-                nodes.append((int(cores.rstrip("+")), int(memory.rstrip("+")) * 2**20))
-        if nodes:
-            return min(nodes)
+        lines = tell(["sinfo", "--noheader", "--format=%P|%c|%m|%D|%s|%l"], why="Slurm was not asked").splitlines()
+        groups = [line.split("|") for line in lines if line.count("|") == 5]  # of nodes that are alike
+        own = [one for one in groups if one[0].rstrip("*") == queue or (not queue and one[0].endswith("*"))]
+        if own:
+            cores, memory = min((int(one[1].rstrip("+")), int(one[2].rstrip("+")) << 20) for one in own)
+            count, (_, _, most) = sum(int(one[3]) for one in own), own[0][4].partition("-")
+            return Partition(cores, memory, min(count, int(most)) if most.isdigit() else count, _limit(own[0][5]))
     return None
+
+
+def _limit(text: str) -> str | None:
+    return text if text[:1].isdigit() else None  # or "infinite", "n/a"
 
 
 def srun_speaks(protocol: str) -> bool | None:

@@ -74,6 +74,7 @@ def advise(
     *,
     ranks_per_node: int | None = None,
     memory_per_node: int | None = None,
+    nodes: int | None = None,
     margin: float = MARGIN,
 ) -> Advice:
     """Predict runs of a workload and recommend one of them.
@@ -88,6 +89,8 @@ def advise(
         Ranks that share a node's memory; by default all.
     memory_per_node
         Bytes of a node.
+    nodes
+        The most nodes that are tried by default.
     margin
         How much longer than predicted the time limit is.
 
@@ -103,7 +106,7 @@ def advise(
             raise ConfigError(f"advise: {name} must be at least 1, got {number}")
     if not 0 <= margin < math.inf:
         raise ConfigError(f"advise: the margin must be at least 0, got {margin}")
-    tried = sorted(set(ranks)) if ranks else _sensible_ranks(workload.jobs, ranks_per_node)
+    tried = sorted(set(ranks)) if ranks else _sensible_ranks(workload.jobs, ranks_per_node, nodes)
     predictions = tuple(simulate(workload.jobs, count, ranks_per_node=ranks_per_node) for count in tried)
     recommended = _best(predictions, memory_per_node)
     return Advice(
@@ -118,15 +121,16 @@ def advise(
     )
 
 
-def _sensible_ranks(jobs: Sequence[Job], ranks_per_node: int | None) -> list[int]:
+def _sensible_ranks(jobs: Sequence[Job], ranks_per_node: int | None, most_nodes: int | None) -> list[int]:
     """Return full nodes (or ranks) in steps of 1.5 and 1.33, up to twice what a perfect schedule could keep busy."""
     alone = simulate(jobs, 1)
     step = ranks_per_node or 1
     useful = max(1, min(len(jobs), math.ceil(2 * alone.work_seconds / max(alone.critical_seconds, 1e-9))))
+    most = math.inf if ranks_per_node is None or most_nodes is None else most_nodes
     counts, nodes = [step], 1
-    while counts[-1] < useful:
+    while counts[-1] < useful and nodes < most:
         nodes = nodes + nodes // 2 if nodes & (nodes - 1) == 0 and nodes > 1 else 2 ** nodes.bit_length()
-        counts.append(nodes * step)
+        counts.append(int(min(nodes, most)) * step)
     return counts[-MOST_TRIED:]
 
 

@@ -319,6 +319,13 @@ def test_ranks_are_tried_up_to_more_than_are_of_use():
     assert counts == [1, 2, 3]
 
 
+def test_no_more_nodes_are_tried_than_there_are():
+    wide = Workload([Job("a", 1.0) for _ in range(200)])
+    advice = advise(wide, ranks_per_node=4, nodes=5)
+    assert [one.ranks for one in advice.predictions] == [4, 8, 12, 16, 20]
+    assert advice.nodes(advice.recommended.ranks) == 5
+
+
 @pytest.mark.parametrize(
     "numbers", [{"ranks": [0]}, {"ranks": [4], "ranks_per_node": 0}, {"ranks": [4], "margin": -1.0}]
 )
