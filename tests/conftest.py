@@ -9,6 +9,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # helpers of the tests, as `survey`
 
+os.environ["PYTHONSAFEPATH"] = "1"  # the package that processes import is the installed one, not that of the directory
+
 ROOT = Path(__file__).parent.parent
 
 

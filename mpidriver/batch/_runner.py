@@ -194,7 +194,7 @@ class _Attempts:
     def _launch(self, arguments: list[str], environment: Mapping[str, str], relay: SignalRelay) -> LaunchEnd:
         if relay.came:
             return LaunchEnd(STOPPED, died=False)
-        argv = [sys.executable, "-m", "mpidriver", *arguments]
+        argv = [sys.executable, "-P", "-m", "mpidriver", *arguments]
         command = launch_command(self._job, argv, environment)
         try:
             return supervise(command, environment, relay)

@@ -111,7 +111,7 @@ def _dispatch(options: argparse.Namespace, arguments: list[str]) -> int:
             from mpidriver.cli._rank_log import RUN_VARIABLE, name_of_run
 
             os.environ[RUN_VARIABLE] = name_of_run(os.environ)
-        code = run_ranks(ranks, [sys.executable, "-m", "mpidriver", *arguments])
+        code = run_ranks(ranks, [sys.executable, "-P", "-m", "mpidriver", *arguments])
         return _interrupted() if code == EXIT_INTERRUPTED else code
     from mpidriver.cli._logging import set_up_logging
 

@@ -176,11 +176,37 @@ def test_ranks_time_and_memory_come_from_what_quanta_took(reduced, systems):
 
 
 def test_a_node_is_not_asked_for_more_cores_than_it_has(repo, systems):
-    systems("sinfo", "echo 'long*|64|256000'; echo 'small|8|32000'")
+    systems("sinfo", "echo 'long*|64|256000|9|1-infinite|infinite'; echo 'small|8|32000|9|1-infinite|infinite'")
     ended = run("submit", *SLURM, *SIZE, "--queue", "small", "--cores-per-rank", "5", "--dry-run", "--", "coadd", repo)
     assert ended.code == 2
     assert "10 cores a node are wanted, a node has 8" in ended.text
     assert run("submit", *SLURM, *SIZE, "--cores-per-rank", "5", "--dry-run", "--", "coadd", repo).code == 0
+
+
+def test_a_queue_is_not_asked_for_more_than_it_gives(repo, systems):
+    systems(
+        "sinfo",
+        "echo 'long*|64|256000|3|1-infinite|infinite'; echo 'long*|96|512000|1|1-infinite|infinite'; "
+        "echo 'quick|64|256000|9|1-2|30:00'",
+    )
+    given = [*SLURM, "--ranks-per-node", "2", "--memory", "1GiB", "--dry-run"]
+    for queue, nodes, time, words in [
+        ("long", 4, "1-00:00:00", ""),
+        ("long", 5, "10", "5 nodes are wanted, the queue gives 4"),
+        ("quick", 2, "30", ""),
+        ("quick", 3, "30", "3 nodes are wanted, the queue gives 2"),
+        ("quick", 2, "31", "31 min are wanted, the queue gives 30"),
+    ]:
+        ended = run("submit", *given, "--queue", queue, "--nodes", nodes, "--time", time, "--", "coadd", repo)
+        assert ended.code == (2 if words else 0), ended.text
+        assert words in ended.text
+
+
+def test_a_job_that_takes_longer_than_the_queue_allows_comes_back_into_it(reduced, systems):
+    systems("sinfo", "echo 'debug*|1|256000|2|1-infinite|2:00'")
+    ended = run("submit", *SLURM, "--dry-run", "--", "pipeline", reduced)
+    assert ended.code == 0, ended.text
+    assert "#SBATCH --time=00:02:00" in ended.text
 
 
 def test_a_protocol_that_srun_does_not_speak_is_found_before_anything_is_submitted(repo, systems):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from survey import run
@@ -108,6 +109,17 @@ def test_what_a_task_could_not_do_is_told_as_if_the_root_had_tried(monkeypatch, 
 def test_nothing_but_text_goes_to_a_pipe(raw):
     text = run("pipeline", raw, "--no-pictures", NO_COLOR="").text
     assert re.findall(r"[\x00-\x09\x0b-\x1f\x7f]", text) == []
+
+
+@pytest.mark.mpi
+def test_ranks_import_what_is_installed_and_not_what_lies_about(raw, tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONSAFEPATH")
+    monkeypatch.chdir(tmp_path)
+    for name in ("mpidriver", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('this is another file')")
+    command = [Path(sys.executable).with_name("mpidriver"), "-n", "2", "single-frame", raw, "--dry-run"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert (ended.returncode, "another file" in ended.stdout) == (0, False), ended.stdout
 
 
 @pytest.mark.mpi

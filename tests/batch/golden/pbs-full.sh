@@ -16,4 +16,4 @@ umask 0027
 cd /home/ann || exit 3
 module load openmpi/5
 source "$HOME/venv/bin/activate"
-exec /opt/venv/bin/python -m mpidriver.batch /survey/deep/jobs/0012
+exec /opt/venv/bin/python -P -m mpidriver.batch /survey/deep/jobs/0012

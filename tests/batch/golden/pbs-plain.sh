@@ -11,4 +11,4 @@
 
 umask 0022
 cd /home/ann || exit 3
-exec /opt/venv/bin/python -m mpidriver.batch /survey/deep/jobs/0007
+exec /opt/venv/bin/python -P -m mpidriver.batch /survey/deep/jobs/0007

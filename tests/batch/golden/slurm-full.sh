@@ -21,4 +21,4 @@
 umask 0027
 module load openmpi/5
 source "$HOME/venv/bin/activate"
-exec /opt/venv/bin/python -m mpidriver.batch /survey/deep/jobs/0012
+exec /opt/venv/bin/python -P -m mpidriver.batch /survey/deep/jobs/0012

@@ -15,4 +15,4 @@
 #SBATCH --requeue
 
 umask 0022
-exec /opt/venv/bin/python -m mpidriver.batch /survey/deep/jobs/0007
+exec /opt/venv/bin/python -P -m mpidriver.batch /survey/deep/jobs/0007
