@@ -1,10 +1,11 @@
 # make demo   set up .venv and reduce a simulated survey on two ranks into demo/
-# make test   set up .venv and run the test suite on the installed package, but for what takes long
+# make test   set up .venv and run the test suite on the installed package, but for what takes long; JOBS=4 at a time
 # make test-slow   run the rest of it
 # make lock   pin the newest versions that pyproject.toml allows
 
 PYTHON ?= python3
 RANKS ?= 2
+JOBS ?= 2
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mpidriver
 WHEELS = $(CACHE)/wheels
 BIN = .venv/bin
@@ -21,7 +22,7 @@ demo: .venv/package.stamp
 	@echo "Look at demo/reports/*.png; the products are in demo/coadds, demo/catalogues and demo/faraday."
 
 test: .venv/package.stamp
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 test-slow: .venv/package.stamp
 	$(BIN)/pytest -m slow $(TESTS)
