@@ -32,6 +32,9 @@ _FLUX_UNITS = {
     "flux_aper_err": "nJy",
     "flux_auto": "nJy",
     "flux_auto_err": "nJy",
+    "flux_model": "nJy",
+    "flux_model_err": "nJy",
+    "blendedness": "",
     "snr": "",
 }
 _SHAPE_UNITS = {
@@ -45,6 +48,12 @@ _SHAPE_UNITS = {
     "kron_a_px": "pixel",
     "kron_b_px": "pixel",
     "kron_theta_rad": "rad",
+    "model_xx": "pixel2",
+    "model_yy": "pixel2",
+    "model_xy": "pixel2",
+    "model_dev_share": "",
+    "model_shape_err": "",
+    "model_radius_arcsec": "arcsec",
     "psf_fwhm_arcsec": "arcsec",
     "extendedness": "",
 }
@@ -63,6 +72,7 @@ _TYPES = {
     "n_pixels": "i4",
     "snr": "f4",
     "peak": "f4",
+    "blendedness": "f4",
     "ref_band": "U8",
     "is_primary": "?",
     "tract": "i4",
@@ -70,7 +80,7 @@ _TYPES = {
     "patch_y": "i4",
 } | dict.fromkeys(_SHAPE_UNITS, "f4")
 
-_BAND_FLUXES = ("flux_psf", "mag_psf", "flux_auto", "mag_auto", "flux_aper")
+_BAND_FLUXES = ("flux_psf", "mag_psf", "flux_model", "mag_model", "flux_auto", "mag_auto", "flux_aper")
 
 
 def _dtype(names, n_apertures=0):
@@ -128,14 +138,15 @@ def object_units(bands):
         for name in _BAND_FLUXES:
             unit = "mag" if name.startswith("mag") else "nJy"
             units |= {f"{name}_{band}": unit, f"{name}_{band}_err": unit}
-        units |= {f"snr_{band}": "", f"psf_fwhm_arcsec_{band}": "arcsec", f"flags_{band}": ""}
+        units |= {f"blendedness_{band}": "", f"snr_{band}": ""}
+        units |= {f"psf_fwhm_arcsec_{band}": "arcsec", f"flags_{band}": ""}
     return units
 
 
 def object_dtype(bands, n_apertures):
     """Return the dtype of the object table."""
-    per_band = {f"snr_{band}": "f4" for band in bands} | {f"psf_fwhm_arcsec_{band}": "f4" for band in bands}
-    per_band |= {f"flags_{band}": "i4" for band in bands}
+    types = {"blendedness": "f4", "snr": "f4", "psf_fwhm_arcsec": "f4", "flags": "i4"}
+    per_band = {f"{name}_{band}": kind for name, kind in types.items() for band in bands}
     descr = _dtype(object_units(bands), n_apertures).descr
     return np.dtype([(field[0], per_band.get(field[0], field[1]), *field[2:]) for field in descr])
 

@@ -25,13 +25,15 @@ class ObjectFlag(enum.IntFlag):
     SUSPECT = 64
     """A suspect pixel within one FWHM."""
     NEIGHBOUR = 128
-    """Another object within two FWHM: fluxes hold some of its light."""
+    """Another object within two FWHM."""
     CENTROID = 256
     """The centroid wandered off or did not settle; the detected position stands."""
     SHAPE = 512
     """The second moments did not settle; those of the PSF stand."""
     NO_PSF = 1024
     """Too few stars: the PSF of the options stands, aperture corrections are a model's."""
+    BLENDED = 2048
+    """A twentieth or more of the light under its model is other objects'; fluxes are without theirs."""
 
 
 #: Name of each flag -> number of its bit.

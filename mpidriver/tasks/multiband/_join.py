@@ -59,14 +59,14 @@ def _fill_band(table, band, forced):
     if forced is None:
         table[f"flags_{band}"] = int(ObjectFlag.NO_DATA)
         return
-    for kind in ("psf", "aper", "auto"):
+    for kind in ("psf", "model", "aper", "auto"):
         table[f"flux_{kind}_{band}"] = forced[f"flux_{kind}"]
         table[f"flux_{kind}_{band}_err"] = forced[f"flux_{kind}_err"]
-    for kind in ("psf", "auto"):
+    for kind in ("psf", "model", "auto"):
         table[f"mag_{kind}_{band}"], table[f"mag_{kind}_{band}_err"] = _magnitudes(
             forced[f"flux_{kind}"], forced[f"flux_{kind}_err"]
         )
-    for name in ("snr", "psf_fwhm_arcsec", "flags"):
+    for name in ("blendedness", "snr", "psf_fwhm_arcsec", "flags"):
         table[f"{name}_{band}"] = forced[name]
 
 

@@ -6,13 +6,16 @@ import numpy as np
 import sep
 
 from mpidriver.tasks.multiband._columns import empty, forced_dtype, measurement_dtype
+from mpidriver.tasks.multiband._deblend import deblend, sky_sigma
 from mpidriver.tasks.multiband._flags import ObjectFlag
 from mpidriver.tasks.multiband._kernels import adaptive_moments, windowed_centroids
+from mpidriver.tasks.multiband._models import Models, joint_fluxes, sources_at
 from mpidriver.tasks.multiband._noise import NoiseFactors, noise_factors
 from mpidriver.tasks.multiband._options import MultibandOptions
-from mpidriver.tasks.multiband._photometry import fill_fluxes, kron_ellipses, pixel_flags
+from mpidriver.tasks.multiband._photometry import fill_fluxes, fill_model_fluxes, kron_ellipses, pixel_flags
 from mpidriver.tasks.multiband._psf import LARGEST_SIGMA_PX, Psf, estimate_psf
 from mpidriver.tasks.multiband._scene import Scene, make_scene, pixel_scale_arcsec
+from mpidriver.tasks.multiband._tiles import tiles_of
 
 __all__ = ["force", "measure"]
 
@@ -20,8 +23,8 @@ __all__ = ["force", "measure"]
 _CENTROID_REACH_FWHM = 1.0
 #: An object is extended if wider than the PSF by this share plus so many sigmas.
 _EXTENDED_SHARE, _EXTENDED_SIGMA = 0.06, 2.5
-#: Kron apertures are at least this many FWHM of the PSF, and at most so many pixels, in radius.
-_KRON_LEAST_FWHM, _KRON_MOST_PX = 1.0, 200.0
+#: Kron apertures are at least this many FWHM of the PSF, in radius.
+_KRON_LEAST_FWHM = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,30 +53,32 @@ def measure(coadd, wcs, objects, *, options=None):
     Returns
     -------
     ndarray, shape (object,)
-        Structured, `measurement_dtype`, in the order of `objects`. Fluxes: `flux_psf` by a Gaussian matched to the
-        PSF, `flux_aper` in circles, `flux_auto` in the Kron ellipse, all corrected to the whole light of a point
-        source by the growth of the stars' light. Errors are scaled to the scatter of the same sums on empty sky,
+        Structured, `measurement_dtype`, in the order of `objects`. Fluxes: `flux_psf` by the PSF, `flux_model` by
+        a point source or a galaxy through the PSF, fitted with all others at once; `flux_aper` in circles, `flux_auto`
+        in the Kron ellipse, on the image without the other objects' models. All are corrected to the whole light of a
+        point source by the growth of the stars' light. Errors are scaled to the scatter of the same sums on empty sky,
         which holds the correlation of pixels. The moments are those of the best-matching Gaussian, PSF included;
         `fwhm_arcsec` is the PSF's FWHM times the ratio of such sizes. A blank band gives NaN and NO_DATA.
     """
     options = options or MultibandOptions()
     x, y = _pixels(wcs, objects["ra"], objects["dec"])
     scene = make_scene(coadd, background_box_px=options.background_box_px)
-    psf = _psf(scene, wcs, x, y, options)
-    centroids = windowed_centroids(
-        scene.image, scene.variance, scene.usable, x, y, psf.sigma_px, _CENTROID_REACH_FWHM * psf.fwhm_px
-    )
-    x, y = np.ascontiguousarray(centroids[:, 0]), np.ascontiguousarray(centroids[:, 1])
-    band = _characterised(scene, wcs, x, y, options)
+    band = _characterised(scene, wcs, *_centred(scene, wcs, x, y, options), options)
+    deblended = deblend(scene, x, y, band.psf, noise_factor=band.noise.matched)
     table = empty(measurement_dtype(len(options.aperture_radii_arcsec)), objects.size)
-    table["id"], table["x"], table["y"] = objects["id"], x, y
-    table["x_err"], table["y_err"] = (centroids[:, 2:4] * band.noise.matched).T
-    table["ra"], table["dec"] = _sky(wcs, x, y)
-    table["flags"] = _common_flags(band, x, y)
-    table["flags"] |= np.where(centroids[:, 4] > 0, 0, int(ObjectFlag.CENTROID))
-    _fill_shapes(table, band, x, y)
-    fill_fluxes(table, scene, x, y, _ellipses(table), band.psf, band.noise, band.radii_px)
-    _fill_sizes(table, band)
+    table["id"], table["flags"] = objects["id"], 0
+    _fill_models(table, deblended, band)
+    for tiles in tiles_of(scene, deblended.models, _reach_px(deblended.models.sources[:, 7], band)):
+        rows = table[tiles.rows]
+        centred = _fill_positions(rows, tiles, band)
+        _fill_shapes(rows, centred, band)
+        fill_fluxes(rows, centred, _ellipses(rows), band.psf, band.noise, band.radii_px)
+        _fill_sizes(rows, centred, band)
+        table[tiles.rows] = rows
+    table["flags"] |= _common_flags(band, table["x"], table["y"])
+    table["ra"], table["dec"] = _sky(wcs, table["x"], table["y"])
+    fill_model_fluxes(table, deblended.models, deblended.joint, deblended.shape_errors, band.psf, band.noise)
+    _fill_extendedness(table)
     return table
 
 
@@ -99,12 +104,35 @@ def force(coadd, wcs, merged, *, options=None):
     x, y = _pixels(wcs, merged["ra"], merged["dec"])
     scene = make_scene(coadd, background_box_px=options.background_box_px)
     band = _characterised(scene, wcs, x, y, options)
+    models = _forced_models(merged, x, y, band)
+    joint = joint_fluxes(scene, models)
+    models.sources[:, 6] = np.nan_to_num(joint.flux)
     table = empty(forced_dtype(len(options.aperture_radii_arcsec)), merged.size)
-    table["id"], table["x"], table["y"] = merged["id"], x, y
+    table["id"], table["x"], table["y"], table["flags"] = merged["id"], x, y, 0
     table["psf_fwhm_arcsec"] = band.psf.fwhm_px * band.scale_arcsec
-    table["flags"] = _common_flags(band, x, y)
-    fill_fluxes(table, scene, x, y, _ellipses(merged), band.psf, band.noise, band.radii_px)
+    ellipses = _ellipses(merged)
+    for tiles in tiles_of(scene, models, np.maximum(_reach_px(models.sources[:, 7], band), ellipses[0])):
+        rows = table[tiles.rows]
+        fill_fluxes(rows, tiles, tuple(axis[tiles.rows] for axis in ellipses), band.psf, band.noise, band.radii_px)
+        table[tiles.rows] = rows
+    table["flags"] |= _common_flags(band, x, y)
+    fill_model_fluxes(table, models, joint, np.nan_to_num(merged["model_shape_err"]), band.psf, band.noise)
     return table
+
+
+def _forced_models(merged, x, y, band):
+    """Return models of the reference band's shapes through this band's PSF."""
+    ellipses = np.nan_to_num(np.column_stack([merged[name] for name in ("model_xx", "model_yy", "model_xy")]))
+    sigma, dev_share = sky_sigma(band.scene, x, y), np.nan_to_num(merged["model_dev_share"])
+    matrices, planes = band.psf.matrices(x, y), band.psf.planes
+    point = sources_at(x, y, np.nan_to_num(band.psf.point_fluxes(band.scene, x, y, sigma)[:, 0]), sigma, band.psf)
+    flux = point[:, 6].copy()
+    return Models(sources_at(x, y, flux, sigma, band.psf, ellipses=ellipses, dev_share=dev_share), matrices, planes)
+
+
+def _reach_px(half_px, band):
+    """Return how far from sources with windows of such half widths they are measured, px."""
+    return np.maximum(half_px, band.radii_px.max() + 1.0)
 
 
 def _pixels(wcs, ra, dec):
@@ -141,17 +169,48 @@ def _common_flags(band, x, y):
     return pixel_flags(band.scene, x, y, band.psf.fwhm_px) | assumed
 
 
-def _fill_shapes(table, band, x, y):
+def _fill_models(table, deblended, band):
+    """Fill the shapes of the models."""
+    sources = deblended.models.sources
+    for k, name in enumerate(("model_xx", "model_yy", "model_xy", "model_dev_share")):
+        table[name] = sources[:, 2 + k]
+    table["model_shape_err"] = deblended.shape_errors
+    table["model_radius_arcsec"] = _size_px(sources[:, 2], sources[:, 3], sources[:, 4]) * band.scale_arcsec
+    table["psf_fwhm_arcsec"] = band.psf.fwhm_px * band.scale_arcsec
+
+
+def _centred(scene, wcs, x, y, options):
+    """Return centroids on the image as it is, by which stars show their PSF better than by where they were detected."""
+    psf = _psf(scene, wcs, x, y, options)
+    reach_px = _CENTROID_REACH_FWHM * psf.fwhm_px
+    found = windowed_centroids(scene.image, scene.variance, scene.usable, x, y, psf.sigma_px, reach_px)
+    return np.ascontiguousarray(found[:, 0]), np.ascontiguousarray(found[:, 1])
+
+
+def _fill_positions(table, tiles, band):
+    """Fill centroids and their errors; return the tiles with the sources there."""
+    scene, psf = tiles.scene, band.psf
+    reach_px = _CENTROID_REACH_FWHM * psf.fwhm_px
+    found = windowed_centroids(scene.image, scene.variance, scene.usable, tiles.x, tiles.y, psf.sigma_px, reach_px)
+    x, y = np.ascontiguousarray(found[:, 0]), np.ascontiguousarray(found[:, 1])
+    table["x"], table["y"] = x + tiles.offsets[:, 0], y + tiles.offsets[:, 1]
+    table["x_err"], table["y_err"] = (found[:, 2:4] * band.noise.matched).T
+    table["flags"] |= np.where(found[:, 4] > 0, 0, int(ObjectFlag.CENTROID))
+    return dataclasses.replace(tiles, x=x, y=y)
+
+
+def _fill_shapes(table, tiles, band):
     """Fill second moments, the width they mean and the Kron ellipse."""
-    scene, psf = band.scene, band.psf
-    moments = adaptive_moments(scene.image, scene.usable, x, y, psf.sigma_px, LARGEST_SIGMA_PX)
+    scene, psf, x, y = tiles.scene, band.psf, tiles.x, tiles.y
+    # Windows of moments end at four sigmas, which must lie on the tile.
+    largest_px = min(LARGEST_SIGMA_PX, 0.25 * tiles.half_px)
+    moments = adaptive_moments(scene.image, scene.usable, x, y, psf.sigma_px, largest_px)
     xx, yy, xy, settled = moments.T
     table["moment_xx"], table["moment_yy"], table["moment_xy"] = xx, yy, xy
     table["fwhm_arcsec"] = psf.fwhm_px * (_size_px(xx, yy, xy) / psf.sigma_px) * band.scale_arcsec
-    table["psf_fwhm_arcsec"] = psf.fwhm_px * band.scale_arcsec
     table["flags"] |= np.where(settled > 0, 0, int(ObjectFlag.SHAPE))
     table["kron_a_px"], table["kron_b_px"], table["kron_theta_rad"] = kron_ellipses(
-        scene, x, y, xx, yy, xy, least_px=_KRON_LEAST_FWHM * psf.fwhm_px, most_px=_KRON_MOST_PX
+        scene, x, y, xx, yy, xy, least_px=_KRON_LEAST_FWHM * psf.fwhm_px, most_px=tiles.half_px
     )
 
 
@@ -167,15 +226,18 @@ def _ellipses(table):
     return a, b, np.clip(theta, -0.5 * np.pi, 0.5 * np.pi)
 
 
-def _fill_sizes(table, band):
-    """Fill the half-light radius and the extendedness, which need fluxes."""
+def _fill_sizes(table, tiles, band):
+    """Fill the half-light radius, which needs a flux."""
     lit = np.flatnonzero(np.isfinite(table["flux_auto"]) & (table["flux_auto"] > 0))
-    rows = table[lit]
-    reach_px = 2.0 * rows["kron_a_px"].astype(float)
+    rows, scene = table[lit], tiles.scene
+    reach_px = np.minimum(2.0 * rows["kron_a_px"].astype(float), tiles.half_px)
     radius_px, _ = sep.flux_radius(
-        band.scene.image, rows["x"], rows["y"], reach_px, 0.5, normflux=rows["flux_auto"], mask=band.scene.unusable
+        scene.image, tiles.x[lit], tiles.y[lit], reach_px, 0.5, normflux=rows["flux_auto"], mask=scene.unusable
     )
     table["half_light_radius_arcsec"][lit] = np.asarray(radius_px) * band.scale_arcsec
+
+
+def _fill_extendedness(table):
     with np.errstate(invalid="ignore", divide="ignore"):
         excess = table["fwhm_arcsec"] / table["psf_fwhm_arcsec"] - 1.0
         limit = _EXTENDED_SHARE + _EXTENDED_SIGMA / table["snr"]

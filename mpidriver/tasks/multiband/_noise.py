@@ -10,7 +10,6 @@ import dataclasses
 import numpy as np
 from scipy.spatial import cKDTree
 
-from mpidriver.tasks.multiband._kernels import matched_fluxes
 from mpidriver.tasks.multiband._psf import aperture_fluxes
 from mpidriver.tasks.multiband._scene import robust_sigma
 
@@ -27,7 +26,7 @@ class NoiseFactors:
     """Factors on the errors that follow from the variance plane."""
 
     matched: float
-    """For `matched_fluxes`."""
+    """For fluxes by the PSF."""
     radii_px: np.ndarray
     """Radii of the apertures, shape (aperture,), ascending."""
     apertures: np.ndarray
@@ -59,7 +58,7 @@ def noise_factors(scene, x, y, psf, radii_px):
     at_x, at_y = _free_places(scene, x, y, psf.fwhm_px, float(radii.max(initial=1.0)))
     if at_x.size < _LEAST_PLACES:
         return NoiseFactors(1.0, radii, np.ones(radii.size))
-    flux, error, _ = matched_fluxes(scene.image, scene.variance, scene.usable, at_x, at_y, psf.sigma_px).T
+    flux, error, _ = psf.point_fluxes(scene, at_x, at_y, np.full(at_x.size, np.inf)).T
     apertures = [_factor(*aperture_fluxes(scene, at_x, at_y, radius)) for radius in radii]
     return NoiseFactors(_factor(flux, error), radii, np.array(apertures))
 

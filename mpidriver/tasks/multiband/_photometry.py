@@ -1,43 +1,47 @@
-"""Fluxes at given positions of one band: PSF, apertures, Kron ellipse."""
+"""Fluxes at given positions of one band: PSF, apertures, Kron ellipse, models."""
 
 import numpy as np
 import sep
 
 from mpidriver.tasks.multiband._flags import ObjectFlag, flags_from_mask
-from mpidriver.tasks.multiband._kernels import mask_bits, matched_fluxes
+from mpidriver.tasks.multiband._kernels import mask_bits
+from mpidriver.tasks.multiband._models import template_fluxes
 from mpidriver.tasks.multiband._psf import aperture_fluxes
 
-__all__ = ["FLUX_COLUMNS", "fill_fluxes", "kron_ellipses", "nearest_px", "pixel_flags"]
+__all__ = ["FLUX_COLUMNS", "fill_fluxes", "fill_model_fluxes", "kron_ellipses", "nearest_px", "pixel_flags"]
 
 FLUX_COLUMNS = ("flux_psf", "flux_psf_err", "flux_aper", "flux_aper_err", "flux_auto", "flux_auto_err", "snr")
 #: Kron's radius is taken within this many sigmas, multiplied by the factor, and never below the least (in sigmas).
 _KRON_REACH, _KRON_FACTOR, _KRON_LEAST = 6.0, 2.5, 3.5
 #: Least share of the PSF's weight on usable pixels for a flux to be given.
 _LEAST_SHARE = 0.5
+#: An object is blended if this share of the light that its model sees is others'.
+_BLENDED_SHARE = 0.05
 
 
-def fill_fluxes(table, scene, x, y, ellipses, psf, noise, radii_px):
-    """Fill the columns `FLUX_COLUMNS` of a band's table.
+def fill_fluxes(table, tiles, ellipses, psf, noise, radii_px):
+    """Fill the columns `FLUX_COLUMNS` of a band's table for the sources on tiles.
 
     Fluxes are corrected to the whole light of a point source; errors hold the noise factors. NaN where the band has no
     pixels.
 
     Parameters
     ----------
-    table : ndarray, shape (object,), changed in place
-    scene : Scene
-    x, y : ndarray of float64, shape (object,), px
+    table : ndarray, shape (tile,), changed in place
+        Rows of the sources on the tiles.
+    tiles : Tiles
     ellipses : tuple of ndarray
         Semi-axes in px and angle in rad of the Kron apertures.
     psf : Psf
     noise : NoiseFactors
     radii_px : ndarray of float, px
     """
-    flux, error, share = matched_fluxes(scene.image, scene.variance, scene.usable, x, y, psf.sigma_px).T
-    table["flux_psf"] = flux * psf.matched_factor
-    table["flux_psf_err"] = error * psf.matched_factor * noise.matched
+    scene, x, y = tiles.scene, tiles.x, tiles.y
+    flux, error, share = template_fluxes(scene, tiles.models.points(x, y)).T
+    table["flux_psf"] = flux * psf.factor
+    table["flux_psf_err"] = error * psf.factor * noise.matched
     for k, radius in enumerate(radii_px):
-        flux, error = aperture_fluxes(scene, x, y, radius)
+        flux, error = aperture_fluxes(scene, x, y, min(radius, tiles.half_px))
         correction = 1.0 / float(psf.enclosed_within(radius))
         table["flux_aper"][:, k] = flux * correction
         table["flux_aper_err"][:, k] = error * correction * noise.for_radius(radius)
@@ -48,6 +52,37 @@ def fill_fluxes(table, scene, x, y, ellipses, psf, noise, radii_px):
     with np.errstate(invalid="ignore", divide="ignore"):
         table["snr"] = table["flux_psf"] / table["flux_psf_err"]
     table["flags"][missing] |= int(ObjectFlag.NO_DATA)
+
+
+def fill_model_fluxes(table, models, joint, shape_errors, psf, noise):
+    """Fill the model fluxes of a band's table, and what its sources share with others.
+
+    Parameters
+    ----------
+    table : ndarray, shape (source,), changed in place
+        `flux_psf_err` and its like grow by what the neighbours' own errors add.
+    models : Models
+    joint : JointFluxes
+    shape_errors : ndarray, shape (source,)
+        Relative errors of the flux from the shape.
+    psf : Psf
+    noise : NoiseFactors
+    """
+    radius_px = np.maximum(models.sources[:, 2] * models.sources[:, 3] - models.sources[:, 4] ** 2, 0.0) ** 0.25
+    width = noise.for_radius(np.hypot(psf.fwhm_px, 2.0 * radius_px)) / noise.for_radius(psf.fwhm_px)
+    flux = joint.flux * psf.factor
+    table["flux_model"] = flux
+    table["flux_model_err"] = np.hypot(joint.flux_err * psf.factor * noise.matched * width, shape_errors * flux)
+    table["blendedness"] = joint.overlap
+    table["flags"] |= (joint.overlap > _BLENDED_SHARE) * int(ObjectFlag.BLENDED)
+    for name in ("flux_psf_err", "flux_auto_err"):
+        table[name] *= joint.inflation
+    table["flux_aper_err"] *= joint.inflation[:, None]
+    missing = table["flags"] & int(ObjectFlag.NO_DATA) != 0
+    for name in ("flux_model", "flux_model_err", "blendedness"):
+        table[name][missing] = np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        table["snr"] = table["flux_psf"] / table["flux_psf_err"]
 
 
 def _kron_fluxes(scene, x, y, ellipses, psf, noise):

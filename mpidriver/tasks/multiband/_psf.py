@@ -13,6 +13,8 @@ from mpidriver.tasks.growth import growth_step
 from mpidriver.tasks.moffat import MoffatProfile, fit_profile
 from mpidriver.tasks.multiband._flags import UNRELIABLE, flags_from_mask
 from mpidriver.tasks.multiband._kernels import adaptive_moments, mask_bits, matched_fluxes
+from mpidriver.tasks.multiband._mixtures import PsfMixture, psf_mixture
+from mpidriver.tasks.multiband._models import Models, psf_planes, sources_at, template_fluxes
 from mpidriver.tasks.multiband._scene import FWHM_PER_SIGMA
 from mpidriver.tasks.windows import windows
 
@@ -34,6 +36,10 @@ _NEIGHBOUR_SHARE = 0.01
 #: Moffat exponent where the stars do not tell.
 _DEFAULT_BETA = 3.5
 _MOST_BEYOND = 0.03
+#: A round component of variance 1: xx, yy, xy.
+ROUND = np.array([1.0, 1.0, 0.0])
+#: Stars from which the PSF's shape is taken to change linearly over the coadd; pixels of a unit of position.
+_LINEAR_STARS, _POSITION_UNIT_PX = 15, 1000.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +52,47 @@ class Psf:
     """Full width at half maximum of the Moffat profile through their pixels."""
     n_stars: int
     """Stars that showed it; 0 if it was assumed."""
-    matched_factor: float
-    """Total flux of a point source over its flux by `matched_fluxes` with `sigma_px`."""
+    factor: float
+    """Total flux of a point source over that which the mixture gives it."""
     radii_px: np.ndarray
     """Radii of the curve of growth, shape (radius,)."""
     enclosed: np.ndarray
     """Share of a point source's flux within `radii_px`."""
+    mixture: PsfMixture
+    """Its profile as a sum of Gaussians."""
+    shape: np.ndarray
+    """xx, yy, xy of a component of variance 1, as polynomials of the position: shape (term, 3); see `matrices`."""
+
+    @property
+    def planes(self):
+        """Return the mixture as the kernels take it, shape (2, component)."""
+        return psf_planes(self.mixture)
+
+    def matrices(self, x, y):
+        """Return xx, yy, xy of a component of variance 1 at positions in px, shape (source, 3)."""
+        matrices = _terms(x, y, self.shape.shape[0]) @ self.shape
+        sound = (
+            (matrices[:, 0] > 0.3) & (matrices[:, 1] > 0.3) & (matrices[:, 0] * matrices[:, 1] > matrices[:, 2] ** 2)
+        )
+        return np.where(sound[:, None], matrices, ROUND)
+
+    def point_fluxes(self, scene, x, y, sigma):
+        """Return flux by the mixture, its error from the variance, and the share of it on usable pixels.
+
+        Parameters
+        ----------
+        scene : Scene
+        x, y : ndarray of float64, shape (source,), px
+        sigma : ndarray, shape (source,)
+            Noise of a pixel there.
+
+        Returns
+        -------
+        ndarray, shape (source, 3)
+            Without `factor`; NaN where no pixel is usable.
+        """
+        models = Models(sources_at(x, y, np.zeros(x.size), sigma, self), self.matrices(x, y), self.planes)
+        return template_fluxes(scene, models)
 
     def enclosed_within(self, radius_px):
         """Return the share of a point source's flux within radii, interpolated on the curve of growth."""
@@ -103,23 +144,44 @@ def estimate_psf(scene, x, y, radii_px, *, default_fwhm_px, star_snr):
         bright = (flux / error > star_snr) & (share > 0.99) & (bits & int(UNRELIABLE) == 0)
     bright = np.flatnonzero(bright)
     moments = adaptive_moments(scene.image, scene.usable, x[bright], y[bright], default, LARGEST_SIGMA_PX)
-    stars, sigma_px = _stellar_locus(moments)
-    stars = bright[stars]
-    if stars.size < _STARS_LEAST:
+    members, sigma_px = _stellar_locus(moments)
+    if members.size < _STARS_LEAST:
         return _assumed(default, radii_px)
-    stars = stars[np.argsort(-flux[stars], kind="stable")][:_STARS_MOST]
+    members = members[np.argsort(-flux[bright[members]], kind="stable")][:_STARS_MOST]
+    stars = bright[members]
     clear_px = _clear_distances(x, y, flux, stars, 8.0 * FWHM_PER_SIGMA * sigma_px)
-    return _from_stars(scene, (x, y), stars, clear_px, sigma_px, radii_px)
+    shape = _shape_over_coadd(moments[members], x[stars], y[stars])
+    return _from_stars(scene, (x, y), stars, clear_px, (sigma_px, shape), radii_px)
 
 
 def _assumed(sigma_px, radii_px):
     fwhm_px = FWHM_PER_SIGMA * sigma_px
     profile = MoffatProfile.of_width(fwhm_px, _DEFAULT_BETA)
     radii = _all_radii(fwhm_px, radii_px)
-    # A Gaussian is matched best to the inner part of the profile: correct by the light within its own half width.
-    within = float(profile.enclosed(fwhm_px))
-    gaussian = 1.0 - np.exp(-0.5 * (fwhm_px / sigma_px) ** 2)
-    return Psf(sigma_px, fwhm_px, 0, gaussian / within, radii, np.asarray(profile.enclosed(radii)))
+    enclosed = np.asarray(profile.enclosed(radii))
+    return Psf(sigma_px, fwhm_px, 0, 1.0, radii, enclosed, psf_mixture(profile), ROUND[None])
+
+
+def _terms(x, y, count):
+    """Return the terms of a polynomial at positions: 1, or 1, x, y; shape (source, term)."""
+    terms = (np.ones(np.shape(x)), np.asarray(x) / _POSITION_UNIT_PX, np.asarray(y) / _POSITION_UNIT_PX)
+    return np.stack(terms[:count], axis=-1)
+
+
+def _shape_over_coadd(moments, x, y):
+    """Return the polynomials of `Psf.shape` from stars' second moments, shape (star, 4), outliers left out."""
+    matrices = moments[:, :3]
+    size = np.median(np.sqrt(np.maximum(matrices[:, 0] * matrices[:, 1] - matrices[:, 2] ** 2, 1e-10)))
+    matrices = matrices / size
+    terms = _terms(x, y, 3 if x.size >= _LINEAR_STARS else 1)
+    kept = np.ones(x.size, dtype=bool)
+    for _ in range(3):
+        shape = np.linalg.lstsq(terms[kept], matrices[kept], rcond=None)[0]
+        off = np.abs(matrices - terms @ shape)
+        kept = (off <= 3.0 * 1.4826 * np.median(off, axis=0) + 1e-6).all(axis=1)
+        if kept.sum() < max(_STARS_LEAST, terms.shape[1]):
+            break
+    return shape
 
 
 def _stellar_locus(moments):
@@ -165,8 +227,12 @@ def _all_radii(fwhm_px, radii_px):
     return np.unique(np.concatenate([_GROWTH_RADII_FWHM * fwhm_px, np.asarray(radii_px, float)]))
 
 
-def _from_stars(scene, places, stars, clear_px, sigma_px, radii_px):
-    """Return the PSF of stars: rows of `places`, the brightest first, `clear_px` off the next object that matters."""
+def _from_stars(scene, places, stars, clear_px, moments, radii_px):
+    """Return the PSF of stars: rows of `places`, the brightest first, `clear_px` off the next object that matters.
+
+    `moments` are the sigma of the Gaussian that matches the stars, and the polynomials of `Psf.shape`.
+    """
+    sigma_px, shape = moments
     x, y = (axis[stars] for axis in places)
     guess_px = FWHM_PER_SIGMA * sigma_px
     profile = fit_profile(scene.image, scene.variance, x, y, clear_px, fwhm_px=guess_px)
@@ -179,9 +245,10 @@ def _from_stars(scene, places, stars, clear_px, sigma_px, radii_px):
     enclosed = _growth(scene, places, stars, reach_px, radii, reference, profile)
     inner = _clear_to(reach_px, _REFERENCE_RADIUS_FWHM * fwhm_px)
     at_reference = aperture_fluxes(scene, x[inner], y[inner], radii[reference])[0]
-    matched = matched_fluxes(scene.image, scene.variance, scene.usable, x[inner], y[inner], sigma_px)[:, 0]
+    psf = Psf(sigma_px, float(fwhm_px), int(x.size), 1.0, radii, enclosed, psf_mixture(profile), shape)
+    matched = psf.point_fluxes(scene, x[inner], y[inner], np.ones(inner.size))[:, 0]
     factor = float(np.median(at_reference / matched)) / enclosed[reference]
-    return Psf(sigma_px, float(fwhm_px), int(x.size), factor, radii, enclosed)
+    return dataclasses.replace(psf, factor=factor)
 
 
 def _clear_to(reach_px, radius_px):
