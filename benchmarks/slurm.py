@@ -20,7 +20,7 @@ from survey import digests, run
 
 from mpidriver.batch import ENDED, job_standings
 
-SURVEY = ["--bands", "g^r", "--exposures", "2", "--detectors", "1x1", "--detector-size", "200", "--channels", "0"]
+SURVEY = ["--bands", "g^r", "--exposures", "3", "--detectors", "2x2", "--detector-size", "300", "--channels", "8"]
 
 
 def main() -> int:

@@ -58,7 +58,7 @@ class Ending(NamedTuple):
     peak_rss_bytes: int
 
 
-class _OrphanedError(Exception):
+class _OrphanedError(BaseException):
     """The zygote's rank has died."""
 
 
