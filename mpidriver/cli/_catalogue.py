@@ -1,21 +1,18 @@
 """The verb `catalogue`: tables of source finders into a repository, and its RM table out of it."""
 
 import argparse
-import contextlib
-import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidriver.cli._arguments import add_repo, add_verb
+from mpidriver.cli._recorded_run import recorded_run
 from mpidriver.errors import ConfigError
 
 if TYPE_CHECKING:
     from mpidriver.cli._arguments import Verbs
     from mpidriver.drivers._stage import Context
     from mpidriver.pool import Pool
-    from mpidriver.store import StateDatabase
 
 __all__ = ["add_arguments"]
 
@@ -47,27 +44,12 @@ def catalogue(pool: "Pool", options: argparse.Namespace) -> int:
     return max(code, _write(context, pool, options)) if options.write else code
 
 
-@contextlib.contextmanager
-def _recorded_run(context: "Context", pool: "Pool") -> "Iterator[StateDatabase]":
-    """Open the state database for a run, which is recorded as done unless it raises."""
-    import mpidriver
-    from mpidriver.store import open_state
-
-    with open_state(context.repository) as state:
-        run = state.begin_run(" ".join(sys.argv[1:]), pool.size, mpidriver.__version__, socket.gethostname())
-        ended = "failed"
-        try:
-            yield state
-            ended = "done"
-        finally:
-            state.end_run(run, ended)
-
-
 def _enter(context: "Context", pool: "Pool", options: argparse.Namespace) -> int:
     from mpidriver.drivers.catalogue import enter_tables
+    from mpidriver.store import open_state
 
     files = [Path(file).absolute() for file in options.files]
-    with _recorded_run(context, pool) as state:
+    with open_state(context.repository) as state, recorded_run(state, pool):
         report = enter_tables(context, state, files)
     if not options.quiet:
         new = f"{report.new['components']} components and {report.new['islands']} islands entered"
@@ -82,9 +64,10 @@ def _enter(context: "Context", pool: "Pool", options: argparse.Namespace) -> int
 def _write(context: "Context", pool: "Pool", options: argparse.Namespace) -> int:
     from mpidriver.drivers.pipeline import run_driver
     from mpidriver.report import draw_sources, published_rms
+    from mpidriver.store import open_state
 
     published = published_rms(options.published) if options.published else None
-    with _recorded_run(context, pool) as state:
+    with open_state(context.repository) as state, recorded_run(state, pool):
         driven = run_driver(context, "rm-table", pool=pool, state=state)
     if not driven.result.complete or not context.repository.path("rm_table").exists():
         print("mpidriver: no RM table: measure the components first with `mpidriver sources`", file=sys.stderr)

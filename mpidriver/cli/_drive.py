@@ -1,9 +1,6 @@
 """The verbs of the drivers: each runs its stages of the survey on the pool."""
 
 import argparse
-import contextlib
-import os
-import socket
 import sys
 import time
 from pathlib import Path
@@ -11,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mpidriver.cli._arguments import add_limits, add_repo, add_verb
 from mpidriver.cli._logging import shown_progress
+from mpidriver.cli._recorded_run import recorded_run
 from mpidriver.cli._staging import add_staging, with_staging
 from mpidriver.errors import ConfigError, PoolStopped, RepositoryError
 
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
     from mpidriver.cli._arguments import Verbs
     from mpidriver.drivers._selection import Selection
     from mpidriver.drivers._stage import Context
+    from mpidriver.drivers.pipeline import DriverRun
     from mpidriver.pool import Pool
     from mpidriver.store import StateDatabase
 
@@ -143,51 +142,20 @@ def _memory(text: str) -> str:
 
 def drive(pool: "Pool", options: argparse.Namespace) -> int:
     """Run a driver, show its progress and close with its table."""
-    import mpidriver
-    from mpidriver.batch import dead_runs, note_run
     from mpidriver.cli._closing import closing_summary, quiet_failures
-    from mpidriver.drivers._campaign._again import Again
-    from mpidriver.drivers._selection import Selection
-    from mpidriver.drivers.pipeline import open_context, run_driver
+    from mpidriver.drivers.pipeline import open_context
     from mpidriver.report import print_summary
     from mpidriver.store import open_state
 
     verb = options.verb
     if options.memory is not None and not options.isolate:
         raise ConfigError("--memory limits child processes: it needs --isolate")
-    again = Again(_words(options.retry), _words(options.clobber))
     context = open_context(options.repo)
-    selection = Selection(options.tract, options.patch, options.exposure, options.detector, options.band)
     if options.dry_run:
-        return _list_quanta(context, verb, selection, _chosen_tasks(options))
+        return _list_quanta(context, options)
     started = time.monotonic()
     with open_state(context.repository) as state:
-        command = " ".join(sys.argv[1:])
-        dead = dead_runs(os.environ)
-        run = state.begin_run(command, pool.size, mpidriver.__version__, socket.gethostname(), dead=dead)
-        note_run(os.environ, run)
-        if not state.other_runs():  # what others are just writing is not left over
-            context.repository.remove_partials()
-        try:
-            with shown_progress(pool, options, verb) as progress:
-                driven = run_driver(
-                    context,
-                    verb,
-                    pool=pool,
-                    state=state,
-                    selection=selection,
-                    tasks=_chosen_tasks(options),
-                    observer=progress,
-                    again=again,
-                    fail_fast=options.fail_fast,
-                    isolate=options.isolate,
-                    memory=options.memory,
-                )
-        except BaseException:
-            with contextlib.suppress(RepositoryError):  # what has ended the run says more
-                state.end_run(run, "failed")
-            raise
-        state.end_run(run, "stopped" if driven.result.stopped else "done")
+        driven = _reduce(context, state, pool, options)
         skips_pictures = getattr(options, "no_pictures", True) or pool.stopping is not None
         pictures = [] if skips_pictures else _draw(context, state, pool)
     if not options.quiet:
@@ -201,6 +169,39 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     return 0 if driven.result.complete else 1
 
 
+def _reduce(context: "Context", state: "StateDatabase", pool: "Pool", options: argparse.Namespace) -> "DriverRun":
+    """Run the driver as a recorded run."""
+    from mpidriver.drivers._campaign._again import Again
+    from mpidriver.drivers.pipeline import run_driver
+
+    again = Again(_words(options.retry), _words(options.clobber))
+    selection = _selection(options)
+    with recorded_run(state, pool) as run, shown_progress(pool, options, options.verb) as progress:
+        if not state.other_runs():  # what others are just writing is not left over
+            context.repository.remove_partials()
+        driven = run_driver(
+            context,
+            options.verb,
+            pool=pool,
+            state=state,
+            selection=selection,
+            tasks=_chosen_tasks(options),
+            observer=progress,
+            again=again,
+            fail_fast=options.fail_fast,
+            isolate=options.isolate,
+            memory=options.memory,
+        )
+        run.status = "stopped" if driven.result.stopped else "done"
+    return driven
+
+
+def _selection(options: argparse.Namespace) -> "Selection":
+    from mpidriver.drivers._selection import Selection
+
+    return Selection(options.tract, options.patch, options.exposure, options.detector, options.band)
+
+
 def _words(given: list[str] | None) -> tuple[str, ...]:
     """Return what an option that may be repeated names: tasks joined by commas, or one text."""
     from mpidriver.drivers._stages import STAGES
@@ -212,13 +213,13 @@ def _words(given: list[str] | None) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _list_quanta(context: "Context", verb: str, selection: "Selection", tasks: list[str] | None) -> int:
+def _list_quanta(context: "Context", options: argparse.Namespace) -> int:
     from mpidriver.drivers.planning import plan_driver, unplanned
     from mpidriver.store import open_state
 
     with open_state(context.repository, readonly=True) as state:
-        plan = plan_driver(context, state, verb, selection, tasks=tasks)
-        gone = unplanned(plan.graph, state.quanta(), verb)
+        plan = plan_driver(context, state, options.verb, _selection(options), tasks=_chosen_tasks(options))
+        gone = unplanned(plan.graph, state.quanta(), options.verb)
     for quantum in plan.own:
         print(quantum.key)
     if gone:
