@@ -145,6 +145,7 @@ def _plan_patch(
     bands = sorted(warps)
     coadds = {band: plan.add("coadd", uses=warps[band], band=band, **where) for band in bands}
     detections = [plan.add("detect", needs=[coadds[band]], band=band, **where) for band in bands]
+    detections.append(plan.add("detect_combined", uses=coadds.values(), **where))
     objects = plan.add("merge_detections", uses=detections, **where)
     measured = [plan.add("measure", needs=[objects, coadds[band]], band=band, **where) for band in bands]
     merged = plan.add("merge_measurements", uses=measured, **where)

@@ -1,7 +1,8 @@
 """The multiband driver: one catalogue of objects over all bands.
 
-Scatter patch and band to detect; merge a patch's detections over its bands; scatter patch and band again to measure;
-merge; scatter once more to measure every object at its merged position in every band; join a tract, join the survey.
+Scatter patch and band to detect, and patches to detect on all bands together; merge a patch's detections; scatter patch
+and band again to measure; merge; scatter once more to measure every object at its merged position in every band; join a
+tract, join the survey.
 Nothing waits for more than its own patch until the tract is joined.
 """
 
@@ -11,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.drivers.coadd import planes
-from mpidriver.store import read_masked_image, read_table, wcs_from_header, write_parquet, write_table
+from mpidriver.store import (
+    read_image,
+    read_masked_image,
+    read_table,
+    wcs_from_header,
+    write_image,
+    write_parquet,
+    write_table,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,14 +40,36 @@ def detect(context: Context, quantum: Quantum) -> Record:
     return _written(context, quantum, "detections", detections, DETECTION_UNITS)
 
 
-def merge_detections(context: Context, quantum: Quantum, *, bands: Sequence[str]) -> Record:
+def detect_combined(context: Context, quantum: Quantum, *, bands: Sequence[str]) -> Record:
+    """Detect sources on all bands of a patch together, and choose empty places; write the footprints."""
+    import numpy as np
+
+    from mpidriver.tasks.multiband import DETECTION_UNITS
+    from mpidriver.tasks.multiband import detect_combined as detect_all
+
+    coadds = [_coadd(context, quantum, band=band) for band in bands]
+    wcs = coadds[0][1]
+    ids = quantum.data_id
+    seed = (ids.tract, *ids.patch)
+    found = detect_all([image for image, _ in coadds], wcs, options=context.config.multiband, seed=seed)
+    footprints = write_image(context.path("footprints", quantum), found.footprints.astype(np.int32), wcs=wcs)
+    record = _written(context, quantum, "combined_detections", found.table, DETECTION_UNITS)
+    return Record(products=(*record.products, context.product("footprints", footprints)))
+
+
+def merge_detections(context: Context, quantum: Quantum, *, bands: Sequence[str], combined: bool) -> Record:
     """Merge a patch's detections over its bands into one list of objects."""
-    from mpidriver.tasks.multiband import MERGED_UNITS
+    from mpidriver.tasks.multiband import MERGED_UNITS, CombinedDetections
     from mpidriver.tasks.multiband import merge_detections as merge
 
     tables = {band: read_table(context.path("detections", quantum, band=band)) for band in bands}
+    together = None
+    if combined:
+        footprints, _ = read_image(context.path("footprints", quantum))
+        together = CombinedDetections(read_table(context.path("combined_detections", quantum)), footprints)
     ids = quantum.data_id
-    merged = merge(tables, tract=ids.tract, patch=ids.patch, options=context.config.multiband)
+    options = context.config.multiband
+    merged = merge(tables, combined=together, tract=ids.tract, patch=ids.patch, options=options)
     return _written(context, quantum, "merged_detections", merged, MERGED_UNITS)
 
 
@@ -78,7 +109,7 @@ def join_tract(context: Context, quantum: Quantum, *, patches: dict[tuple[int, i
     """Join the forced photometry of a tract's patches; each sky position is primary in exactly one."""
     import numpy as np
 
-    from mpidriver.tasks.multiband import join_bands, object_units
+    from mpidriver.tasks.multiband import ObjectFlag, join_bands, object_units
 
     tract = context.tract(quantum)
     bands = sorted({band for present in patches.values() for band in present})
@@ -87,6 +118,7 @@ def join_tract(context: Context, quantum: Quantum, *, patches: dict[tuple[int, i
         merged = read_table(context.path("merged_measurements", quantum, patch=_name(index)))
         forced = {band: read_table(context.path("forced", quantum, patch=_name(index), band=band)) for band in present}
         primary = tract.patch(index).is_primary(merged["ra"], merged["dec"])
+        primary &= merged["flags"] & int(ObjectFlag.SKY) == 0
         tables.append(join_bands(merged, forced, bands=bands, is_primary=primary, tract=tract.id, patch=index))
     joined = np.concatenate(tables)
     return _written(context, quantum, "tract_catalogue", joined, object_units(bands))
@@ -109,9 +141,9 @@ def join_survey(context: Context, quantum: Quantum, *, tracts: Sequence[int]) ->
     )
 
 
-def _coadd(context: Context, quantum: Quantum) -> tuple[Any, Any]:
+def _coadd(context: Context, quantum: Quantum, **more: Any) -> tuple[Any, Any]:
     """Return a coadd and its WCS."""
-    stored = read_masked_image(context.path("coadd", quantum))
+    stored = read_masked_image(context.path("coadd", quantum, **more))
     return planes(stored), wcs_from_header(stored.wcs_header)
 
 
@@ -126,6 +158,11 @@ def _name(patch: tuple[int, int]) -> str:
 
 def _prepare_bands(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     return Prepared({"bands": [str(source.data_id.band) for source in inputs]})
+
+
+def _prepare_merge(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    bands = [str(source.data_id.band) for source in inputs if source.task == "detect"]
+    return Prepared({"bands": bands, "combined": any(source.task == "detect_combined" for source in inputs)})
 
 
 def _prepare_tract(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
@@ -149,7 +186,8 @@ def _options(config: Any) -> tuple[Any, ...]:
 
 STAGES = {
     "detect": Stage(detect, options=_options, seconds=0.3),
-    "merge_detections": Stage(merge_detections, options=_options, prepare=_prepare_bands, seconds=0.1),
+    "detect_combined": Stage(detect_combined, options=_options, prepare=_prepare_bands, seconds=0.5),
+    "merge_detections": Stage(merge_detections, options=_options, prepare=_prepare_merge, seconds=0.1),
     "measure": Stage(measure, options=_options, seconds=1.0),
     "merge_measurements": Stage(merge_measurements, options=_options, prepare=_prepare_bands, seconds=0.1),
     "forced": Stage(force, options=_options, seconds=1.0),

@@ -23,6 +23,8 @@ DATASETS: dict[str, str] = {
     "warp": "warps/{tract:05d}/{patch}/{band}/{exposure:012d}-{detector:03d}.fits",
     "coadd": "coadds/{tract:05d}/{patch}/{band}.fits",
     "detections": "catalogues/{tract:05d}/{patch}/detections-{band}.fits",
+    "combined_detections": "catalogues/{tract:05d}/{patch}/combined.fits",
+    "footprints": "catalogues/{tract:05d}/{patch}/footprints.fits",
     "merged_detections": "catalogues/{tract:05d}/{patch}/detections.fits",
     "measurements": "catalogues/{tract:05d}/{patch}/measurements-{band}.fits",
     "merged_measurements": "catalogues/{tract:05d}/{patch}/measurements.fits",

@@ -203,13 +203,13 @@ def test_detections_of_one_band_stay_apart_and_other_bands_join_the_nearest():
     np.testing.assert_array_equal(merged["x"], [10.0, 14.0, 30.0])
     np.testing.assert_array_equal(merged["detected_i"], [True, True, False])
     np.testing.assert_array_equal(merged["detected_g"], [False, True, True])
-    assert merged.dtype.names == (*MERGED_UNITS, "detected_i", "detected_g")
+    assert merged.dtype.names == (*MERGED_UNITS, "detected_i", "detected_g", "detected_combined")
 
 
 def test_bands_without_priority_follow_by_name():
     options = MultibandOptions(priority=("r",))
     merged = merge_detections({b: rows_at([10.0]) for b in ("VR", "B", "r")}, options=options)
-    assert merged.dtype.names[-3:] == ("detected_r", "detected_B", "detected_VR")
+    assert merged.dtype.names[-4:-1] == ("detected_r", "detected_B", "detected_VR")
 
 
 def test_the_order_of_the_bands_given_does_not_matter(detections, merged):

@@ -1,7 +1,8 @@
 """Multiband: one list of objects from the coadds of all bands, measured in each.
 
-`detect` on each band, `merge_detections` over bands, `measure` the merged objects in each band, `merge_measurements`
-into one reference position and shape an object, `force` each band at those, `join_bands` into the rows of a catalogue.
+`detect` on each band and `detect_combined` on all, `merge_detections` over them, `measure` the merged objects in each
+band, `merge_measurements` into one reference position and shape an object, `force` each band at those, `join_bands`
+into the rows of a catalogue.
 Tables are structured arrays; their units stand in ``DETECTION_UNITS`` and its like.
 """
 
@@ -16,9 +17,11 @@ __all__ = [
     "MERGED_UNITS",
     "OBJECT_FLAGS",
     "REFERENCE_UNITS",
+    "CombinedDetections",
     "MultibandOptions",
     "ObjectFlag",
     "detect",
+    "detect_combined",
     "detection_dtype",
     "force",
     "forced_dtype",
@@ -37,6 +40,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CombinedDetections": "_combined",
     "DETECTION_UNITS": "_columns",
     "FORCED_UNITS": "_columns",
     "MEASUREMENT_UNITS": "_columns",
@@ -45,6 +49,7 @@ _HOMES = {
     "REFERENCE_UNITS": "_columns",
     "ObjectFlag": "_flags",
     "detect": "_detect",
+    "detect_combined": "_combined",
     "detection_dtype": "_columns",
     "force": "_measure",
     "forced_dtype": "_columns",

@@ -61,9 +61,12 @@ _SHAPE_UNITS = {
 SHAPE_COLUMNS = tuple(_SHAPE_UNITS)
 
 DETECTION_UNITS = _POSITION_UNITS | {"flux": "nJy", "peak": "nJy", "snr": "", "n_pixels": "pixel", "flags": ""}
-MERGED_UNITS = {"id": ""} | _POSITION_UNITS
-MEASUREMENT_UNITS = {"id": ""} | _POSITION_UNITS | _FLUX_UNITS | _SHAPE_UNITS | {"flags": ""}
-REFERENCE_UNITS = {"id": ""} | _POSITION_UNITS | {"ref_band": "", "snr": ""} | _SHAPE_UNITS | {"flags": ""}
+DETECTION_UNITS |= {"is_sky": ""}
+MERGED_UNITS = {"id": ""} | _POSITION_UNITS | {"footprint": "", "is_sky": ""}
+MEASUREMENT_UNITS = {"id": "", "footprint": ""} | _POSITION_UNITS | _FLUX_UNITS | _SHAPE_UNITS | {"flags": ""}
+REFERENCE_UNITS = (
+    {"id": "", "footprint": ""} | _POSITION_UNITS | {"ref_band": "", "snr": ""} | _SHAPE_UNITS | {"flags": ""}
+)
 FORCED_UNITS = {"id": "", "x": "pixel", "y": "pixel"} | _FLUX_UNITS | {"psf_fwhm_arcsec": "arcsec", "flags": ""}
 
 _TYPES = {
@@ -75,6 +78,8 @@ _TYPES = {
     "blendedness": "f4",
     "ref_band": "U8",
     "is_primary": "?",
+    "is_sky": "?",
+    "footprint": "i4",
     "tract": "i4",
     "patch_x": "i4",
     "patch_y": "i4",
@@ -98,8 +103,9 @@ def detection_dtype():
 
 
 def merged_dtype(bands):
-    """Return the dtype of detections merged over `bands`: one boolean ``detected_<band>`` each."""
-    return np.dtype(_dtype(MERGED_UNITS).descr + [(f"detected_{band}", "?") for band in bands])
+    """Return the dtype of detections merged over `bands`: one boolean ``detected_<band>`` each, and one for all."""
+    detected = [(f"detected_{band}", "?") for band in (*bands, "combined")]
+    return np.dtype(_dtype(MERGED_UNITS).descr + detected)
 
 
 def measurement_dtype(n_apertures):
@@ -127,12 +133,13 @@ def object_units(bands):
     Returns
     -------
     dict of str to str
-        `id`; `tract`, `patch_x`, `patch_y`; `ra`, `dec`, and `x`, `y` in the patch, of the reference band `ref_band`;
+        `id`; `tract`, `patch_x`, `patch_y`; `footprint` in the patch, 0 outside all; `ra`, `dec`, and
+        `x`, `y` in the patch, of the reference band `ref_band`;
         `is_primary`, which holds for one row of each sky position; `snr` and shape in the reference band with its
         `flags` (see `ObjectFlag`); `extendedness` 0 for point sources, 1 for wider ones, NaN where it cannot be said;
         then for each band forced fluxes and AB magnitudes, `snr_<band>`, `psf_fwhm_arcsec_<band>`, `flags_<band>`.
     """
-    units = {"id": "", "tract": "", "patch_x": "", "patch_y": ""} | _POSITION_UNITS
+    units = {"id": "", "tract": "", "patch_x": "", "patch_y": "", "footprint": ""} | _POSITION_UNITS
     units |= {"ref_band": "", "is_primary": "", "snr": ""} | _SHAPE_UNITS | {"flags": ""}
     for band in bands:
         for name in _BAND_FLUXES:

@@ -41,7 +41,7 @@ class Deblended:
     """Relative error of the flux of a galaxy that comes from its shape and position being fitted, shape (source,)."""
 
 
-def deblend(scene, x, y, psf, *, noise_factor=1.0):
+def deblend(scene, x, y, psf, *, noise_factor=1.0, fixed=None):
     """Fit models to all sources of a band at once.
 
     Each source in turn, the brightest first, is fitted to what the others leave: as a point source and as a galaxy
@@ -56,6 +56,8 @@ def deblend(scene, x, y, psf, *, noise_factor=1.0):
     psf : Psf
     noise_factor : float
         Noise over what the variance says.
+    fixed : ndarray of bool, shape (source,), optional
+        Sources that stay points where they are.
 
     Returns
     -------
@@ -68,7 +70,8 @@ def deblend(scene, x, y, psf, *, noise_factor=1.0):
     weights = np.divide(1.0, (sigma * noise_factor) ** 2, out=np.zeros(x.size), where=sigma > 0)
     begins, shape_errors = np.column_stack([x, y]), np.zeros(x.size)
     limits = tuple(psf.sigma_px * value for value in (_POSITION_SPREAD, _TYPICAL_SIGMA, _LEAST_SIGMA, _MOST_SIGMA))
-    active, steps = np.arange(x.size), _STEPS
+    free = np.ones(x.size, dtype=bool) if fixed is None else ~fixed
+    active, steps = np.flatnonzero(free), _STEPS
     for _ in range(_ROUNDS):
         if active.size == 0:
             break
@@ -90,7 +93,10 @@ def deblend(scene, x, y, psf, *, noise_factor=1.0):
         )
         models, joint = _with_joint_fluxes(scene, models, sigma, psf)
         changed = np.abs(models.sources[:, 6] - before[:, 6]) > _SETTLED * joint.flux_err
-        active, steps = np.flatnonzero((joint.overlap > _BLENDED) & (joint.neighbours @ changed > 0)), _LATER_STEPS
+        active, steps = (
+            np.flatnonzero(free & (joint.overlap > _BLENDED) & (joint.neighbours @ changed > 0)),
+            _LATER_STEPS,
+        )
     return Deblended(models, joint, shape_errors)
 
 

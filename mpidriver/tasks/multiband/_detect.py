@@ -8,7 +8,7 @@ from mpidriver.errors import DataError
 from mpidriver.tasks.filters import gaussian_kernel, mexican_hat_kernel
 from mpidriver.tasks.multiband._columns import detection_dtype, empty
 from mpidriver.tasks.multiband._options import MultibandOptions
-from mpidriver.tasks.multiband._scene import FWHM_PER_SIGMA, make_scene, robust_sigma
+from mpidriver.tasks.multiband._scene import FWHM_PER_SIGMA, make_scene, noise_below
 
 __all__ = ["detect"]
 
@@ -64,7 +64,7 @@ def detect(coadd, wcs, *, options=None):
         table[ours] = found[theirs]
     sigma = np.sqrt(scene.variance[found["ycpeak"], found["xcpeak"]])
     table["snr"] = found["cpeak"] / (noise * np.where(sigma > 0, sigma, np.inf))
-    table["flags"] = found["flag"]
+    table["flags"], table["is_sky"] = found["flag"], False
     return table
 
 
@@ -125,12 +125,4 @@ def _filtered_noise(scene, kernel):
         )
         smooth = signal.oaconvolve(significance, kernel, mode="same")
         values.append(smooth[ndimage.minimum_filter(usable, kernel.shape)])
-    return _noise_below(np.concatenate(values))
-
-
-def _noise_below(values):
-    """Return the standard deviation of noise from the side of the distribution that sources do not reach."""
-    if values.size == 0:
-        return float("nan")
-    low, middle = np.percentile(values, [15.8655, 50.0])
-    return min(float(middle - low), robust_sigma(values))
+    return noise_below(np.concatenate(values))

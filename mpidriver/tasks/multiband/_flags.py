@@ -34,6 +34,8 @@ class ObjectFlag(enum.IntFlag):
     """Too few stars: the PSF of the options stands, aperture corrections are a model's."""
     BLENDED = 2048
     """A twentieth or more of the light under its model is other objects'; fluxes are without theirs."""
+    SKY = 4096
+    """No object: an empty place, measured as objects are to show the noise."""
 
 
 #: Name of each flag -> number of its bit.

@@ -10,7 +10,7 @@ from mpidriver.tasks.multiband._options import MultibandOptions
 
 __all__ = ["join_bands", "join_catalogues"]
 
-_REFERENCE_COLUMNS = ("id", "ra", "dec", "x", "y", "ref_band", "snr", *SHAPE_COLUMNS, "flags")
+_REFERENCE_COLUMNS = ("id", "footprint", "ra", "dec", "x", "y", "ref_band", "snr", *SHAPE_COLUMNS, "flags")
 
 
 def join_bands(merged, forced, *, is_primary=None, bands=None, tract=0, patch=(0, 0)):

@@ -47,7 +47,7 @@ def measure(coadd, wcs, objects, *, options=None):
         nJy.
     wcs : astropy.wcs.WCS
     objects : ndarray, shape (object,)
-        From `merge_detections`; `id`, `ra`, `dec` are read.
+        From `merge_detections`.
     options : MultibandOptions, optional
 
     Returns
@@ -64,9 +64,10 @@ def measure(coadd, wcs, objects, *, options=None):
     x, y = _pixels(wcs, objects["ra"], objects["dec"])
     scene = make_scene(coadd, background_box_px=options.background_box_px)
     band = _characterised(scene, wcs, *_centred(scene, wcs, x, y, options), options)
-    deblended = deblend(scene, x, y, band.psf, noise_factor=band.noise.matched)
+    sky = objects["is_sky"]
+    deblended = deblend(scene, x, y, band.psf, noise_factor=band.noise.matched, fixed=sky)
     table = empty(measurement_dtype(len(options.aperture_radii_arcsec)), objects.size)
-    table["id"], table["flags"] = objects["id"], 0
+    table["id"], table["footprint"], table["flags"] = objects["id"], objects["footprint"], sky * int(ObjectFlag.SKY)
     _fill_models(table, deblended, band)
     for tiles in tiles_of(scene, deblended.models, _reach_px(deblended.models.sources[:, 7], band)):
         rows = table[tiles.rows]
@@ -192,10 +193,11 @@ def _fill_positions(table, tiles, band):
     scene, psf = tiles.scene, band.psf
     reach_px = _CENTROID_REACH_FWHM * psf.fwhm_px
     found = windowed_centroids(scene.image, scene.variance, scene.usable, tiles.x, tiles.y, psf.sigma_px, reach_px)
-    x, y = np.ascontiguousarray(found[:, 0]), np.ascontiguousarray(found[:, 1])
+    sky = table["flags"] & int(ObjectFlag.SKY) != 0
+    x, y = np.where(sky, tiles.x, found[:, 0]), np.where(sky, tiles.y, found[:, 1])
     table["x"], table["y"] = x + tiles.offsets[:, 0], y + tiles.offsets[:, 1]
     table["x_err"], table["y_err"] = (found[:, 2:4] * band.noise.matched).T
-    table["flags"] |= np.where(found[:, 4] > 0, 0, int(ObjectFlag.CENTROID))
+    table["flags"] |= np.where(sky | (found[:, 4] > 0), 0, int(ObjectFlag.CENTROID))
     return dataclasses.replace(tiles, x=x, y=y)
 
 

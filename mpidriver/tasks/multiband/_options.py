@@ -26,6 +26,9 @@ class MultibandOptions:
     merge_radius_arcsec: float = option(
         1.0, "detections of two bands this close are one object", unit="arcsec", minimum=0.0
     )
+    sky_objects: int = option(
+        50, "empty places of a patch that are measured as objects are, to show the noise", minimum=0
+    )
     aperture_radii_arcsec: tuple[float, ...] = option((1.0, 1.5, 2.0, 3.0), "radii of the apertures", unit="arcsec")
     default_fwhm_arcsec: float = option(
         0.8, "width of the PSF where too few stars show it", unit="arcsec", minimum=0.01

@@ -10,7 +10,7 @@ from scipy import ndimage
 from mpidriver.tasks.image import MaskPlane
 from mpidriver.tasks.sky import mesh_sky
 
-__all__ = ["FWHM_PER_SIGMA", "Scene", "make_scene", "pixel_scale_arcsec", "robust_sigma"]
+__all__ = ["FWHM_PER_SIGMA", "Scene", "make_scene", "noise_below", "pixel_scale_arcsec", "robust_sigma"]
 
 #: FWHM of a Gaussian of sigma 1.
 FWHM_PER_SIGMA = 2.3548200450309493
@@ -85,6 +85,14 @@ def robust_sigma(values):
     if values.size == 0:
         return float("nan")
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def noise_below(values):
+    """Return the standard deviation of noise from the side of the distribution that sources do not reach."""
+    if values.size == 0:
+        return float("nan")
+    low, middle = np.percentile(values, [15.8655, 50.0])
+    return min(float(middle - low), robust_sigma(values))
 
 
 def pixel_scale_arcsec(wcs):
