@@ -10,6 +10,7 @@ Importing the package costs next to nothing; the names below are loaded when fir
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.errors import ConfigError, DataError, MpidriverError, PoolError, RepositoryError, TaskError
+from mpidriver.lazy import loaded_on_use
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool, current_pool, launch
@@ -27,13 +28,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in {"Pool", "current_pool", "launch"}:
-        import mpidriver.pool
+_load, __dir__ = loaded_on_use(__name__, dict.fromkeys(("Pool", "current_pool", "launch"), "pool"))
 
-        return getattr(mpidriver.pool, name)
+
+def __getattr__(name: str) -> Any:
     if name == "__version__":
         import importlib.metadata
 
         return importlib.metadata.version("mpidriver")
-    raise AttributeError(f"module 'mpidriver' has no attribute {name!r}")
+    return _load(name)

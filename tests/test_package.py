@@ -1,5 +1,6 @@
 """The package as a whole: what is installed, what it exports, what importing it costs."""
 
+import importlib
 import json
 import pickle
 import re
@@ -53,6 +54,16 @@ def modules_after(code):
 )
 def test_importing_loads_nothing_heavy(code):
     assert modules_after(code) & HEAVY == set()
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_what_a_package_exports_is_there(folder):
+    package = importlib.import_module(".".join(folder.relative_to(ROOT).parts))
+    exported = getattr(package, "__all__", [])
+    assert set(exported) <= set(dir(package))
+    assert [name for name in exported if getattr(package, name, None) is None] == []
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        package.nonsense  # noqa: B018
 
 
 def test_the_public_names_are_these():

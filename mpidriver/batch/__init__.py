@@ -6,10 +6,10 @@ files (`_records`), a script (`_script`) and a place in a batch system (`_schedu
 `_standing` says how jobs stand. `_staging` brings files in from remotes and out to them, by `_rclone`.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mpidriver.batch._local import rank_environment, run_ranks
+from mpidriver.lazy import loaded_on_use
 
 if TYPE_CHECKING:
     from mpidriver.batch._job import ARRAY_PLACE, Job
@@ -84,10 +84,4 @@ __all__ = [
     "submit_job",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'mpidriver.batch' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"mpidriver.batch.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = loaded_on_use(__name__, _HOME)

@@ -27,8 +27,9 @@ Rooms, the ones that others stand on last::
     _transport                messages: MPI (_wire), what they mean (_messages), doorbells, memory, pickles
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mpidriver.lazy import loaded_on_use
 from mpidriver.pool._launch import find_launcher, launch, leave_code
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool, current_pool
@@ -43,6 +44,12 @@ from mpidriver.pool._watching._usage import Usage
 if TYPE_CHECKING:
     from mpidriver.pool._simulation._prediction import Prediction, StagePrediction
     from mpidriver.pool._simulation._simulator import simulate
+
+_HOMES = {
+    "Prediction": "_simulation._prediction",
+    "StagePrediction": "_simulation._prediction",
+    "simulate": "_simulation._simulator",
+}
 
 __all__ = [
     "Held",
@@ -63,15 +70,4 @@ __all__ = [
     "simulate",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load the simulator when it is used: ranks do without it."""
-    if name == "simulate":
-        from mpidriver.pool._simulation import _simulator
-
-        return _simulator.simulate
-    if name in ("Prediction", "StagePrediction"):
-        from mpidriver.pool._simulation import _prediction
-
-        return getattr(_prediction, name)
-    raise AttributeError(f"module 'mpidriver.pool' has no attribute {name!r}")
+__getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -4,8 +4,9 @@ Names are loaded when first used, so that a run without pictures never imports m
 of arrays that writes one PNG; `draw_all` finds the products of a repository and draws them all.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mpidriver.lazy import loaded_on_use
 
 if TYPE_CHECKING:
     from mpidriver.report._advice import advice_table
@@ -139,14 +140,4 @@ __all__ = [
     "status_table",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'mpidriver.report' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"mpidriver.report.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = loaded_on_use(__name__, _HOME)

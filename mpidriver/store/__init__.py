@@ -6,8 +6,9 @@ Headers: values are str, bool, int, float or None, or ``(value, comment)``; noth
 time, so that equal input gives equal bytes.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mpidriver.lazy import loaded_on_use
 
 if TYPE_CHECKING:
     from mpidriver.store._atomic import (
@@ -203,14 +204,4 @@ __all__ = [
     "write_votable",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'mpidriver.store' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"mpidriver.store.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = loaded_on_use(__name__, _HOME)

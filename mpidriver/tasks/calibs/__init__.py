@@ -5,8 +5,7 @@ fields into exposures and detectors; `find_defects` looks for pixels that do not
 sky apart. Importing this package loads neither numpy nor numba, so that option records are cheap to read.
 """
 
-import importlib
-
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.calibs._options import CalibsOptions
 
 _HOMES = {
@@ -20,8 +19,4 @@ _HOMES = {
 
 __all__ = ["CalibsOptions", *_HOMES]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -4,14 +4,9 @@
 rows and holds no more than those, however many images there are.
 """
 
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.coadd._options import CoaddOptions
 
 __all__ = ["Coadd", "CoaddOptions", "coadd", "coadd_blocks"]
 
-
-def __getattr__(name):
-    if name in ("Coadd", "coadd", "coadd_blocks"):
-        from mpidriver.tasks.coadd import _coadd
-
-        return getattr(_coadd, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = loaded_on_use(__name__, {"Coadd": "_coadd", "coadd": "_coadd", "coadd_blocks": "_coadd"})

@@ -40,8 +40,7 @@
 Angles, signs and units are those of RM-Tools and POSSUM: P = Q + iU, F(φ) = K Σ w P exp(-2iφ(λ² - λ²_0)).
 """
 
-import importlib
-
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.faraday._options import AnalysisOptions, FaradayOptions
 
 _HOMES = {
@@ -86,9 +85,4 @@ _HOMES = {
 
 __all__ = ["AnalysisOptions", "FaradayOptions", *_HOMES]
 
-
-def __getattr__(name: str) -> object:
-    """Load what needs numpy or numba when it is first used: the options record must stay cheap to import."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -4,8 +4,7 @@
 cheap to read.
 """
 
-import importlib
-
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.mosaic._options import MosaicOptions
 
 _HOMES = {
@@ -18,8 +17,4 @@ _HOMES = {
 
 __all__ = ["FrameSolution", "FrameSources", "MosaicOptions", "MosaicSolution", "fit_sip", "solve_mosaic"]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -6,8 +6,7 @@ into the rows of a catalogue.
 Tables are structured arrays; their units stand in ``DETECTION_UNITS`` and its like.
 """
 
-import importlib
-
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.multiband._options import MultibandOptions
 
 __all__ = [
@@ -67,8 +66,4 @@ _HOMES = {
     "split_object_id": "_ids",
 }
 
-
-def __getattr__(name):
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -18,8 +18,7 @@
     _rm_rows            its rows
 """
 
-import importlib
-
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.polarisation._options import IonosphereOptions, RMTableOptions, SourceOptions
 
 _HOMES = {
@@ -62,9 +61,4 @@ _HOMES = {
 
 __all__ = ["IonosphereOptions", "RMTableOptions", "SourceOptions", *_HOMES]
 
-
-def __getattr__(name: str) -> object:
-    """Load what needs numpy when it is first used: the option records must stay cheap to import."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -24,8 +24,7 @@ made from the seed and the names of what is drawn, so that order of calls and nu
     _channel        one radio channel image
 """
 
-import importlib
-
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.simulate._options import (
     CameraOptions,
     ErrorOptions,
@@ -60,12 +59,4 @@ _HOMES = {
 
 __all__ = ["CameraOptions", "ErrorOptions", "RadioOptions", "SimulationOptions", "SkyOptions", *_HOMES]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -4,8 +4,7 @@
 numpy nor astropy, so that option records are cheap to read.
 """
 
-import importlib
-
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.single_frame._options import SingleFrameOptions
 
 _HOMES = {
@@ -31,8 +30,4 @@ __all__ = [
     "signal_counts",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -4,8 +4,9 @@ A sky map is made from its options alone and answers, in numpy, which tracts and
 which one patch of the survey a position is primary.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.skymap._options import SkyMapOptions
 
 if TYPE_CHECKING:
@@ -26,11 +27,4 @@ _HOMES = {
     "patches_under": "_coverage",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Load what needs numpy when it is first used: the options record must stay cheap to import."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

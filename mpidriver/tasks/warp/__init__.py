@@ -4,14 +4,9 @@
 kernel) and conserves flux.
 """
 
+from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.warp._options import WarpOptions
 
 __all__ = ["WarpOptions", "overlap", "warp"]
 
-
-def __getattr__(name):
-    if name in ("overlap", "warp"):
-        from mpidriver.tasks.warp import _warp
-
-        return getattr(_warp, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = loaded_on_use(__name__, {"overlap": "_warp", "warp": "_warp"})
