@@ -7,14 +7,14 @@ import numpy as np
 
 from mpidriver.tasks._jit import kernel
 
-__all__ = ["count_channels", "native_cube", "split_parts"]
+__all__ = ["count_channels", "native_cube", "split_parts", "swapped_word"]
 
 BLOCK = 32
 """Pixels and channels of a block that is transposed within the cache."""
 
 
 @kernel
-def _swapped(value):
+def swapped_word(value):
     """Return the 32 bits of a value in the other byte order."""
     return (
         ((value >> np.uint32(24)) & np.uint32(0x000000FF))
@@ -28,7 +28,7 @@ def _swapped(value):
 def _swap(values):
     """Swap the bytes of values in place."""
     for index in range(values.size):
-        values[index] = _swapped(values[index])
+        values[index] = swapped_word(values[index])
 
 
 @kernel
@@ -40,7 +40,7 @@ def _transpose(spectra, swap, planes):
             for chan in range(start, min(start + BLOCK, channels)):
                 for pixel in range(first, min(first + BLOCK, pixels)):
                     value = spectra[pixel, chan]
-                    planes[chan, pixel] = _swapped(value) if swap else value
+                    planes[chan, pixel] = swapped_word(value) if swap else value
 
 
 def native_cube(stored, dtype=np.float32):

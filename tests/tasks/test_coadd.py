@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mpidriver.errors import ConfigError, DataError
 from mpidriver.tasks.coadd import Coadd, CoaddOptions, coadd, coadd_blocks
-from mpidriver.tasks.coadd._kernels import sorting_network
+from mpidriver.tasks.coadd._network import median_network, sorting_network
 from mpidriver.tasks.image import MaskedImage, MaskPlane
 
 SHAPE = (50, 150)
@@ -45,6 +45,16 @@ def test_the_sorting_network_sorts_every_pattern_of_zeros_and_ones(size):
         assert low < high < size
         values[:, [low, high]] = np.sort(values[:, [low, high]], axis=1)
     assert (np.diff(values, axis=1) >= 0).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 13, 20])
+def test_the_median_network_puts_the_middle_values_where_they_belong(size):
+    values = np.random.default_rng(size).random((500, size))
+    ordered = np.sort(values, axis=1)
+    for low, high in median_network(size):
+        values[:, [low, high]] = np.sort(values[:, [low, high]], axis=1)
+    for middle in ((size - 1) // 2, size // 2):
+        np.testing.assert_array_equal(ordered[:, middle], values[:, middle])
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)

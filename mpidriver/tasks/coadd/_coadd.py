@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from mpidriver.errors import ConfigError, DataError
-from mpidriver.tasks.coadd._kernels import CLIPPED, MEAN, MEDIAN, combine, sorting_network
+from mpidriver.tasks.coadd._kernels import CLIPPED, MEAN, MEDIAN, combine
+from mpidriver.tasks.coadd._network import median_network, sorting_network
 from mpidriver.tasks.coadd._options import CoaddOptions
 from mpidriver.tasks.image import MaskedImage, MaskPlane
 
@@ -122,8 +123,8 @@ def coadd_blocks(fill, weights, shape, *, statistic=None, byte_order="=", option
 
 def _combine(stack, weights, rows, result, statistic, bad_planes, options):
     combine(
-        stack.image, stack.variance, stack.mask, stack.swapped, weights, rows.stop - rows.start,
-        sorting_network(weights.size), statistic, median_factors(weights.size),
+        (*stack.words[:, : weights.size], stack.swapped), weights, rows.stop - rows.start,
+        (sorting_network(weights.size), median_network(weights.size)), statistic, median_factors(weights.size),
         np.float32(options.clip_sigma), np.float32(options.clip_fraction),
         np.int32(bad_planes), np.int32(MaskPlane.NO_DATA), np.int32(MaskPlane.CLIPPED),
         result.image[rows], result.variance[rows], result.mask[rows], result.n_image[rows],
@@ -147,11 +148,10 @@ class _Stack:
     """The blocks of rows of all inputs that have some."""
 
     def __init__(self, n_images, rows, cols, byte_order):
-        words = np.empty((3, n_images, rows, cols), np.uint32)
+        self.words = np.empty((3, n_images, rows, cols), np.uint32)
         self.swapped = not np.dtype(byte_order + "u4").isnative
         kinds = ("f4", "f4", "i4")
-        self.image, self.variance, self.mask = (plane.view(kind) for plane, kind in zip(words, kinds, strict=True))
-        self._filled = [plane.view(byte_order + kind) for plane, kind in zip(words, kinds, strict=True)]
+        self._filled = [plane.view(byte_order + kind) for plane, kind in zip(self.words, kinds, strict=True)]
 
     def fill(self, fill, weights, rows):
         """Have rows of every image of positive weight put here; return the numbers of those that have some."""

@@ -1,19 +1,29 @@
 """The loops of the coadd, over short runs of neighbouring pixels so that every step is vector code.
 
 A run holds `RUN` columns of one row of every input: ``values[input, pixel]`` with infinity where the input does not
-count, and ``weights[input, pixel]`` with 0 there.
+count. Sums are made while the inputs are read, once; pixels with outliers, which are few, are then done again by
+themselves (`_outliers`). A run's sums are rows of one array, and stand a constant number of items apart: of arrays of
+their own the compiler would have to find out, in every run, that none overlaps another.
 """
 
 import numpy as np
 
 from mpidriver.tasks._jit import kernel
+from mpidriver.tasks.coadd._outliers import add_pixel, keep_any, keep_inliers
+from mpidriver.tasks.coadd._stored import as_float, as_int
 
-__all__ = ["CLIPPED", "MEAN", "MEDIAN", "combine", "sorting_network"]
+__all__ = ["CLIPPED", "MEAN", "MEDIAN", "combine"]
 
 #: What `combine` may do.
 MEAN, CLIPPED, MEDIAN = 0, 1, 2
 #: Pixels of a run: a stack of 20 of them stays in the second-level cache, and short loops cost more than they compute.
 RUN = 512
+#: Places of the sums of float32: weighted values, their variance, weights, least and largest value, least variance,
+_FLUX, _NOISE, _TOTAL, _LOW, _HIGH, _QUIET = 0, RUN, 2 * RUN, 3 * RUN, 4 * RUN, 5 * RUN
+_SUMS = 6 * RUN
+#: and of int32: bits of the masks, number of inputs, number of those that were clipped.
+_BITS, _USED, _CLIPPED = 0, RUN, 2 * RUN
+_TALLIES = 3 * RUN
 _INFINITY = np.float32(np.inf)
 _ZERO = np.float32(0.0)
 _HALF = np.float32(0.5)
@@ -22,58 +32,54 @@ _NONE = np.int32(0)
 _COUNT = np.int32(1)
 
 
-def sorting_network(size):
-    """Return the comparisons of Batcher's odd-even merge sort for `size` values.
-
-    Parameters
-    ----------
-    size : int
-
-    Returns
-    -------
-    ndarray of intp, shape (comparison, 2)
-        Pairs (low, high) of positions to be put in order, one after the other (Batcher 1968; Knuth, TAOCP 5.2.2 M).
-    """
-    pairs = []
-    power = 1
-    while power < size:
-        distance = power
-        while distance >= 1:
-            for start in range(distance % power, size - distance, 2 * distance):
-                for i in range(start, min(start + distance, size - distance)):
-                    if i // (2 * power) == (i + distance) // (2 * power):
-                        pairs.append((i, i + distance))
-            distance //= 2
-        power *= 2
-    return np.array(pairs, dtype=np.intp).reshape(-1, 2)
+@kernel
+def _begin(sums, tallies):
+    """Set the sums of no inputs."""
+    for p in range(RUN):
+        sums[p + _FLUX], sums[p + _NOISE], sums[p + _TOTAL] = _ZERO, _ZERO, _ZERO
+        sums[p + _LOW], sums[p + _HIGH], sums[p + _QUIET] = _INFINITY, -_INFINITY, _INFINITY
+        tallies[p + _BITS], tallies[p + _USED], tallies[p + _CLIPPED] = _NONE, _NONE, _NONE
 
 
 @kernel
-def _swap_bytes(run):
-    """Turn around the bytes of each number of a run, in place: what was read from a FITS file becomes numbers."""
-    words = run.view(np.uint32)
-    for p in range(words.size):
-        word = words[p]
-        words[p] = (
-            (word << np.uint32(24))
-            | ((word << np.uint32(8)) & np.uint32(0xFF0000))
-            | ((word >> np.uint32(8)) & np.uint32(0xFF00))
-            | (word >> np.uint32(24))
-        )
+def _add(image, variance, mask, swapped, bad_planes, weight, values, sums, tallies):
+    """Add one input's run to the sums, and keep its values where it counts.
 
-
-@kernel
-def _load(image, variance, mask, bad_planes, weight, values, weights, counts):
-    """Load one input's run: its values and weights where it counts, infinity and 0 elsewhere.
-
-    All planes are read before anything is decided, and decisions are selections, or it would not be vector code.
+    All is read before anything is decided, and decisions are selections, or it would not be vector code.
     """
+    square = weight * weight
     for p in range(image.size):
-        x, v, bits = image[p], variance[p], mask[p]
+        x, v, bits = as_float(image[p], swapped), as_float(variance[p], swapped), as_int(mask[p], swapped)
         good = ((bits & bad_planes) == 0) & (abs(x) < _INFINITY) & (v >= _ZERO) & (v < _INFINITY)
         values[p] = x if good else _INFINITY
-        weights[p] = weight if good else _ZERO
-        counts[p] += _COUNT if good else _NONE
+        low, high, quiet = sums[p + _LOW], sums[p + _HIGH], sums[p + _QUIET]
+        sums[p + _FLUX] += weight * x if good else _ZERO
+        sums[p + _NOISE] += square * v if good else _ZERO
+        sums[p + _TOTAL] += weight if good else _ZERO
+        sums[p + _LOW] = x if good & (x < low) else low
+        sums[p + _HIGH] = x if good & (x > high) else high
+        sums[p + _QUIET] = v if good & (v < quiet) else quiet
+        tallies[p + _BITS] |= bits if good else _NONE
+        tallies[p + _USED] += _COUNT if good else _NONE
+
+
+@kernel
+def _set_pixel(stack, row, col, p, input_weights, keep, sums, tallies):
+    """Set the sums of one pixel to those of the inputs that are kept."""
+    flux, noise, total, bits, used = add_pixel(stack, row, col, input_weights, keep)
+    sums[p + _FLUX], sums[p + _NOISE], sums[p + _TOTAL] = flux, noise, total
+    tallies[p + _BITS], tallies[p + _USED] = bits, used
+
+
+@kernel
+def _take_any(stack, row, first, size, no_data, input_weights, keep, values, sums, tallies):
+    """Where no input is good let every one with a value count, whatever its mask."""
+    for p in range(size):
+        if tallies[p + _USED] == 0 and keep_any(stack, row, first + p, no_data, keep) > 0:
+            _set_pixel(stack, row, first + p, p, input_weights, keep, sums, tallies)
+            sums[p + _LOW], sums[p + _HIGH], sums[p + _QUIET] = -_INFINITY, _INFINITY, _ZERO
+            for i in range(keep.size):
+                values[i, p] = as_float(stack[0][i, row, first + p], stack[3]) if keep[i] else _INFINITY
 
 
 @kernel
@@ -93,135 +99,100 @@ def _compare(low, high):
 
 
 @kernel
-def _median(ordered, counts, least, median):
-    """Fill `median` with that of the first ``counts[p]`` ordered values of each pixel, NaN for fewer than `least`."""
-    count = counts[0]
+def _all_count(tallies, size, count):
     same = True
-    for p in range(RUN):
-        same &= counts[p] == count
-    if same and count >= least:
-        low, high = ordered[(count - 1) // 2], ordered[count // 2]
-        for p in range(RUN):
-            median[p] = _HALF * (low[p] + high[p])
-        return
-    for p in range(RUN):
-        count = counts[p]
-        median[p] = _HALF * (ordered[(count - 1) // 2, p] + ordered[count // 2, p]) if count >= least else _NAN
+    for p in range(size):
+        same &= tallies[p + _USED] == count
+    return same
 
 
 @kernel
-def _clip(values, variance, median, n_sigma, fraction, weights, clipped):
-    """Take the weight of one input's pixels where ``|x - median| > n_sigma * sigma + fraction * |median|``."""
-    for p in range(variance.size):
-        weight = weights[p]
-        excess = abs(values[p] - median[p]) - fraction * abs(median[p])
-        out = (weight > _ZERO) & (excess > _ZERO) & (excess * excess > n_sigma * n_sigma * variance[p])
-        weights[p] = _ZERO if out else weight
-        clipped[p] += _COUNT if out else _NONE
-
-
-@kernel
-def _clip_pair(variances, row, col, values, p, n_sigma, fraction, weights):
-    """Of the two inputs that count at pixel `p`, drop the brighter if they disagree; return how many were dropped.
-
-    With two values the median tells nothing; cosmic rays and satellites only add light.
-    """
-    low, high = -1, -1
-    for i in range(weights.shape[0]):
-        if weights[i, p] > _ZERO:
-            if low < 0 or values[i, p] < values[low, p]:
-                low, high = i, low
-            else:
-                high = i
-    sigma = np.sqrt(variances[low, row, col] + variances[high, row, col])
-    if values[high, p] - values[low, p] > n_sigma * sigma + fraction * abs(values[low, p]):
-        weights[high, p] = _ZERO
-        return 1
-    return 0
-
-
-@kernel
-def _clip_brighter(values, p, median, input_weights, weights):
-    """Restore the inputs at or below the median of pixel `p`, where clipping left none; return how many stay out."""
-    dropped = 0
-    for i in range(weights.shape[0]):
-        if values[i, p] <= median:
-            weights[i, p] = input_weights[i]
-        elif values[i, p] < _INFINITY:
-            dropped += 1
-    return dropped
-
-
-@kernel
-def _take_any(images, variances, masks, row, col, no_data, input_weights, values, p, weights):
-    """Let every input with a value count at pixel `p`, whatever its mask; return their number."""
-    count = 0
-    for i in range(weights.shape[0]):
-        x, v = images[i, row, col], variances[i, row, col]
-        if abs(x) < _INFINITY and v >= _ZERO and v < _INFINITY and masks[i, row, col] & no_data == 0:
-            values[i, p], weights[i, p] = x, input_weights[i]
-            count += 1
-    return count
-
-
-@kernel
-def _median_run(values, counts, pairs, least, scratch):
-    """Return the medians of a run, a row of `scratch`, which has one row more than there are inputs."""
+def _fill_medians(values, tallies, size, networks, scratch, median):
+    """Fill `median` with that of the inputs that count at each pixel, NaN where none does."""
     n_inputs = values.shape[0]
-    median = scratch[n_inputs]
     for i in range(n_inputs):
         _copy(values[i], scratch[i])
+    full = _all_count(tallies, size, n_inputs)
+    pairs = networks[1] if full else networks[0]
     for k in range(pairs.shape[0]):
         _compare(scratch[pairs[k, 0]], scratch[pairs[k, 1]])
-    _median(scratch, counts, least, median)
-    return median
-
-
-@kernel
-def _clip_run(variances, row, first, size, values, counts, median, n_sigma, fraction, input_weights, weights, clipped):
-    """Take the weight of outliers in a run."""
-    for i in range(values.shape[0]):
-        _clip(values[i], variances[i, row, first : first + size], median, n_sigma, fraction, weights[i], clipped)
+    if full:
+        low, high = scratch[(n_inputs - 1) // 2], scratch[n_inputs // 2]
+        for p in range(size):
+            median[p] = _HALF * (low[p] + high[p])
+        return
     for p in range(size):
-        if counts[p] == 2:
-            clipped[p] = _clip_pair(variances, row, first + p, values, p, n_sigma, fraction, weights)
-        elif counts[p] > 2 and clipped[p] == counts[p]:
-            clipped[p] = _clip_brighter(values, p, median[p], input_weights, weights)
+        count = tallies[p + _USED]
+        median[p] = _HALF * (scratch[(count - 1) // 2, p] + scratch[count // 2, p]) if count > 0 else _NAN
 
 
 @kernel
-def _add(values, variance, mask, weights, flux, noise, total, bits, used):
-    """Add one input's run to the sums."""
-    for p in range(variance.size):
-        weight, x, v, plane = weights[p], values[p], variance[p], mask[p]
-        counts = weight > _ZERO
-        flux[p] += weight * x if counts else _ZERO
-        noise[p] += weight * weight * v if counts else _ZERO
-        total[p] += weight
-        bits[p] |= plane if counts else _NONE
-        used[p] += _COUNT if counts else _NONE
+def _mark_suspects(size, median, n_sigma, fraction, sums, tallies, suspects):
+    """Mark the pixels at which an input may have to be clipped; return whether there are any.
+
+    None has to where the least and the largest value would both pass with the least variance.
+    """
+    some = False
+    for p in range(size):
+        above, below = sums[p + _HIGH] - median[p], median[p] - sums[p + _LOW]
+        excess = (above if above > below else below) - fraction * abs(median[p])
+        far = (excess > _ZERO) & (excess * excess > n_sigma * n_sigma * sums[p + _QUIET])
+        count = tallies[p + _USED]
+        suspects[p] = (far & (count > 2)) | (count == 2)
+        some |= suspects[p]
+    return some
+
+
+@kernel
+def _clip(stack, row, first, size, values, median, n_sigma, fraction, input_weights, suspects, keep, sums, tallies):
+    """Do the suspect pixels of a run again without their outliers."""
+    column = np.empty(keep.size, np.float32)
+    for p in range(size):
+        if suspects[p]:
+            for i in range(keep.size):
+                column[i] = values[i, p]
+            dropped = keep_inliers(stack, row, first + p, column, median[p], n_sigma, fraction, keep)
+            if dropped > 0:
+                _set_pixel(stack, row, first + p, p, input_weights, keep, sums, tallies)
+                tallies[p + _CLIPPED] = np.int32(dropped)
+
+
+@kernel
+def _finish(stack, row, first, size, no_data, clipped_bit, sums, tallies, image, variance, mask, n_image):
+    """Write a run of the coadd."""
+    masks, swapped = stack[2], stack[3]
+    for p in range(size):
+        total, used = sums[p + _TOTAL], tallies[p + _USED]
+        image[p] = sums[p + _FLUX] / total if used > 0 else _NAN
+        variance[p] = sums[p + _NOISE] / (total * total) if used > 0 else _NAN
+        mask[p] = tallies[p + _BITS] | (clipped_bit if tallies[p + _CLIPPED] > 0 else _NONE)
+        n_image[p] = used
+    for p in range(size):
+        if tallies[p + _USED] == 0:
+            bits = no_data
+            for i in range(masks.shape[0]):
+                bits |= as_int(masks[i, row, first + p], swapped)
+            mask[p] = bits
 
 
 @kernel
 def combine(
-    images, variances, masks, swapped, input_weights, n_rows, pairs, statistic, factors, n_sigma, fraction,
-    bad_planes, no_data, clipped_bit, out_image, out_variance, out_mask, out_n_image,
+    stack, input_weights, n_rows, networks, statistic, factors, n_sigma, fraction, bad_planes, no_data, clipped_bit,
+    out_image, out_variance, out_mask, out_n_image,
 ):  # fmt: skip
     """Average a stack of rows.
 
     Parameters
     ----------
-    images, variances : ndarray of float32, shape (input, row, col)
-    masks : ndarray of int32, shape (input, row, col)
-        All three are changed in place if `swapped`.
-    swapped : bool
-        Whether the bytes of all numbers stand the wrong way round.
+    stack : tuple
+        Image, variance (float32) and mask (int32) as words, uint32 (input, row, col), and whether the bytes of the
+        words stand the wrong way round.
     input_weights : ndarray of float32, shape (input,)
-        All positive; their number says how many inputs of the stack are filled.
+        All positive.
     n_rows : int
         How many rows of the stack are filled.
-    pairs : ndarray of intp, shape (comparison, 2)
-        From `sorting_network`.
+    networks : tuple of ndarray of intp, shape (comparison, 2)
+        From `sorting_network` and `median_network`.
     statistic : int
         MEAN, CLIPPED or MEDIAN; weights of a median must be 1.
     factors : ndarray of float32, shape (input + 1,)
@@ -233,58 +204,34 @@ def combine(
     out_mask : ndarray of int32, shape (row, col), written
     out_n_image : ndarray of int16, shape (row, col), written
     """
+    images, variances, masks, swapped = stack
     n_inputs, cols = input_weights.size, images.shape[2]
-    values = np.empty((n_inputs, RUN), np.float32)
-    weights = np.empty((n_inputs, RUN), np.float32)
-    scratch = np.empty((n_inputs + 1, RUN), np.float32)
-    sums = np.empty((3, RUN), np.float32)
-    tallies = np.empty((4, RUN), np.int32)
-    flux, noise, total = sums[0], sums[1], sums[2]
-    counts, clipped, bits, used = tallies[0], tallies[1], tallies[2], tallies[3]
+    values, scratch = np.full((n_inputs, RUN), _INFINITY), np.empty((n_inputs, RUN), np.float32)
+    sums, tallies = np.empty(_SUMS, np.float32), np.empty(_TALLIES, np.int32)
+    median, suspects, keep = np.empty(RUN, np.float32), np.empty(RUN, np.bool_), np.empty(n_inputs, np.bool_)
     for row in range(n_rows):
         for first in range(0, cols, RUN):
             size = min(RUN, cols - first)
             last = first + size
-            values[:], weights[:], sums[:], tallies[:] = _INFINITY, _ZERO, _ZERO, _NONE
-            for i in range(n_inputs):
-                if swapped:
-                    _swap_bytes(images[i, row, first:last])
-                    _swap_bytes(variances[i, row, first:last])
-                    _swap_bytes(masks[i, row, first:last])
-                _load(
-                    images[i, row, first:last], variances[i, row, first:last], masks[i, row, first:last], bad_planes,
-                    input_weights[i], values[i], weights[i], counts,
-                )  # fmt: skip
-            for p in range(size):
-                if counts[p] == 0:
-                    counts[p] = _take_any(
-                        images, variances, masks, row, first + p, no_data, input_weights, values, p, weights
-                    )
-            if statistic == CLIPPED:
-                median = _median_run(values, counts, pairs, 3, scratch)
-                _clip_run(
-                    variances, row, first, size, values, counts, median, n_sigma, fraction, input_weights, weights,
-                    clipped,
-                )  # fmt: skip
+            _begin(sums, tallies)
             for i in range(n_inputs):
                 _add(
-                    values[i], variances[i, row, first:last], masks[i, row, first:last], weights[i], flux, noise, total,
-                    bits, used,
+                    images[i, row, first:last], variances[i, row, first:last], masks[i, row, first:last], swapped,
+                    bad_planes, input_weights[i], values[i], sums, tallies,
+                )  # fmt: skip
+            _take_any(stack, row, first, size, no_data, input_weights, keep, values, sums, tallies)
+            if statistic != MEAN:
+                _fill_medians(values, tallies, size, networks, scratch, median)
+            if statistic == CLIPPED and _mark_suspects(size, median, n_sigma, fraction, sums, tallies, suspects):
+                _clip(
+                    stack, row, first, size, values, median, n_sigma, fraction, input_weights, suspects, keep, sums,
+                    tallies,
                 )  # fmt: skip
             if statistic == MEDIAN:
-                median = _median_run(values, counts, pairs, 1, scratch)
                 for p in range(size):
-                    flux[p] = median[p] * total[p]
-                    noise[p] *= factors[used[p]]
-            for p in range(size):
-                col = first + p
-                out_n_image[row, col] = used[p]
-                if used[p] > 0:
-                    out_image[row, col] = flux[p] / total[p]
-                    out_variance[row, col] = noise[p] / (total[p] * total[p])
-                    out_mask[row, col] = bits[p] | (clipped_bit if clipped[p] > 0 else _NONE)
-                else:
-                    out_image[row, col], out_variance[row, col] = _NAN, _NAN
-                    for i in range(n_inputs):
-                        bits[p] |= masks[i, row, col]
-                    out_mask[row, col] = bits[p] | no_data
+                    sums[p + _FLUX] = median[p] * sums[p + _TOTAL]
+                    sums[p + _NOISE] *= factors[tallies[p + _USED]]
+            _finish(
+                stack, row, first, size, no_data, clipped_bit, sums, tallies, out_image[row, first:last],
+                out_variance[row, first:last], out_mask[row, first:last], out_n_image[row, first:last],
+            )  # fmt: skip
