@@ -18,7 +18,7 @@ START_RANKS = "import sys; from mpidriver.batch import run_ranks; sys.exit(run_r
 
 def environment_of_programs():
     """Return an environment in which programs find what lies beside these tests."""
-    path = [str(ROOT), str(HERE), str(ROOT / "examples"), os.environ.get("PYTHONPATH", "")]
+    path = [str(HERE), str(ROOT / "examples"), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
@@ -113,10 +113,18 @@ def test_a_failure_ends_all_ranks_with_its_traceback(name, tmp_path):
 
 
 @pytest.mark.mpi
+def test_a_missing_library_of_mpi_is_named_with_what_would_do(monkeypatch):
+    monkeypatch.setenv("MPI4PY_LIBMPI", "/nowhere/libmpi.so")
+    finished = run_on_ranks(2, HERE / "pool_contract.py")
+    assert finished.returncode != 0
+    assert "LaunchError: cannot load MPI library, /nowhere/libmpi.so: cannot open" in finished.stderr
+    assert "MPI4PY_LIBMPI" in finished.stderr
+
+
 def test_worlds_that_do_not_see_each_other_are_refused():
     """As srun gives them with the wrong --mpi: here it is only the environment of srun, without the rest."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMPI", "PMI", "PRTE"))}
-    environment |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "PYTHONPATH": str(ROOT)}
+    environment |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0"}
     program = "from mpidriver.pool import launch; launch(lambda pool: 1)"
     command = [sys.executable, "-c", program]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

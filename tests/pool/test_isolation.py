@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_contract import ROOT, run_on_ranks
+from test_contract import run_on_ranks
 
 from mpidriver.errors import TaskError
 from mpidriver.pool import Pool, Terms, current_pool
@@ -104,8 +104,7 @@ pool.map(wait, families, isolate=True)
 @pytest.mark.parametrize("how", ["idle", "busy"])
 def test_all_are_gone_when_the_rank_is_killed(how):
     program = ORPHANS if how == "busy" else ORPHANS.replace("wait, families, isolate=True", "wait, families")
-    command, environment = [sys.executable, "-c", program], os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as rank:
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as rank:
         family = [int(word) for word in rank.stdout.readline().split()]
         assert len(family) == 2
         rank.kill()

