@@ -8,7 +8,7 @@ import numpy as np
 
 from mpidriver.tasks._jit import kernel
 
-__all__ = ["PAD", "fill_unusable", "flag_unusable", "make_coefficients", "mark_windows", "mirror_padding"]
+__all__ = ["PAD", "fill_unusable", "make_coefficients", "mark_windows", "mirror_padding", "padded_copies"]
 
 #: Pixels added on every side of the input planes: the kernel's reach, and one since a window is read as 8 columns.
 PAD = 4
@@ -26,35 +26,66 @@ _NEGLIGIBLE = 1e-9
 _FUSED = {"contract"}
 
 
-@kernel
-def flag_unusable(image, variance, mask, no_data, interpolated, unusable):
-    """Mark pixels as `no_data`, and not as `interpolated`, whose image or variance cannot be used.
-
-    Decisions are selections, or it would not be vector code.
+def padded_copies(image, variance, mask, no_data, interpolated, unusable):
+    """Copy planes with room around them, and mark pixels whose image or variance cannot be used.
 
     Parameters
     ----------
     image, variance : ndarray of float32, shape (row, col)
-    mask : ndarray of int32, shape (row, col), changed in place
+    mask : ndarray of int32, shape (row, col)
     no_data, interpolated, unusable : int32
-        Bits.
+        Bits; pixels that cannot be used become `no_data`, and not `interpolated`.
 
     Returns
     -------
-    bool
+    image, variance, mask : ndarray, shape (row + 2 PAD, col + 2 PAD)
+        The padding of the mask is `no_data`, that of the others 0.
+    holes : bool
         Whether `fill_unusable` has anything to fill.
     """
+    shape = (image.shape[0] + 2 * PAD, image.shape[1] + 2 * PAD)
+    # Arrays of numpy lie on large pages, those of a kernel do not, and take twice the time.
+    padded = tuple(np.empty(shape, plane.dtype) for plane in (image, variance, mask))
+    return *padded, _copy_padded(image, variance, mask, no_data, interpolated, unusable, *padded)
+
+
+@kernel
+def _copy_padded(image, variance, mask, no_data, interpolated, unusable, out_image, out_variance, out_mask):
+    """Fill the padded planes; return whether there is anything to fill."""
     rows, cols = image.shape
-    infinity = np.float32(np.inf)
     holes = np.int32(0)
-    for row in range(rows):
-        for col in range(cols):
-            x, v, bits = image[row, col], variance[row, col], mask[row, col]
-            good = (abs(x) < infinity) & (v >= np.float32(0.0)) & (v < infinity)
-            bits = bits if good else (bits | no_data) & ~interpolated
-            mask[row, col] = bits
-            holes |= (bits & unusable) if bits & interpolated == 0 else np.int32(0)
+    for row in range(rows + 2 * PAD):
+        planes = out_image[row], out_variance[row], out_mask[row]
+        if PAD <= row < rows + PAD:
+            source = image[row - PAD], variance[row - PAD], mask[row - PAD]
+            holes |= _copy_flagged(*source, no_data, interpolated, unusable, *planes)
+            _blank_columns(*planes, 0, PAD, no_data)
+            _blank_columns(*planes, cols + PAD, cols + 2 * PAD, no_data)
+        else:
+            _blank_columns(*planes, 0, cols + 2 * PAD, no_data)
     return holes != 0
+
+
+@kernel
+def _copy_flagged(image, variance, mask, no_data, interpolated, unusable, out_image, out_variance, out_mask):
+    """Copy one row; return the bits of unusable pixels that are to be filled.
+
+    Decisions are selections, or it would not be vector code.
+    """
+    infinity, holes = np.float32(np.inf), np.int32(0)
+    for col in range(image.size):
+        x, v, bits = image[col], variance[col], mask[col]
+        good = (abs(x) < infinity) & (v >= np.float32(0.0)) & (v < infinity)
+        bits = bits if good else (bits | no_data) & ~interpolated
+        out_image[col + PAD], out_variance[col + PAD], out_mask[col + PAD] = x, v, bits
+        holes |= (bits & unusable) if bits & interpolated == 0 else np.int32(0)
+    return holes
+
+
+@kernel
+def _blank_columns(image, variance, mask, first, last, no_data):
+    for col in range(first, last):
+        image[col], variance[col], mask[col] = np.float32(0.0), np.float32(0.0), no_data
 
 
 @kernel

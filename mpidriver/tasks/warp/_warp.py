@@ -7,12 +7,11 @@ from mpidriver.tasks.image import MaskedImage, MaskPlane
 from mpidriver.tasks.warp._options import WarpOptions
 from mpidriver.tasks.warp._pixel_map import make_pixel_map, output_box
 from mpidriver.tasks.warp._prepare import (
-    PAD,
     fill_unusable,
-    flag_unusable,
     make_coefficients,
     mark_windows,
     mirror_padding,
+    padded_copies,
 )
 from mpidriver.tasks.warp._resample import resample_by_cubic_spline, resample_by_table
 from mpidriver.tasks.warp._taps import taps_of
@@ -149,12 +148,14 @@ def _blank_outside(box, shape):
 def _prepared(image, variance, mask, poles):
     """Return padded copies of image (or its spline's coefficients), variance, mask, and the windows with mask bits."""
     no_data, interpolated, unusable = np.int32(MaskPlane.NO_DATA), np.int32(MaskPlane.INTERPOLATED), np.int32(_UNUSABLE)
-    planes = (
-        _padded(image, image.shape, np.float32),
-        _padded(1.0 if variance is None else variance, image.shape, np.float32),
-        _padded(0 if mask is None else mask, image.shape, np.int32, padding=no_data),
-    )
-    if flag_unusable(*planes, no_data, interpolated, unusable):
+    shape = image.shape
+    *planes, holes = padded_copies(
+        np.ascontiguousarray(image, np.float32),
+        np.ones(shape, np.float32) if variance is None else np.ascontiguousarray(variance, np.float32),
+        np.zeros(shape, np.int32) if mask is None else np.ascontiguousarray(mask, np.int32),
+        no_data, interpolated, unusable,
+    )  # fmt: skip
+    if holes:
         fill_unusable(*planes, unusable, interpolated)
     if poles:
         make_coefficients(planes[0], np.array(poles, np.float32))
@@ -162,11 +163,3 @@ def _prepared(image, variance, mask, poles):
         mirror_padding(planes[0])
     mirror_padding(planes[1])
     return *planes, mark_windows(planes[2])
-
-
-def _padded(plane, shape, dtype, padding=0):
-    padded = np.empty((shape[0] + 2 * PAD, shape[1] + 2 * PAD), dtype)
-    padded[PAD:-PAD, PAD:-PAD] = plane
-    for edge in (np.s_[:PAD], np.s_[-PAD:], np.s_[:, :PAD], np.s_[:, -PAD:]):
-        padded[edge] = padding
-    return padded
