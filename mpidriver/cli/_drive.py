@@ -37,6 +37,13 @@ DRIVER_VERBS = {
 #: Drivers whose products are shown in pictures at the end.
 _DRAWING = {"pipeline", "multiband", "faraday", "sources"}
 
+#: Drivers that measure objects, and what these do only when asked to, by the name of the option.
+_MEASURING = {"pipeline", "multiband"}
+ON_DEMAND_HELP = {
+    "light_curves": "also measure every object on each single frame, a table a patch",
+    "fakes": "also add known sources to the coadds, find and measure them, and tell what came of them",
+}
+
 
 def add_arguments(verbs: "Verbs") -> None:
     """Add the drivers to the command line."""
@@ -65,6 +72,9 @@ def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
     ):
         parser.add_argument(f"--{name}", default="", metavar=example, help=f"work on no other {name}")
     parser.add_argument("--dry-run", action="store_true", help="list the quanta that would run, and leave")
+    if verb in _MEASURING:
+        for name, summary in ON_DEMAND_HELP.items():
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=summary)
     _add_repeats(parser)
     parser.add_argument("--fail-fast", action="store_true", help="hand out nothing more after the first failure")
     parser.add_argument(
@@ -92,6 +102,11 @@ def _tasks_of_kind(text: str) -> tuple[str, ...]:
 
 def _chosen_tasks(options: argparse.Namespace) -> list[str] | None:
     """Return the tasks to run of those of the verb, none for all."""
+    asked_for = [name for name in ON_DEMAND_HELP if getattr(options, name, False)]
+    if asked_for:
+        from mpidriver.drivers._stages import usual_tasks
+
+        return list(usual_tasks(options.verb, asked_for=asked_for))
     if options.verb != "calibs":
         return None
     from mpidriver.drivers.calibs import KINDS
@@ -156,6 +171,8 @@ def drive(pool: "Pool", options: argparse.Namespace) -> int:
     started = time.monotonic()
     with open_state(context.repository) as state:
         driven = _reduce(context, state, pool, options)
+        if getattr(options, "fakes", False):
+            driven.notes.extend(_told_of_fakes(context))
         skips_pictures = getattr(options, "no_pictures", True) or pool.stopping is not None
         pictures = [] if skips_pictures else _draw(context, state, pool)
     if not options.quiet:
@@ -229,6 +246,14 @@ def _list_quanta(context: "Context", options: argparse.Namespace) -> int:
     for note in plan.notes:
         print(f"# {note}")
     return 0
+
+
+def _told_of_fakes(context: "Context") -> list[str]:
+    from mpidriver.report import fakes_notes
+    from mpidriver.store import read_table
+
+    path = context.repository.path("fakes_summary")
+    return fakes_notes(read_table(path)) if path.exists() else []
 
 
 def _draw(context: "Context", state: "StateDatabase", pool: "Pool") -> list[Path]:

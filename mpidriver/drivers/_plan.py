@@ -58,6 +58,7 @@ def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float =
     catalogues = _plan_images(plan, _members(plan, "single_frame", images, sky, margin_deg, calibrations.of_frame))
     if catalogues:
         plan.add("survey_catalogue", uses=catalogues)
+        plan.add("survey_fakes", uses=[quantum for quantum in plan.graph if quantum.task == "fakes"])
     rm_catalogues = _plan_channels(plan, _members(plan, "channel_frame", channels, sky, margin_deg))
     if rm_catalogues:
         plan.add("survey_rm_catalogue", uses=rm_catalogues)
@@ -128,10 +129,16 @@ def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchIndex]]
                 band=ids.band,
             )
             warps[patch][str(ids.band)].append(warp)
+    covering: dict[PatchIndex, list[Quantum]] = defaultdict(list)
+    for frame, patches in members.items():
+        for patch in patches:
+            covering[patch].append(frame)
     merged: list[Quantum] = []
     forced: list[Quantum] = []
     for patch in sorted(warps):
         patch_merged, patch_forced = _plan_patch(plan, tract, patch, warps[patch])
+        plan.add("light_curves", needs=[patch_merged, mosaic], uses=covering[patch], tract=tract, patch=patch)
+        plan.add("fakes", needs=[patch_merged], uses=patch_forced, tract=tract, patch=patch)
         merged.append(patch_merged)
         forced += patch_forced
     return plan.add("tract_catalogue", uses=[*merged, *forced], tract=tract)

@@ -2,10 +2,13 @@
 
 import functools
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 import mpidriver
 from mpidriver.drivers import (
+    _fakes,
+    _light_curves,
     calibs,
     coadd,
     cube,
@@ -17,7 +20,7 @@ from mpidriver.drivers import (
 )
 from mpidriver.drivers._stage import Stage
 
-__all__ = ["DRIVERS", "STAGES", "code_digest"]
+__all__ = ["DRIVERS", "ON_DEMAND", "STAGES", "code_digest", "usual_tasks"]
 
 STAGES: dict[str, Stage] = {
     **calibs.STAGES,
@@ -25,6 +28,8 @@ STAGES: dict[str, Stage] = {
     **mosaic.STAGES,
     **coadd.STAGES,
     **multiband.STAGES,
+    **_light_curves.STAGES,
+    **_fakes.STAGES,
     **cube.STAGES,
     **faraday.STAGES,
     **sources.STAGES,
@@ -33,18 +38,30 @@ STAGES: dict[str, Stage] = {
 #: What a frame of the sky needs is made with it; fringe patterns come from many frames of the sky, when asked for.
 CALIBRATION_TASKS = tuple(task for task in calibs.STAGES if task not in calibs.KINDS["fringe"])
 
-#: Verb to the tasks that it runs.
+#: Tasks that run only when they are asked for, by the option that does.
+ON_DEMAND: dict[str, tuple[str, ...]] = {
+    "light_curves": tuple(_light_curves.STAGES),
+    "fakes": tuple(_fakes.STAGES),
+}
+
+#: Verb to the tasks that it may run; those of `ON_DEMAND` are among them.
 DRIVERS: dict[str, tuple[str, ...]] = {
     "calibs": tuple(calibs.STAGES),
     "single-frame": (*CALIBRATION_TASKS, *single_frame.STAGES),
     "mosaic": tuple(mosaic.STAGES),
     "coadd": tuple(coadd.STAGES),
-    "multiband": tuple(multiband.STAGES),
+    "multiband": (*multiband.STAGES, *_light_curves.STAGES, *_fakes.STAGES),
     "faraday": (*cube.STAGES, *faraday.STAGES),
     "sources": ("channel_frame", *sources.STAGES),
     "rm-table": ("rm_table",),
     "pipeline": tuple(task for task in STAGES if task not in calibs.KINDS["fringe"]),
 }
+
+
+def usual_tasks(verb: str, *, asked_for: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the tasks of a verb without those of `ON_DEMAND` that nobody has asked for by their option's name."""
+    left_out = {task for option, tasks in ON_DEMAND.items() if option not in asked_for for task in tasks}
+    return tuple(task for task in DRIVERS[verb] if task not in left_out)
 
 
 @functools.cache

@@ -51,6 +51,7 @@ FOLDERS = {
     "warp": ("warps",),
     "coadd": ("coadds",),
     "tract_catalogue": ("catalogues",),
+    "survey_fakes": ("fakes",),
     "rm_synthesis": ("faraday",),
     "tract_rm_catalogue": ("catalogues",),
     "source_rm": ("faraday",),
@@ -101,7 +102,7 @@ def run_driver(
     selection
         Which data ids take part.
     tasks
-        Of the verb's tasks, those to run; all by default.
+        Of the verb's tasks, those to run; by default all but those that run only when asked for.
     observer
         Told how many quanta there are, and of each that ends.
     again

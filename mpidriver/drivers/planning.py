@@ -12,7 +12,7 @@ from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._selection import Selection, selected_quanta
 from mpidriver.drivers._sources._cells import plan_sources
 from mpidriver.drivers._stage import Context
-from mpidriver.drivers._stages import DRIVERS
+from mpidriver.drivers._stages import DRIVERS, usual_tasks
 from mpidriver.drivers.catalogue import load_components
 from mpidriver.errors import ConfigError
 
@@ -47,7 +47,7 @@ def plan_driver(
     Parameters
     ----------
     tasks
-        Of the verb's tasks, those to run; all by default.
+        Of the verb's tasks, those to run; by default all but those that run only when asked for.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def plan_driver(
         If there is no frame, or none selected.
     """
     with collecting_no_garbage():
-        return _planned(context, state.frames(), verb, selection, DRIVERS[verb] if tasks is None else tasks)
+        return _planned(context, state.frames(), verb, selection, usual_tasks(verb) if tasks is None else tasks)
 
 
 def _planned(

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from mpidriver.report._coverage import draw_coverage, point_source_depth_mag
     from mpidriver.report._cube_pictures import brightest_pixels, draw_cube_pictures
     from mpidriver.report._failures import failures_page, group_failures
+    from mpidriver.report._fakes import draw_fakes, fakes_notes
     from mpidriver.report._faraday_maps import draw_faraday_maps
     from mpidriver.report._faraday_spectra import FaradaySpectrum, draw_faraday_spectra
     from mpidriver.report._focal_plane import FramePoint, draw_focal_plane
     from mpidriver.report._jobs import jobs_table
+    from mpidriver.report._noise import draw_noise
     from mpidriver.report._pace import pace_of_run
     from mpidriver.report._pictures import PictureJob, draw_all, draw_pictures, picture_jobs
     from mpidriver.report._progress import Progress
@@ -47,6 +49,7 @@ _HOMES = {
         "brightest_pixels",
         "draw_cube_pictures",
     ),
+    "_fakes": ("draw_fakes", "fakes_notes"),
     "_faraday_maps": ("draw_faraday_maps",),
     "_faraday_spectra": (
         "FaradaySpectrum",
@@ -57,6 +60,7 @@ _HOMES = {
         "draw_focal_plane",
     ),
     "_jobs": ("jobs_table",),
+    "_noise": ("draw_noise",),
     "_pace": ("pace_of_run",),
     "_pictures": (
         "PictureJob",
@@ -115,15 +119,18 @@ __all__ = [
     "draw_colour_coadd",
     "draw_coverage",
     "draw_cube_pictures",
+    "draw_fakes",
     "draw_faraday_maps",
     "draw_faraday_spectra",
     "draw_focal_plane",
+    "draw_noise",
     "draw_pictures",
     "draw_rm_comparison",
     "draw_rm_table",
     "draw_sources",
     "draw_timeline",
     "failures_page",
+    "fakes_notes",
     "group_failures",
     "jobs_table",
     "lupton_rgb",

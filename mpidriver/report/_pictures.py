@@ -143,6 +143,10 @@ def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
     wanted += _source_pictures(repo)
     if repo.path("survey_catalogue").exists():
         wanted.append(("objects.png", _draw_objects, {}))
+    if repo.path("fakes_summary").exists():
+        wanted.append(("fakes.png", _draw_fakes, {}))
+    for data_id, _ in stored(repo, "tract_catalogue"):
+        wanted.append((f"noise-{data_id['tract']:05d}.png", _draw_noise, data_id))
     if any(np.isfinite([point.zero_point_mag, point.fwhm_arcsec]).any() for point in points):
         wanted.append(("frames.png", _draw_frames, {"points": points}))
     if any(stored(repo, dataset) for dataset in ("bias", "dark", "flat", "fringe")):
@@ -203,6 +207,24 @@ def _draw_stars(path: Path, repo: Repository, *, tract: int) -> None:
     from mpidriver.report._repeatability import match_stars
 
     draw_astrometry(path, match_stars(frame_stars(repo, tract)), title=f"Repeatability of stars, tract {tract}")
+
+
+def _draw_fakes(path: Path, repo: Repository) -> None:
+    from mpidriver.report._fakes import draw_fakes
+
+    draw_fakes(path, read_table(repo.path("fakes_summary")), title="Fakes: what was found of sources that were put in")
+
+
+def _draw_noise(path: Path, repo: Repository, *, tract: int) -> None:
+    from mpidriver.report._noise import draw_noise
+    from mpidriver.tasks.multiband import ObjectFlag
+
+    objects = read_table(repo.path("tract_catalogue", tract=tract))
+    prefix = "flux_psf_"
+    names = [name[len(prefix) :] for name in objects.dtype.names or () if name.startswith(prefix)]
+    sky = objects[objects["flags"] & int(ObjectFlag.SKY) != 0]
+    bands = [band for band in names if not band.endswith("_err")]
+    draw_noise(path, sky, bands, title=f"Fluxes at empty places of tract {tract}")
 
 
 def _draw_faraday(path: Path, repo: Repository, *, tract: int) -> None:

@@ -73,6 +73,22 @@ def test_every_number_of_ranks_gives_the_same_products_bit_for_bit(raw, reduced,
     assert digests(root) == digests(reduced)
 
 
+@pytest.mark.mpi
+def test_light_curves_and_fakes_are_made_when_they_are_asked_for(reduced, tmp_path):
+    roots = [tmp_path / "one", tmp_path / "two"]
+    for ranks, root in enumerate(roots, start=1):
+        shutil.copytree(reduced, root)
+        assert not list((root / "catalogues").glob("*/*/light-curves.fits"))
+        ended = run("-n", ranks, "multiband", root, "--light-curves", "--fakes", "--no-pictures", "--patch", "0,0^0,1")
+        assert ended.code == 0, ended.text
+        assert "point sources: 90 % recovered to" in " ".join(ended.text.split())
+    curves = list((roots[0] / "catalogues").glob("*/*/light-curves.fits"))
+    assert len(curves) == 2
+    assert {row["band"] for row in fits.getdata(curves[0])} == {"r", "i"}
+    assert digests(roots[0], ("catalogues", "fakes")) == digests(roots[1], ("catalogues", "fakes"))
+    assert digests(roots[0], ("coadds",)) == digests(reduced, ("coadds",))
+
+
 def test_what_is_unchanged_is_not_run_again(reduced):
     before = {path: path.stat().st_mtime_ns for path in reduced.rglob("*.fits")}
     ended = run("pipeline", reduced, "--no-pictures")

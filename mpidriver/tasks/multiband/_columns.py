@@ -9,6 +9,7 @@ import numpy as np
 __all__ = [
     "DETECTION_UNITS",
     "FORCED_UNITS",
+    "FRAME_UNITS",
     "MEASUREMENT_UNITS",
     "MERGED_UNITS",
     "REFERENCE_UNITS",
@@ -17,6 +18,7 @@ __all__ = [
     "detection_dtype",
     "empty",
     "forced_dtype",
+    "frame_dtype",
     "measurement_dtype",
     "merged_dtype",
     "object_dtype",
@@ -68,8 +70,12 @@ REFERENCE_UNITS = (
     {"id": "", "footprint": ""} | _POSITION_UNITS | {"ref_band": "", "snr": ""} | _SHAPE_UNITS | {"flags": ""}
 )
 FORCED_UNITS = {"id": "", "x": "pixel", "y": "pixel"} | _FLUX_UNITS | {"psf_fwhm_arcsec": "arcsec", "flags": ""}
+FRAME_UNITS = {"id": "", "exposure": "", "detector": "", "band": "", "mjd": "d"} | FORCED_UNITS
 
 _TYPES = {
+    "exposure": "i8",
+    "detector": "i4",
+    "band": "U16",
     "id": "i8",
     "flags": "i4",
     "n_pixels": "i4",
@@ -121,6 +127,11 @@ def reference_dtype():
 def forced_dtype(n_apertures):
     """Return the dtype of forced photometry in one band."""
     return _dtype(FORCED_UNITS, n_apertures)
+
+
+def frame_dtype(n_apertures):
+    """Return the dtype of forced photometry on single frames."""
+    return _dtype(FRAME_UNITS, n_apertures)
 
 
 def object_units(bands):

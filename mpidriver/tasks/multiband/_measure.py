@@ -17,7 +17,7 @@ from mpidriver.tasks.multiband._psf import LARGEST_SIGMA_PX, Psf, estimate_psf
 from mpidriver.tasks.multiband._scene import Scene, make_scene, pixel_scale_arcsec
 from mpidriver.tasks.multiband._tiles import tiles_of
 
-__all__ = ["force", "measure"]
+__all__ = ["band_psf", "force", "measure"]
 
 #: A centroid may move this far, in FWHM of the PSF.
 _CENTROID_REACH_FWHM = 1.0
@@ -134,6 +134,11 @@ def _forced_models(merged, x, y, band):
 def _reach_px(half_px, band):
     """Return how far from sources with windows of such half widths they are measured, px."""
     return np.maximum(half_px, band.radii_px.max() + 1.0)
+
+
+def band_psf(scene, wcs, objects, options):
+    """Return the PSF that the stars among objects with `ra` and `dec` show on a band's scene."""
+    return _psf(scene, wcs, *_centred(scene, wcs, *_pixels(wcs, objects["ra"], objects["dec"]), options), options)
 
 
 def _pixels(wcs, ra, dec):

@@ -29,6 +29,7 @@ class MultibandOptions:
     sky_objects: int = option(
         50, "empty places of a patch that are measured as objects are, to show the noise", minimum=0
     )
+    fake_spacing_px: float = option(60.0, "grid on which fakes are added with --fakes", unit="px", minimum=10.0)
     aperture_radii_arcsec: tuple[float, ...] = option((1.0, 1.5, 2.0, 3.0), "radii of the apertures", unit="arcsec")
     default_fwhm_arcsec: float = option(
         0.8, "width of the PSF where too few stars show it", unit="arcsec", minimum=0.01
