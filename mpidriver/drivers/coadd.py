@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.errors import DataError
-from mpidriver.store import MaskedImageReader, Product, read_masked_image, wcs_from_header, write_masked_image
+from mpidriver.store import (
+    MaskedImageReader,
+    Product,
+    read_masked_image,
+    read_table,
+    wcs_from_header,
+    write_masked_image,
+)
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers._solutions import Solution
     from mpidriver.store import StoredImage
@@ -24,6 +33,7 @@ def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Rec
     """Warp one frame onto one patch, calibrated to nJy; a frame that misses the patch leaves no file."""
     import numpy as np
 
+    from mpidriver.tasks.coadd import input_row
     from mpidriver.tasks.image import NJY_ZERO_POINT_MAG
     from mpidriver.tasks.warp import warp
 
@@ -42,13 +52,22 @@ def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Rec
     )
     if not np.isfinite(warped.image).any():
         return Record()
-    return Record(products=(_write_warp(context, quantum, warped),))
+    row = input_row(
+        planes(frame),
+        read_table(context.repository.path("frame_catalogue", exposure=ids.exposure, detector=ids.detector)),
+        wcs_from_header(solution.wcs_header),
+        patch.wcs(),
+        exposure=ids.exposure,
+        detector=ids.detector,
+        zero_point_mag=solution.zero_point_mag,
+        weight=float(1.0 / np.median(warped.variance[np.isfinite(warped.image)])),
+    )
+    return Record(products=(_write_warp(context, quantum, warped, row),))
 
 
-def _write_warp(context: Context, quantum: Quantum, warped: "MaskedImage") -> Product:
+def _write_warp(context: Context, quantum: Quantum, warped: "MaskedImage", row: "np.ndarray") -> Product:
     """Write a warp with its weight: one number an exposure, never the source's own noise."""
-    import numpy as np
-
+    from mpidriver.tasks.coadd import INPUT_UNITS
     from mpidriver.tasks.image import MASK_PLANES, NJY_ZERO_POINT_MAG
 
     ids = quantum.data_id
@@ -58,7 +77,7 @@ def _write_warp(context: Context, quantum: Quantum, warped: "MaskedImage") -> Pr
         "BAND": ids.band,
         "ZEROPNT": NJY_ZERO_POINT_MAG,
         "BUNIT": "nJy",
-        "WEIGHT": float(1.0 / np.median(warped.variance[np.isfinite(warped.image)])),
+        "WEIGHT": float(row["weight"][0]),
     }
     written = write_masked_image(
         context.path("warp", quantum),
@@ -68,6 +87,7 @@ def _write_warp(context: Context, quantum: Quantum, warped: "MaskedImage") -> Pr
         wcs=context.patch(quantum).wcs(),
         header=header,
         mask_planes=MASK_PLANES,
+        tables={"INPUTS": (row, INPUT_UNITS)},
     )
     return context.product("warp", written)
 
@@ -76,19 +96,19 @@ def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> 
     """Stack the warps of one patch and band."""
     import numpy as np
 
-    from mpidriver.tasks.coadd import coadd_blocks
+    from mpidriver.tasks.coadd import INPUT_UNITS, coadd_blocks
     from mpidriver.tasks.image import MASK_PLANES, NJY_ZERO_POINT_MAG
 
     patch = context.patch(quantum)
     paths = [context.path("warp", quantum, exposure=ids.exposure, detector=ids.detector) for ids in warps]
     readers = [MaskedImageReader(path) for path in paths]
-    weights = np.array([reader.header["WEIGHT"] for reader in readers])
+    inputs = np.concatenate([read_table(path, hdu="INPUTS") for path in paths])
 
     def fill(number: int, rows: slice, block: "MaskedImage") -> bool:
         readers[number].read_into(rows, block.image, block.variance, block.mask)
         return True
 
-    stacked = coadd_blocks(fill, weights, patch.shape(), byte_order=">", options=context.config.coadd)
+    stacked = coadd_blocks(fill, inputs["weight"], patch.shape(), byte_order=">", options=context.config.coadd)
     header = {"BAND": quantum.data_id.band, "ZEROPNT": NJY_ZERO_POINT_MAG, "BUNIT": "nJy", "NINPUT": len(paths)}
     written = write_masked_image(
         context.path("coadd", quantum),
@@ -99,6 +119,7 @@ def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> 
         header=header,
         mask_planes=MASK_PLANES,
         extra={"NIMAGE": stacked.n_image},
+        tables={"INPUTS": (inputs, INPUT_UNITS)},
     )
     return Record(products=(context.product("coadd", written),))
 

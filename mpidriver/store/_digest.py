@@ -3,9 +3,11 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["HashingWriter", "file_digest", "file_stamp", "files_digest"]
+__all__ = ["HashingWriter", "WrittenFile", "file_digest", "file_stamp", "files_digest"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -45,6 +47,18 @@ def file_stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
     """
     found = map(os.stat, paths)
     return " ".join(f"{status.st_size}:{status.st_mtime_ns}" for status in found)
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """What a writer leaves."""
+
+    path: Path
+    """The file."""
+    digest: str
+    """Digest of its bytes, as `file_digest` gives it."""
+    size: int
+    """Bytes."""
 
 
 class HashingWriter:

@@ -9,8 +9,7 @@ import numpy as np
 
 from mpidriver.errors import DataError
 from mpidriver.store._atomic import atomic_path
-from mpidriver.store._digest import file_digest
-from mpidriver.store._fits._images import WrittenFile
+from mpidriver.store._digest import WrittenFile, file_digest
 from mpidriver.store._provenance import provenance_values
 
 __all__ = ["write_parquet"]

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from mpidriver.store._atomic import atomic_path
-from mpidriver.store._digest import file_digest
-from mpidriver.store._fits._images import WrittenFile
+from mpidriver.store._digest import WrittenFile, file_digest
 
 __all__ = ["write_votable"]
 

@@ -13,9 +13,10 @@ from astropy.io import fits
 
 from mpidriver.errors import DataError
 from mpidriver.store._atomic import atomic_path
-from mpidriver.store._digest import HashingWriter
+from mpidriver.store._digest import HashingWriter, WrittenFile
 from mpidriver.store._fits._headers import extra_cards, mask_plane_cards, wcs_cards
 from mpidriver.store._fits._scan import padded
+from mpidriver.store._fits._tables import table_pieces
 from mpidriver.store._provenance import provenance_values
 
 __all__ = [
@@ -46,18 +47,6 @@ _STORED = {
 }
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """What a writer leaves."""
-
-    path: Path
-    """The file."""
-    digest: str
-    """Digest of its bytes, as `file_digest` gives it."""
-    size: int
-    """Bytes."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +115,7 @@ def write_masked_image(
     wcs: Any = None,
     header: Mapping[str, Any] | None = None,
     extra: Mapping[str, Array] | None = None,
+    tables: Mapping[str, tuple[Array, Mapping[str, str]]] | None = None,
 ) -> WrittenFile:
     """Write an image with variance and mask as a FITS file of three HDUs, atomically.
 
@@ -145,6 +135,8 @@ def write_masked_image(
         Further values of the primary header.
     extra
         Name to further planes of the same shape, each an extension of that name.
+    tables
+        Name to a table and the units of its columns, each an extension after the planes; `read_table` reads it by name.
     """
     planes = {"VARIANCE": variance, "MASK": mask, **(extra or {})}
     for name, plane in planes.items():
@@ -152,7 +144,8 @@ def write_masked_image(
             raise DataError(f"{path}: {name} has shape {plane.shape}, the image {image.shape}")
     types = {name: plane.dtype for name, plane in planes.items()}
     headers = _masked_planes(path, image.shape, image.dtype, types, wcs, header or {}, mask_planes)
-    return _write(path, list(zip(headers, [image, *planes.values()], strict=True)))
+    last = [table_pieces(table, str(path), units=units, name=name) for name, (table, units) in (tables or {}).items()]
+    return _write(path, list(zip(headers, [image, *planes.values()], strict=True)), last)
 
 
 def _masked_planes(
@@ -210,11 +203,18 @@ def image_plane(
     return ImagePlane(header.tostring().encode("ascii"), shape, native)
 
 
-def _write(path: str | os.PathLike[str], planes: list[tuple[ImagePlane, Array]]) -> WrittenFile:
+def _write(
+    path: str | os.PathLike[str], planes: list[tuple[ImagePlane, Array]], last: Iterable[Iterable[Any]] = ()
+) -> WrittenFile:
+    """Write planes, and then HDUs that come as pieces of bytes."""
     with atomic_path(path) as partial, open(partial, "wb") as file:
         out = HashingWriter(file)
         for plane, array in planes:
             _append(out, plane, array)
+        for pieces in last:
+            for piece in pieces:
+                out.write(piece)
+            out.write(bytes(padded(out.size) - out.size))
     return WrittenFile(Path(path), out.digest, out.size)
 
 

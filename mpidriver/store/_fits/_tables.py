@@ -1,5 +1,6 @@
 """Binary tables: structured arrays with units and descriptions, out and in."""
 
+import itertools
 import math
 import os
 import re
@@ -12,13 +13,12 @@ from astropy.io import fits
 
 from mpidriver.errors import DataError
 from mpidriver.store._atomic import atomic_path
-from mpidriver.store._digest import HashingWriter
+from mpidriver.store._digest import HashingWriter, WrittenFile
 from mpidriver.store._fits._headers import extra_cards, wcs_cards
-from mpidriver.store._fits._images import WrittenFile
 from mpidriver.store._fits._scan import Hdu, find_hdu, padded
 from mpidriver.store._provenance import provenance_values
 
-__all__ = ["read_table", "read_table_header", "read_table_units", "write_table"]
+__all__ = ["read_table", "read_table_header", "read_table_units", "table_pieces", "write_table"]
 
 _CHUNK_BYTES = 1 << 22
 
@@ -72,19 +72,36 @@ def write_table(
     name
         EXTNAME.
     """
-    if table.dtype.names is None or table.ndim != 1:
-        raise DataError(f"{path}: a table is a one-dimensional structured array, got {table.dtype}, {table.ndim}-d")
-    columns = [_Column(column, table[column], str(path)) for column in table.dtype.names]
-    cards = _table_header(columns, len(table), str(path), units or {}, descriptions or {}, header or {}, wcs, name)
+    pieces = table_pieces(table, str(path), units=units, descriptions=descriptions, header=header, wcs=wcs, name=name)
     primary = fits.Header([("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True)])
     with atomic_path(path) as partial, open(partial, "wb") as file:
         out = HashingWriter(file)
         out.write(primary.tostring().encode("ascii"))
-        out.write(cards.tostring().encode("ascii"))
-        for rows in _packed(columns, len(table)):
-            out.write(rows)
+        for piece in pieces:
+            out.write(piece)
         out.write(bytes(padded(out.size) - out.size))
     return WrittenFile(Path(path), out.digest, out.size)
+
+
+def table_pieces(
+    table: Array,
+    where: str,
+    *,
+    units: Mapping[str, str] | None = None,
+    descriptions: Mapping[str, str] | None = None,
+    header: Mapping[str, Any] | None = None,
+    wcs: Any = None,
+    name: str = "TABLE",
+) -> Iterator[Any]:
+    """Return the bytes of a table's HDU, header first, piece by piece and without what fills the last block.
+
+    Parameters are those of `write_table`; `where` is named in errors.
+    """
+    if table.dtype.names is None or table.ndim != 1:
+        raise DataError(f"{where}: a table is a one-dimensional structured array, got {table.dtype}, {table.ndim}-d")
+    columns = [_Column(column, table[column], where) for column in table.dtype.names]
+    cards = _table_header(columns, len(table), where, units or {}, descriptions or {}, header or {}, wcs, name)
+    return itertools.chain([cards.tostring().encode("ascii")], _packed(columns, len(table)))
 
 
 class _Column:

@@ -38,7 +38,7 @@ class _Band:
     scale_arcsec: float
 
 
-def measure(coadd, wcs, objects, *, options=None):
+def measure(coadd, wcs, objects, *, psf=None, options=None):
     """Measure objects on one band's coadd, each at its own centroid and in its own aperture.
 
     Parameters
@@ -48,6 +48,8 @@ def measure(coadd, wcs, objects, *, options=None):
     wcs : astropy.wcs.WCS
     objects : ndarray, shape (object,)
         From `merge_detections`.
+    psf : CoaddPsf, optional
+        What the coadd's inputs say of the PSF; without it a linear change over the coadd is all that is seen.
     options : MultibandOptions, optional
 
     Returns
@@ -63,7 +65,7 @@ def measure(coadd, wcs, objects, *, options=None):
     options = options or MultibandOptions()
     x, y = _pixels(wcs, objects["ra"], objects["dec"])
     scene = make_scene(coadd, background_box_px=options.background_box_px)
-    band = _characterised(scene, wcs, *_centred(scene, wcs, x, y, options), options)
+    band = _characterised(scene, wcs, *_centred(scene, wcs, x, y, options, psf), options, psf)
     sky = objects["is_sky"]
     deblended = deblend(scene, x, y, band.psf, noise_factor=band.noise.matched, fixed=sky)
     table = empty(measurement_dtype(len(options.aperture_radii_arcsec)), objects.size)
@@ -83,7 +85,7 @@ def measure(coadd, wcs, objects, *, options=None):
     return table
 
 
-def force(coadd, wcs, merged, *, options=None):
+def force(coadd, wcs, merged, *, psf=None, options=None):
     """Measure one band's coadd at the reference positions and in the reference apertures.
 
     Parameters
@@ -93,6 +95,8 @@ def force(coadd, wcs, merged, *, options=None):
     wcs : astropy.wcs.WCS
     merged : ndarray, shape (object,)
         From `merge_measurements`.
+    psf : CoaddPsf, optional
+        What the coadd's inputs say of the PSF; without it a linear change over the coadd is all that is seen.
     options : MultibandOptions, optional
 
     Returns
@@ -104,13 +108,13 @@ def force(coadd, wcs, merged, *, options=None):
     options = options or MultibandOptions()
     x, y = _pixels(wcs, merged["ra"], merged["dec"])
     scene = make_scene(coadd, background_box_px=options.background_box_px)
-    band = _characterised(scene, wcs, x, y, options)
+    band = _characterised(scene, wcs, x, y, options, psf)
     models = _forced_models(merged, x, y, band)
     joint = joint_fluxes(scene, models)
     models.sources[:, 6] = np.nan_to_num(joint.flux)
     table = empty(forced_dtype(len(options.aperture_radii_arcsec)), merged.size)
     table["id"], table["x"], table["y"], table["flags"] = merged["id"], x, y, 0
-    table["psf_fwhm_arcsec"] = band.psf.fwhm_px * band.scale_arcsec
+    table["psf_fwhm_arcsec"] = band.psf.fwhm_at(x, y) * band.scale_arcsec
     ellipses = _ellipses(merged)
     for tiles in tiles_of(scene, models, np.maximum(_reach_px(models.sources[:, 7], band), ellipses[0])):
         rows = table[tiles.rows]
@@ -151,7 +155,7 @@ def _sky(wcs, x, y):
     return wcs.all_pix2world(x, y, 0) if x.size else (x, y)
 
 
-def _psf(scene, wcs, x, y, options):
+def _psf(scene, wcs, x, y, options, expected):
     scale_arcsec = pixel_scale_arcsec(wcs)
     return estimate_psf(
         scene,
@@ -160,11 +164,12 @@ def _psf(scene, wcs, x, y, options):
         np.asarray(options.aperture_radii_arcsec) / scale_arcsec,
         default_fwhm_px=options.default_fwhm_arcsec / scale_arcsec,
         star_snr=options.star_snr,
+        expected=expected,
     )
 
 
-def _characterised(scene, wcs, x, y, options):
-    psf = _psf(scene, wcs, x, y, options)
+def _characterised(scene, wcs, x, y, options, expected):
+    psf = _psf(scene, wcs, x, y, options, expected)
     scale_arcsec = pixel_scale_arcsec(wcs)
     radii_px = np.asarray(options.aperture_radii_arcsec) / scale_arcsec
     return _Band(scene, psf, noise_factors(scene, x, y, psf, radii_px), radii_px, scale_arcsec)
@@ -182,12 +187,12 @@ def _fill_models(table, deblended, band):
         table[name] = sources[:, 2 + k]
     table["model_shape_err"] = deblended.shape_errors
     table["model_radius_arcsec"] = _size_px(sources[:, 2], sources[:, 3], sources[:, 4]) * band.scale_arcsec
-    table["psf_fwhm_arcsec"] = band.psf.fwhm_px * band.scale_arcsec
+    table["psf_fwhm_arcsec"] = band.psf.fwhm_at(sources[:, 0], sources[:, 1]) * band.scale_arcsec
 
 
-def _centred(scene, wcs, x, y, options):
+def _centred(scene, wcs, x, y, options, expected):
     """Return centroids on the image as it is, by which stars show their PSF better than by where they were detected."""
-    psf = _psf(scene, wcs, x, y, options)
+    psf = _psf(scene, wcs, x, y, options, expected)
     reach_px = _CENTROID_REACH_FWHM * psf.fwhm_px
     found = windowed_centroids(scene.image, scene.variance, scene.usable, x, y, psf.sigma_px, reach_px)
     return np.ascontiguousarray(found[:, 0]), np.ascontiguousarray(found[:, 1])

@@ -6,7 +6,7 @@ import sep
 from mpidriver.tasks.multiband._flags import ObjectFlag, flags_from_mask
 from mpidriver.tasks.multiband._kernels import mask_bits
 from mpidriver.tasks.multiband._models import template_fluxes
-from mpidriver.tasks.multiband._psf import aperture_fluxes
+from mpidriver.tasks.multiband._psf import aperture_fluxes, widths
 
 __all__ = ["FLUX_COLUMNS", "fill_fluxes", "fill_model_fluxes", "kron_ellipses", "nearest_px", "pixel_flags"]
 
@@ -38,14 +38,15 @@ def fill_fluxes(table, tiles, ellipses, psf, noise, radii_px):
     """
     scene, x, y = tiles.scene, tiles.x, tiles.y
     flux, error, share = template_fluxes(scene, tiles.models.points(x, y)).T
+    width = widths(tiles.models.psf_matrices)
     table["flux_psf"] = flux * psf.factor
     table["flux_psf_err"] = error * psf.factor * noise.matched
     for k, radius in enumerate(radii_px):
         flux, error = aperture_fluxes(scene, x, y, min(radius, tiles.half_px))
-        correction = 1.0 / float(psf.enclosed_within(radius))
+        correction = 1.0 / psf.enclosed_within(radius, width)
         table["flux_aper"][:, k] = flux * correction
         table["flux_aper_err"][:, k] = error * correction * noise.for_radius(radius)
-    table["flux_auto"], table["flux_auto_err"] = _kron_fluxes(scene, x, y, ellipses, psf, noise)
+    table["flux_auto"], table["flux_auto_err"] = _kron_fluxes(scene, x, y, ellipses, width, psf, noise)
     missing = ~(share >= _LEAST_SHARE) | ~_on_usable_pixel(scene, x, y)
     for name in FLUX_COLUMNS[:-1]:
         table[name][missing] = np.nan
@@ -85,13 +86,13 @@ def fill_model_fluxes(table, models, joint, shape_errors, psf, noise):
         table["snr"] = table["flux_psf"] / table["flux_psf_err"]
 
 
-def _kron_fluxes(scene, x, y, ellipses, psf, noise):
+def _kron_fluxes(scene, x, y, ellipses, width, psf, noise):
     a, b, theta = ellipses
     flux, error, _ = sep.sum_ellipse(
         scene.image, x, y, a, b, theta, 1.0, var=scene.variance, mask=scene.unusable, subpix=5
     )
     radius = np.sqrt(a * b)
-    correction = 1.0 / psf.enclosed_within(radius)
+    correction = 1.0 / psf.enclosed_within(radius, width)
     return np.asarray(flux) * correction, np.asarray(error) * correction * noise.for_radius(radius)
 
 

@@ -9,6 +9,7 @@ import sep
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial import cKDTree
 
+from mpidriver.tasks.coadd import CoaddPsf
 from mpidriver.tasks.growth import growth_step
 from mpidriver.tasks.moffat import MoffatProfile, fit_profile
 from mpidriver.tasks.multiband._flags import UNRELIABLE, flags_from_mask
@@ -18,7 +19,7 @@ from mpidriver.tasks.multiband._models import Models, psf_planes, sources_at, te
 from mpidriver.tasks.multiband._scene import FWHM_PER_SIGMA
 from mpidriver.tasks.windows import windows
 
-__all__ = ["Psf", "aperture_fluxes", "estimate_psf"]
+__all__ = ["Psf", "aperture_fluxes", "estimate_psf", "widths"]
 
 #: Largest sigma of an object's moments, px.
 LARGEST_SIGMA_PX = 25.0
@@ -31,6 +32,8 @@ _GROWTH_STARS_MOST = 30
 _NEIGHBOUR_FWHM = 1.5
 #: Stars lie within this share of the commonest size, and are rounder than this.
 _LOCUS_WIDTH, _ELONGATION = 0.06, 0.2
+#: Stars whose foreseen size is the commonest within this share show the radial profile and the curve of growth.
+_USUAL_WIDTH = 0.02
 #: A neighbour fainter than this share of a star does not count.
 _NEIGHBOUR_SHARE = 0.01
 #: Moffat exponent where the stars do not tell.
@@ -62,6 +65,8 @@ class Psf:
     """Its profile as a sum of Gaussians."""
     shape: np.ndarray
     """xx, yy, xy of a component of variance 1, as polynomials of the position: shape (term, 3); see `matrices`."""
+    expected: CoaddPsf | None = None
+    """What the coadd's inputs say of the moments; `shape` is then what stars show beside that."""
 
     @property
     def planes(self):
@@ -71,10 +76,16 @@ class Psf:
     def matrices(self, x, y):
         """Return xx, yy, xy of a component of variance 1 at positions in px, shape (source, 3)."""
         matrices = _terms(x, y, self.shape.shape[0]) @ self.shape
+        if self.expected is not None:
+            matrices += self.expected.moments(x, y) / self.sigma_px**2
         sound = (
             (matrices[:, 0] > 0.3) & (matrices[:, 1] > 0.3) & (matrices[:, 0] * matrices[:, 1] > matrices[:, 2] ** 2)
         )
         return np.where(sound[:, None], matrices, ROUND)
+
+    def fwhm_at(self, x, y):
+        """Return the full width at half maximum at positions in px, px, shape (source,)."""
+        return self.fwhm_px * widths(self.matrices(x, y))
 
     def point_fluxes(self, scene, x, y, sigma):
         """Return flux by the mixture, its error from the variance, and the share of it on usable pixels.
@@ -94,10 +105,18 @@ class Psf:
         models = Models(sources_at(x, y, np.zeros(x.size), sigma, self), self.matrices(x, y), self.planes)
         return template_fluxes(scene, models)
 
-    def enclosed_within(self, radius_px):
-        """Return the share of a point source's flux within radii, interpolated on the curve of growth."""
+    def enclosed_within(self, radius_px, width=1.0):
+        """Return the share of a point source's flux within radii, interpolated on the curve of growth.
+
+        `width` is the PSF's in units of the usual one, as `widths` of its matrices.
+        """
         curve = PchipInterpolator(np.concatenate([[0.0], self.radii_px]), np.concatenate([[0.0], self.enclosed]))
-        return curve(np.clip(radius_px, 0.0, self.radii_px[-1]))
+        return curve(np.clip(radius_px / width, 0.0, self.radii_px[-1]))
+
+
+def widths(matrices):
+    """Return the width of components of variance 1, 1 for round ones: shape (source,) from xx, yy, xy."""
+    return np.exp(_log_size(matrices))
 
 
 def aperture_fluxes(scene, x, y, radius_px):
@@ -117,7 +136,7 @@ def aperture_fluxes(scene, x, y, radius_px):
     return np.asarray(flux), np.asarray(error)
 
 
-def estimate_psf(scene, x, y, radii_px, *, default_fwhm_px, star_snr):
+def estimate_psf(scene, x, y, radii_px, *, default_fwhm_px, star_snr, expected=None):
     """Return the PSF that the point sources among given positions show.
 
     Stars are bright objects whose size is the commonest one. Where fewer than three are found, a Moffat profile of
@@ -132,6 +151,9 @@ def estimate_psf(scene, x, y, radii_px, *, default_fwhm_px, star_snr):
     default_fwhm_px : float
     star_snr : float
         Least signal-to-noise ratio of a star.
+    expected : CoaddPsf, optional
+        What the coadd's inputs say of the PSF: it follows every step of the coverage, which no polynomial through
+        stars does. Stars are then those of the commonest size in proportion to it, and show by how much it is off.
 
     Returns
     -------
@@ -144,14 +166,42 @@ def estimate_psf(scene, x, y, radii_px, *, default_fwhm_px, star_snr):
         bright = (flux / error > star_snr) & (share > 0.99) & (bits & int(UNRELIABLE) == 0)
     bright = np.flatnonzero(bright)
     moments = adaptive_moments(scene.image, scene.usable, x[bright], y[bright], default, LARGEST_SIGMA_PX)
-    members, sigma_px = _stellar_locus(moments)
+    foreseen = _foreseen(expected, x[bright], y[bright])
+    beside_usual = _beside_usual(foreseen, bright.size)
+    members, sigma_px = _stellar_locus(moments, beside_usual)
     if members.size < _STARS_LEAST:
         return _assumed(default, radii_px)
     members = members[np.argsort(-flux[bright[members]], kind="stable")][:_STARS_MOST]
     stars = bright[members]
-    clear_px = _clear_distances(x, y, flux, stars, 8.0 * FWHM_PER_SIGMA * sigma_px)
-    shape = _shape_over_coadd(moments[members], x[stars], y[stars])
-    return _from_stars(scene, (x, y), stars, clear_px, (sigma_px, shape), radii_px)
+    if foreseen is None:
+        shape = _shape_over_coadd(moments[members, :3], x[stars], y[stars], _median_variance(moments[members]))
+        usual = stars
+    else:
+        shape = _shape_over_coadd(moments[members, :3] - foreseen[members], x[stars], y[stars], sigma_px**2)
+        usual = stars[np.abs(beside_usual[members]) < _USUAL_WIDTH]
+    usual = usual if usual.size >= _STARS_LEAST else stars
+    clear_px = _clear_distances(x, y, flux, usual, 8.0 * FWHM_PER_SIGMA * sigma_px)
+    known = sigma_px, shape, None if foreseen is None else expected
+    return _from_stars(scene, (x, y), usual, clear_px, known, radii_px)
+
+
+def _foreseen(expected, x, y):
+    """Return the moments that the coadd's inputs let expect, shape (source, 3), or None if they do not for all."""
+    moments = None if expected is None or x.size == 0 else expected.moments(x, y)
+    return moments if moments is not None and np.isfinite(moments).all() else None
+
+
+def _beside_usual(foreseen, count):
+    """Return by how much the logarithm of foreseen sizes is off the commonest; 0 if none are foreseen."""
+    if foreseen is None:
+        return np.zeros(count)
+    log_size = _log_size(foreseen)
+    return log_size - _half_sample_mode(np.sort(log_size))
+
+
+def _median_variance(moments):
+    xx, yy, xy = moments[:, :3].T
+    return np.median(np.sqrt(np.maximum(xx * yy - xy * xy, 1e-10)))
 
 
 def _assumed(sigma_px, radii_px):
@@ -168,11 +218,9 @@ def _terms(x, y, count):
     return np.stack(terms[:count], axis=-1)
 
 
-def _shape_over_coadd(moments, x, y):
-    """Return the polynomials of `Psf.shape` from stars' second moments, shape (star, 4), outliers left out."""
-    matrices = moments[:, :3]
-    size = np.median(np.sqrt(np.maximum(matrices[:, 0] * matrices[:, 1] - matrices[:, 2] ** 2, 1e-10)))
-    matrices = matrices / size
+def _shape_over_coadd(moments, x, y, variance_px2):
+    """Return the polynomials of `Psf.shape` from stars' moments in units of a variance, outliers left out."""
+    matrices = moments / variance_px2
     terms = _terms(x, y, 3 if x.size >= _LINEAR_STARS else 1)
     kept = np.ones(x.size, dtype=bool)
     for _ in range(3):
@@ -184,11 +232,13 @@ def _shape_over_coadd(moments, x, y):
     return shape
 
 
-def _stellar_locus(moments):
-    """Return the rows of `moments` that have the commonest size, and that size as a sigma in px."""
+def _stellar_locus(moments, beside_usual):
+    """Return the rows of `moments` that have the commonest size, and that size as a sigma in px.
+
+    Logarithms of sizes are compared after `beside_usual`, shape (source,), is taken off.
+    """
     xx, yy, xy, settled = moments.T
-    determinant = np.maximum(xx * yy - xy * xy, 1e-10)
-    log_size = 0.25 * np.log(determinant)
+    log_size = _log_size(moments) - beside_usual
     elongation = np.hypot(xx - yy, 2.0 * xy) / (xx + yy)
     good = np.flatnonzero((settled > 0) & (elongation < _ELONGATION))
     if good.size == 0:
@@ -200,6 +250,11 @@ def _stellar_locus(moments):
             break
         centre = float(np.median(log_size[near]))
     return near, float(np.exp(centre))
+
+
+def _log_size(moments):
+    xx, yy, xy = moments[:, :3].T
+    return 0.25 * np.log(np.maximum(xx * yy - xy * xy, 1e-10))
 
 
 def _half_sample_mode(values):
@@ -230,9 +285,9 @@ def _all_radii(fwhm_px, radii_px):
 def _from_stars(scene, places, stars, clear_px, moments, radii_px):
     """Return the PSF of stars: rows of `places`, the brightest first, `clear_px` off the next object that matters.
 
-    `moments` are the sigma of the Gaussian that matches the stars, and the polynomials of `Psf.shape`.
+    `moments` are the sigma of the Gaussian that matches the stars, `Psf.shape` and `Psf.expected`.
     """
-    sigma_px, shape = moments
+    sigma_px, shape, expected = moments
     x, y = (axis[stars] for axis in places)
     guess_px = FWHM_PER_SIGMA * sigma_px
     profile = fit_profile(scene.image, scene.variance, x, y, clear_px, fwhm_px=guess_px)
@@ -245,7 +300,7 @@ def _from_stars(scene, places, stars, clear_px, moments, radii_px):
     enclosed = _growth(scene, places, stars, reach_px, radii, reference, profile)
     inner = _clear_to(reach_px, _REFERENCE_RADIUS_FWHM * fwhm_px)
     at_reference = aperture_fluxes(scene, x[inner], y[inner], radii[reference])[0]
-    psf = Psf(sigma_px, float(fwhm_px), int(x.size), 1.0, radii, enclosed, psf_mixture(profile), shape)
+    psf = Psf(sigma_px, float(fwhm_px), int(x.size), 1.0, radii, enclosed, psf_mixture(profile), shape, expected)
     matched = psf.point_fluxes(scene, x[inner], y[inner], np.ones(inner.size))[:, 0]
     factor = float(np.median(at_reference / matched)) / enclosed[reference]
     return dataclasses.replace(psf, factor=factor)
