@@ -47,7 +47,7 @@ def run(size, folder, repeats):
         fits.writeto(folder / f"swarp{number:02d}.fits", image, header, overwrite=True)
         fits.writeto(folder / f"swarp{number:02d}.weight.fits", 1 / variance, header, overwrite=True)
     stack_files(folder, names)
-    for statistic in ("mean", "median", "clipped"):
+    for statistic in ("mean", "median", "epochs", "clipped"):
         ours, stacked = best(lambda statistic=statistic: stack_files(folder, names, statistic), max(2, repeats // 2))
         figure(f"{statistic}, from files to a file", ours.cpu, "s")
     if not missing("SWarp"):
@@ -56,6 +56,7 @@ def run(size, folder, repeats):
         theirs = fits.getdata(folder / "coadd.fits")
         figure("SWarp: rms error of the pixels, of the noise of a plain mean", _error(theirs, truth), "")
     figure("ours: the same", _error(stacked.image, truth), "")
+    figure("ours by epochs: the same", _error(stack_files(folder, names, "epochs").image, truth), "")
     figure("peak memory of 20 frames", _peak_gib(folder, names[0], N_FRAMES), "GiB", 1.0)
     figure("peak memory of 200 frames", _peak_gib(folder, names[0], 10 * N_FRAMES), "GiB", 1.0)
 

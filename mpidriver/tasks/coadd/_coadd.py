@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from mpidriver.errors import ConfigError, DataError
+from mpidriver.tasks.coadd._epochs import find_artefacts
 from mpidriver.tasks.coadd._kernels import CLIPPED, MEAN, MEDIAN, combine
 from mpidriver.tasks.coadd._network import median_network, sorting_network
 from mpidriver.tasks.coadd._options import CoaddOptions
@@ -13,7 +14,7 @@ from mpidriver.tasks.image import MaskedImage, MaskPlane
 __all__ = ["Coadd", "coadd", "coadd_blocks"]
 
 #: Statistics by name.
-_STATISTICS = {"clipped": CLIPPED, "mean": MEAN, "median": MEDIAN}
+_STATISTICS = {"clipped": CLIPPED, "epochs": CLIPPED, "mean": MEAN, "median": MEDIAN}
 #: Bytes of the stack a pixel and input: image, variance and mask.
 _PIXEL_BYTES = 12
 #: A normal distribution's standard deviation in units of its median absolute deviation.
@@ -43,7 +44,7 @@ def coadd(images, weights=None, *, masks=None, variances=None, statistic=None, o
     variances : sequence of ndarray, shape (row, col), optional
         Not with MaskedImage. Without them each image's variance is one number, from the median absolute deviation
         of its pixels.
-    statistic : {"clipped", "mean", "median"}, optional
+    statistic : {"clipped", "epochs", "mean", "median"}, optional
         Overrides the options'.
     options : CoaddOptions, optional
 
@@ -80,18 +81,21 @@ def coadd_blocks(fill, weights, shape, *, statistic=None, byte_order="=", option
     ----------
     fill : callable
         ``fill(i, rows, block)`` with the number of an image, a slice of rows and a MaskedImage of them puts the image's
-        rows into its planes, or returns False where the image has nothing. It is called by rows first, then by images.
+        rows into its planes, or returns False where the image has nothing. It is called by rows first, then by images;
+        for "epochs" so twice, and in between for all rows of each image.
     weights : array_like, shape (image,)
         One weight an exposure; 0 leaves an image out.
     shape : tuple of int, (rows, cols)
     byte_order : {"=", ">"}, optional
         Of the planes that `fill` gets: ">" is that of FITS files, whose bytes may then be read into them as they are.
-    statistic : {"clipped", "mean", "median"}, optional
+    statistic : {"clipped", "epochs", "mean", "median"}, optional
         Overrides the options'. "median" gives all images the same weight. "clipped" leaves out values with
         ``|x - median| > clip_sigma * sigma + clip_fraction * |median|``, where sigma is the value's own standard
         deviation (Gruen, Seitz & Bernstein 2014, PASP 126, 158, eq. 6; their fraction is 0.3, which clips the cores of
         stars in exposures whose seeing is 15 % better than the others': 1 % of the stars' flux is lost so, and 3 % with
         a fraction of 0.6 and a seeing 28 % better); of two values that disagree by that much the brighter.
+        "epochs" does the same after it has left out what stands in the sky of a few images alone, see `find_artefacts`;
+        it holds seven planes of the whole beside the block.
     options : CoaddOptions, optional
 
     Returns
@@ -110,6 +114,11 @@ def coadd_blocks(fill, weights, shape, *, statistic=None, byte_order="=", option
     if statistic == "median":
         weights = (weights > 0).astype(np.float32)
     bad_planes = _bits(options.bad_planes)
+    artefacts = None
+    if statistic == "epochs":
+        artefacts = _artefacts(fill, weights, shape, byte_order, options)
+        bad_planes |= int(MaskPlane.CLIPPED)
+        fill = _leaving_out(fill, artefacts)
     result = _empty(shape)
     block_rows = _rows_of_block(options.block_mib, len(weights), shape)
     stack = _Stack(len(weights), block_rows, shape[1], byte_order)
@@ -118,7 +127,50 @@ def coadd_blocks(fill, weights, shape, *, statistic=None, byte_order="=", option
         used = stack.fill(fill, weights, rows)
         if used:
             _combine(stack, weights[used], rows, result, _STATISTICS[statistic], bad_planes, options)
+            if artefacts is not None:
+                _mark(result.mask[rows], [artefacts.of_rows(i, rows) for i in used])
     return result
+
+
+def _artefacts(fill, weights, shape, byte_order, options):
+    """Return what is not static: the median of all images is compared with each of them, read as a whole."""
+    template = coadd_blocks(fill, weights, shape, statistic="median", byte_order=byte_order, options=options).image
+    one = _Stack(1, *shape, byte_order)
+    whole = slice(0, shape[0])
+
+    def images():
+        for i in np.flatnonzero(weights > 0):
+            if one.fill(lambda _, rows, block, i=int(i): fill(i, rows, block), np.ones(1), whole):
+                yield int(i), (*(plane[0] for plane in one.words), one.swapped)
+
+    return find_artefacts(
+        template,
+        images(),
+        bad_planes=np.int32(_bits(options.bad_planes)),
+        n_sigma=options.epoch_sigma,
+        fraction=options.clip_fraction,
+        share=options.epoch_share,
+    )
+
+
+def _leaving_out(fill, artefacts):
+    """Return a `fill` that marks artefacts as CLIPPED."""
+
+    def fill_without(i, rows, block):
+        filled = fill(i, rows, block)
+        found = artefacts.of_rows(i, rows) if filled else None
+        if found is not None:
+            block.mask[found] |= int(MaskPlane.CLIPPED)
+        return filled
+
+    return fill_without
+
+
+def _mark(mask, found):
+    """Set CLIPPED where an image with a value was left out."""
+    for where in found:
+        if where is not None:
+            mask[where & (mask & int(MaskPlane.NO_DATA) == 0)] |= int(MaskPlane.CLIPPED)
 
 
 def _combine(stack, weights, rows, result, statistic, bad_planes, options):
