@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
-from mpidriver.drivers.coadd import planes
+from mpidriver.drivers.coadd import coadd_psf, planes
 from mpidriver.errors import DataError
 from mpidriver.pool import current_pool
 from mpidriver.store import read_masked_image, read_table, wcs_from_header, write_table
@@ -80,7 +80,8 @@ def measure_one(
     """Return the measurements in one band with fakes."""
     from mpidriver.tasks.multiband import measure
 
-    return measure(*_with_fakes(context, quantum, added, band), objects, options=context.config.multiband)
+    psf = coadd_psf(context, quantum, band=band)
+    return measure(*_with_fakes(context, quantum, added, band), objects, psf=psf, options=context.config.multiband)
 
 
 def force_one(
@@ -89,7 +90,8 @@ def force_one(
     """Return the forced photometry in one band with fakes."""
     from mpidriver.tasks.multiband import force
 
-    return force(*_with_fakes(context, quantum, added, band), reference, options=context.config.multiband)
+    psf = coadd_psf(context, quantum, band=band)
+    return force(*_with_fakes(context, quantum, added, band), reference, psf=psf, options=context.config.multiband)
 
 
 def _with_fakes(context: Context, quantum: Quantum, added: tuple[Any, Any], band: str) -> tuple[Any, Any]:
@@ -98,7 +100,8 @@ def _with_fakes(context: Context, quantum: Quantum, added: tuple[Any, Any], band
 
     stored = read_masked_image(context.path("coadd", quantum, band=band))
     wcs = wcs_from_header(stored.wcs_header)
-    return inject(planes(stored), wcs, *added, options=context.config.multiband), wcs
+    psf = coadd_psf(context, quantum, band=band)
+    return inject(planes(stored), wcs, *added, psf=psf, options=context.config.multiband), wcs
 
 
 def join_fakes(context: Context, quantum: Quantum, *, patches: Sequence[DataId]) -> Record:

@@ -4,7 +4,7 @@ Scatter the pairs of frame and patch, write the warps; scatter patch and band, s
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers._solutions import Solution
     from mpidriver.store import StoredImage
+    from mpidriver.tasks.coadd import CoaddPsf
     from mpidriver.tasks.image import MaskedImage
 
-__all__ = ["STAGES", "assemble", "planes", "resample"]
+__all__ = ["STAGES", "assemble", "coadd_psf", "planes", "resample"]
 
 
 def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Record:
@@ -129,6 +130,13 @@ def planes(stored: "StoredImage") -> "MaskedImage":
     from mpidriver.tasks.image import MaskedImage
 
     return MaskedImage(stored.image, stored.variance, stored.mask)
+
+
+def coadd_psf(context: Context, quantum: Quantum, **more: Any) -> "CoaddPsf":
+    """Return the PSF of a coadd by its inputs."""
+    from mpidriver.tasks.coadd import CoaddPsf
+
+    return CoaddPsf(read_table(context.path("coadd", quantum, **more), hdu="INPUTS"))
 
 
 def _prepare_warp(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:

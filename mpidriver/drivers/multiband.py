@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
-from mpidriver.drivers.coadd import planes
+from mpidriver.drivers.coadd import coadd_psf, planes
 from mpidriver.store import (
     read_image,
     read_masked_image,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mpidriver.drivers._desk import Desk
-    from mpidriver.tasks.coadd import CoaddPsf
 
 __all__ = ["STAGES"]
 
@@ -81,7 +80,7 @@ def measure(context: Context, quantum: Quantum) -> Record:
 
     image, wcs = _coadd(context, quantum)
     objects = read_table(context.path("merged_detections", quantum))
-    table = measure_objects(image, wcs, objects, psf=_coadd_psf(context, quantum), options=context.config.multiband)
+    table = measure_objects(image, wcs, objects, psf=coadd_psf(context, quantum), options=context.config.multiband)
     return _written(context, quantum, "measurements", table, MEASUREMENT_UNITS)
 
 
@@ -102,7 +101,7 @@ def force(context: Context, quantum: Quantum) -> Record:
 
     image, wcs = _coadd(context, quantum)
     merged = read_table(context.path("merged_measurements", quantum))
-    table = force_photometry(image, wcs, merged, psf=_coadd_psf(context, quantum), options=context.config.multiband)
+    table = force_photometry(image, wcs, merged, psf=coadd_psf(context, quantum), options=context.config.multiband)
     return _written(context, quantum, "forced", table, FORCED_UNITS)
 
 
@@ -146,12 +145,6 @@ def _coadd(context: Context, quantum: Quantum, **more: Any) -> tuple[Any, Any]:
     """Return a coadd and its WCS."""
     stored = read_masked_image(context.path("coadd", quantum, **more))
     return planes(stored), wcs_from_header(stored.wcs_header)
-
-
-def _coadd_psf(context: Context, quantum: Quantum) -> "CoaddPsf":
-    from mpidriver.tasks.coadd import CoaddPsf
-
-    return CoaddPsf(read_table(context.path("coadd", quantum), hdu="INPUTS"))
 
 
 def _written(context: Context, quantum: Quantum, dataset: str, table: "np.ndarray", units: dict[str, str]) -> Record:

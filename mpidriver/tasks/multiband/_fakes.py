@@ -118,7 +118,7 @@ def make_fakes(wcs, shape, *, noise_njy, options=None, seed=(0,)):
     return fakes
 
 
-def inject(coadd, wcs, objects, fakes, *, options=None):
+def inject(coadd, wcs, objects, fakes, *, psf=None, options=None):
     """Return a band's coadd with fakes, through the PSF that its stars show; they bring no noise of their own.
 
     Parameters
@@ -130,6 +130,8 @@ def inject(coadd, wcs, objects, fakes, *, options=None):
         The real ones, with `ra` and `dec`, among which the PSF's stars are.
     fakes : ndarray, shape (fake,)
         From `make_fakes`.
+    psf : CoaddPsf, optional
+        As for `measure`.
     options : MultibandOptions, optional
 
     Returns
@@ -137,7 +139,7 @@ def inject(coadd, wcs, objects, fakes, *, options=None):
     MaskedImage
     """
     options = options or MultibandOptions()
-    psf = band_psf(make_scene(coadd, background_box_px=options.background_box_px), wcs, objects, options)
+    psf = band_psf(make_scene(coadd, background_box_px=options.background_box_px), wcs, objects, options, psf)
     ellipses = np.column_stack([fakes[name] for name in ("model_xx", "model_yy", "model_xy")])
     # As if there were no noise: windows reach as far as they may.
     faint = np.full(fakes.size, 1e-9)

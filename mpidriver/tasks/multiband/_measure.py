@@ -140,9 +140,10 @@ def _reach_px(half_px, band):
     return np.maximum(half_px, band.radii_px.max() + 1.0)
 
 
-def band_psf(scene, wcs, objects, options):
+def band_psf(scene, wcs, objects, options, expected=None):
     """Return the PSF that the stars among objects with `ra` and `dec` show on a band's scene."""
-    return _psf(scene, wcs, *_centred(scene, wcs, *_pixels(wcs, objects["ra"], objects["dec"]), options), options)
+    x, y = _pixels(wcs, objects["ra"], objects["dec"])
+    return _psf(scene, wcs, *_centred(scene, wcs, x, y, options, expected), options, expected)
 
 
 def _pixels(wcs, ra, dec):
