@@ -312,7 +312,7 @@ def check_failures_do_not_take_the_others_along(pool):
     texts = ("ValueError: on purpose", "SystemExit: 3", "KeyboardInterrupt", "1 and 2")
     assert all(text in cause for cause, text in zip(causes[1:5], texts, strict=True))
     assert "misbehave" in outcomes[1].error.remote_traceback
-    assert outcomes[1].error.host == socket.gethostname()
+    assert outcomes[1].error.host == hosts(pool)[outcomes[1].error.rank]
     with pytest.raises(TaskError, match="on purpose"):
         outcomes[1].result()
 
@@ -884,8 +884,11 @@ def check_shared_values(pool):
 def check_shared_values_lie_once_on_a_node(pool):
     before = mapped_inodes()
     shared = pool.share(flat=np.zeros(1000))
-    seen = set().union(*pool.map(lambda i: shared.flat[0] + 0 or mapped_inodes(), range(6 * pool.size)))
-    assert len(seen - before) == (pool.size > 1)
+    look = lambda i: (socket.gethostname(), shared.flat[0] + 0 or mapped_inodes())  # noqa: E731
+    seen = {}
+    for host, inodes in pool.map(look, range(6 * pool.size)):
+        seen.setdefault(host, set()).update(inodes - before)
+    assert {len(inodes) for inodes in seen.values()} == {int(pool.size > 1)}
 
 
 def check_shared_values_are_released(pool):
@@ -1140,15 +1143,17 @@ def check_what_ran_out_of_memory_gets_more(pool):
 
 
 def check_what_ran_out_of_memory_is_tried_again_alone(pool):
+    """Alone on its host, that is."""
     with tempfile.TemporaryDirectory() as directory:
-        log = f"{directory}/log"
 
         def note(letter):
+            log = f"{directory}/{socket.gethostname()}"
             with open(log, "a") as file:
                 file.write(letter)
+            return log
 
         def crowd(number):
-            note("(")
+            log = note("(")
             try:
                 if number == 5:
                     np.ones(25_000_000)
@@ -1194,6 +1199,11 @@ def check_errors_within_isolated_tasks(pool):
         return number
 
     assert pool.map(fail_inside, range(2), isolate=True) == [0, 1]
+
+
+def hosts(pool):
+    """Return where each rank is."""
+    return pool.spmd(lambda comm: socket.gethostname())
 
 
 CHECKS = [check for name, check in list(globals().items()) if name.startswith("check_")] + executor_contract.CHECKS

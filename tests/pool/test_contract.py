@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pool_contract
 import pytest
+from local_slurm import needs_slurm
 
 from mpidriver.batch import rank_environment
 from mpidriver.pool import Pool
@@ -18,7 +19,7 @@ START_RANKS = "import sys; from mpidriver.batch import run_ranks; sys.exit(run_r
 
 def environment_of_programs():
     """Return an environment in which programs find what lies beside these tests."""
-    path = [str(HERE), str(ROOT / "examples"), os.environ.get("PYTHONPATH", "")]
+    path = [str(HERE), str(ROOT / "examples"), *filter(None, [os.environ.get("PYTHONPATH")])]  # an empty one is "here"
     return os.environ | {"PYTHONPATH": os.pathsep.join(path)}
 
 
@@ -54,6 +55,20 @@ def test_ranks(ranks):
     """All checks in one world; on three ranks as a script, whose functions travel by value."""
     how = [HERE / "pool_contract.py"] if ranks == 3 else ["-c", "import pool_contract; pool_contract.run()"]
     finished = run_on_ranks(ranks, *how)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert finished.stdout.count("all done") == 1
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+@needs_slurm
+def test_ranks_of_slurm_on_three_nodes(slurm):
+    """The nodes share one machine: ranks speak by sockets all the same, and let each other run while they wait."""
+    machine = {"OMPI_MCA_btl": "self,tcp", "OMPI_MCA_mpi_yield_when_idle": "1"}
+    environment = slurm.environment | environment_of_programs() | machine
+    place = ["srun", "--mpi=pmix", "--nodes=3", "--ntasks=5", "--mem-per-cpu=900", "--time=5"]
+    command = [*place, sys.executable, "-c", "import pool_contract; pool_contract.run()"]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert finished.stdout.count("all done") == 1
 
