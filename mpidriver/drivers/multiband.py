@@ -7,12 +7,14 @@ Nothing waits for more than its own patch until the tract is joined.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.drivers.coadd import coadd_psf, planes
 from mpidriver.store import (
+    WrittenFile,
     read_image,
     read_masked_image,
     read_table,
@@ -109,7 +111,7 @@ def join_tract(context: Context, quantum: Quantum, *, patches: dict[tuple[int, i
     """Join the forced photometry of a tract's patches; each sky position is primary in exactly one."""
     import numpy as np
 
-    from mpidriver.tasks.multiband import ObjectFlag, join_bands, object_units
+    from mpidriver.tasks.multiband import ObjectFlag, join_bands
 
     tract = context.tract(quantum)
     bands = sorted({band for present in patches.values() for band in present})
@@ -121,23 +123,33 @@ def join_tract(context: Context, quantum: Quantum, *, patches: dict[tuple[int, i
         primary &= merged["flags"] & int(ObjectFlag.SKY) == 0
         tables.append(join_bands(merged, forced, bands=bands, is_primary=primary, tract=tract.id, patch=index))
     joined = np.concatenate(tables)
-    return _written(context, quantum, "tract_catalogue", joined, object_units(bands))
+    written = _write_objects(context.path("tract_catalogue", quantum), joined, bands)
+    return Record(products=(context.product("tract_catalogue", written),))
 
 
 def join_survey(context: Context, quantum: Quantum, *, tracts: Sequence[int]) -> Record:
     """Join the tracts' catalogues into the survey's, as FITS and Parquet; only primary rows are kept."""
-    from mpidriver.tasks.multiband import join_catalogues, object_units
+    from mpidriver.tasks.multiband import join_catalogues, object_descriptions, object_units
 
     tables = [read_table(context.path("tract_catalogue", quantum, tract=tract)) for tract in tracts]
     joined, bands = join_catalogues(tables)
-    units = object_units(bands)
-    dataset = "survey_catalogue_parquet"
-    written = write_parquet(context.path(dataset, quantum), joined, units=units)
-    return Record(
-        products=(
-            *_written(context, quantum, "survey_catalogue", joined, units).products,
-            context.product(dataset, written),
-        )
+    path = context.path("survey_catalogue_parquet", quantum)
+    parquet = write_parquet(path, joined, units=object_units(bands), descriptions=object_descriptions(bands))
+    fits = _write_objects(context.path("survey_catalogue", quantum), joined, bands)
+    written = {"survey_catalogue": fits, "survey_catalogue_parquet": parquet}
+    return Record(products=tuple(context.product(dataset, file) for dataset, file in written.items()))
+
+
+def _write_objects(path: Path, table: "np.ndarray", bands: Sequence[str]) -> WrittenFile:
+    """Write an object table with units, descriptions and the bits of its flags."""
+    from mpidriver.tasks.multiband import OBJECT_FLAGS, object_descriptions, object_units
+
+    return write_table(
+        path,
+        table,
+        units=object_units(bands),
+        descriptions=object_descriptions(bands),
+        header={f"FLAG_{name}": bit for name, bit in OBJECT_FLAGS.items()},
     )
 
 

@@ -1,6 +1,7 @@
 """Multiband: what is detected, measured, forced and joined on simulated coadds of known truth."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,12 +30,14 @@ from mpidriver.tasks.multiband import (
     measurement_dtype,
     merge_detections,
     merge_measurements,
+    object_descriptions,
     object_dtype,
     object_id,
     object_units,
     reference_dtype,
     split_object_id,
 )
+from mpidriver.tasks.multiband._descriptions import BAND_COLUMNS, OBJECT_COLUMNS
 
 SHAPE = (700, 700)
 SCALE_ARCSEC = 0.2
@@ -445,6 +448,18 @@ def test_every_table_has_its_units(detections, measured, reference, forced):
         (forced["i"], FORCED_UNITS),
     ):
         assert table.dtype.names == tuple(units)
+
+
+def test_every_column_and_flag_is_explained():
+    bands = ["g", "r"]
+    words = object_descriptions(bands)
+    assert set(words) == set(object_units(bands))
+    page = Path(__file__).parents[2] / "docs" / "catalogue.md"
+    text = page.read_text(encoding="utf-8")
+    assert [name for name in (*OBJECT_COLUMNS, *BAND_COLUMNS) if f"`{name}`" not in text] == []
+    assert [
+        flag.name for flag in ObjectFlag if f"| {flag.bit_length() - 1} | {int(flag)} | {flag.name} |" not in text
+    ] == []
 
 
 def test_rows_that_belong_to_other_objects_are_refused(reference, forced, measured):
