@@ -34,7 +34,7 @@ class Plan:
         return quantum
 
 
-def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float = 0.0) -> Plan:
+def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float = 0.0, keep_warps: bool = True) -> Plan:
     """Return the graph of quanta that takes frames to catalogues and Faraday spectra.
 
     The graph is that of the whole survey, whatever a run is to work on: what joins exposures, bands or patches joins
@@ -48,6 +48,8 @@ def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float =
         Tracts and patches.
     margin_deg
         How far a footprint may be off; patches within it are planned too.
+    keep_warps
+        Whether warps are quanta with files; if not, a coadd is made of frames, and makes its warps itself.
     """
     plan = Plan()
     in_order = sorted(frames, key=lambda frame: (frame.exposure, frame.detector, frame.band))
@@ -55,7 +57,9 @@ def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float =
     channels = [frame for frame in in_order if frame.kind == "stokes"]
     calibrations = CalibrationPlan(plan.graph, in_order)
     calibrations.add_fringes(images)
-    catalogues = _plan_images(plan, _members(plan, "single_frame", images, sky, margin_deg, calibrations.of_frame))
+    catalogues = _plan_images(
+        plan, _members(plan, "single_frame", images, sky, margin_deg, calibrations.of_frame), keep_warps
+    )
     if catalogues:
         plan.add("survey_catalogue", uses=catalogues)
         plan.add("survey_fakes", uses=[quantum for quantum in plan.graph if quantum.task == "fakes"])
@@ -107,36 +111,29 @@ def _coverage(frames: "list[Frame]", sky: "SkyMap", margin_deg: float) -> list[l
     return [[] if number < 0 else patches[number] for number in numbers]
 
 
-def _plan_images(plan: Plan, members: dict[int, dict[Quantum, list[PatchIndex]]]) -> list[Quantum]:
+def _plan_images(plan: Plan, members: dict[int, dict[Quantum, list[PatchIndex]]], keep_warps: bool) -> list[Quantum]:
     """Add mosaics to tract catalogues; return the latter."""
-    return [_plan_tract(plan, tract, frames) for tract, frames in members.items()]
+    return [_plan_tract(plan, tract, frames, keep_warps) for tract, frames in members.items()]
 
 
-def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchIndex]]) -> Quantum:
+def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchIndex]], keep_warps: bool) -> Quantum:
     """Add mosaic, warps, coadds and multiband of one tract; return its catalogue."""
     mosaic = plan.add("mosaic", uses=members, tract=tract)
-    warps: dict[PatchIndex, dict[str, list[Quantum]]] = defaultdict(lambda: defaultdict(list))
+    images: dict[PatchIndex, dict[str, list[Quantum]]] = defaultdict(lambda: defaultdict(list))
     for frame, patches in members.items():
         ids = frame.data_id
+        where = {"tract": tract, "exposure": ids.exposure, "detector": ids.detector, "band": ids.band}
         for patch in patches:
-            warp = plan.add(
-                "warp",
-                needs=[frame, mosaic],
-                tract=tract,
-                patch=patch,
-                exposure=ids.exposure,
-                detector=ids.detector,
-                band=ids.band,
-            )
-            warps[patch][str(ids.band)].append(warp)
+            image = plan.add("warp", needs=[frame, mosaic], patch=patch, **where) if keep_warps else frame
+            images[patch][str(ids.band)].append(image)
     covering: dict[PatchIndex, list[Quantum]] = defaultdict(list)
     for frame, patches in members.items():
         for patch in patches:
             covering[patch].append(frame)
     merged: list[Quantum] = []
     forced: list[Quantum] = []
-    for patch in sorted(warps):
-        patch_merged, patch_forced = _plan_patch(plan, tract, patch, warps[patch])
+    for patch in sorted(images):
+        patch_merged, patch_forced = _plan_patch(plan, mosaic, patch, images[patch], keep_warps)
         plan.add("light_curves", needs=[patch_merged, mosaic], uses=covering[patch], tract=tract, patch=patch)
         plan.add("fakes", needs=[patch_merged], uses=patch_forced, tract=tract, patch=patch)
         merged.append(patch_merged)
@@ -145,12 +142,13 @@ def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchIndex]]
 
 
 def _plan_patch(
-    plan: Plan, tract: int, patch: PatchIndex, warps: dict[str, list[Quantum]]
+    plan: Plan, mosaic: Quantum, patch: PatchIndex, images: dict[str, list[Quantum]], keep_warps: bool
 ) -> tuple[Quantum, list[Quantum]]:
-    """Add coadds and multiband measurement of one patch; return the merged measurement and the forced ones."""
-    where = {"tract": tract, "patch": patch}
-    bands = sorted(warps)
-    coadds = {band: plan.add("coadd", uses=warps[band], band=band, **where) for band in bands}
+    """Add coadds of warps or frames and multiband measurement; return the merged measurement and the forced ones."""
+    where = {"tract": mosaic.data_id.tract, "patch": patch}
+    bands = sorted(images)
+    needs = [] if keep_warps else [mosaic]
+    coadds = {band: plan.add("coadd", needs=needs, uses=images[band], band=band, **where) for band in bands}
     detections = [plan.add("detect", needs=[coadds[band]], band=band, **where) for band in bands]
     detections.append(plan.add("detect_combined", uses=coadds.values(), **where))
     objects = plan.add("merge_detections", uses=detections, **where)

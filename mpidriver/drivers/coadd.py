@@ -1,16 +1,19 @@
 """The coadd driver: frames are warped to a patch's pixels as soon as their mosaic is solved, and stacked a band.
 
 Scatter the pairs of frame and patch, write the warps; scatter patch and band, stack the warps by blocks of rows.
+Without files of warps: scatter patch and band; scatter its frames, keep the warps on the ranks, stack them by blocks.
 """
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import DataId, Quantum
-from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.drivers._stage import Context, Part, Prepared, Record, Stage
+from mpidriver.drivers._warps import HeldWarps, WarpFiles
 from mpidriver.errors import DataError
 from mpidriver.store import (
-    MaskedImageReader,
     Product,
     read_masked_image,
     read_table,
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers._solutions import Solution
+    from mpidriver.drivers.config import SurveyConfig
     from mpidriver.store import StoredImage
     from mpidriver.tasks.coadd import CoaddPsf
     from mpidriver.tasks.image import MaskedImage
@@ -32,13 +36,20 @@ __all__ = ["STAGES", "assemble", "coadd_psf", "planes", "resample"]
 
 def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Record:
     """Warp one frame onto one patch, calibrated to nJy; a frame that misses the patch leaves no file."""
+    made = warp_frame(context, quantum, quantum.data_id, solution)
+    return Record() if made is None else Record(products=(_write_warp(context, quantum, *made),))
+
+
+def warp_frame(
+    context: Context, quantum: Quantum, ids: DataId, solution: "Solution"
+) -> "tuple[MaskedImage, np.ndarray] | None":
+    """Return a frame on a quantum's patch and its row of the table of inputs, or none if it misses the patch."""
     import numpy as np
 
     from mpidriver.tasks.coadd import input_row
     from mpidriver.tasks.image import NJY_ZERO_POINT_MAG
     from mpidriver.tasks.warp import warp
 
-    ids = quantum.data_id
     frame = read_masked_image(context.repository.path("frame", exposure=ids.exposure, detector=ids.detector))
     patch = context.patch(quantum)
     warped = warp(
@@ -51,8 +62,9 @@ def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Rec
         options=context.config.warp,
         scale=10.0 ** (-0.4 * (solution.zero_point_mag - NJY_ZERO_POINT_MAG)),
     )
-    if not np.isfinite(warped.image).any():
-        return Record()
+    filled = np.isfinite(warped.image)
+    if not filled.any():
+        return None
     row = input_row(
         planes(frame),
         read_table(context.repository.path("frame_catalogue", exposure=ids.exposure, detector=ids.detector)),
@@ -61,9 +73,9 @@ def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Rec
         exposure=ids.exposure,
         detector=ids.detector,
         zero_point_mag=solution.zero_point_mag,
-        weight=float(1.0 / np.median(warped.variance[np.isfinite(warped.image)])),
+        weight=float(1.0 / np.median(warped.variance[filled])),
     )
-    return Record(products=(_write_warp(context, quantum, warped, row),))
+    return warped, row
 
 
 def _write_warp(context: Context, quantum: Quantum, warped: "MaskedImage", row: "np.ndarray") -> Product:
@@ -93,36 +105,59 @@ def _write_warp(context: Context, quantum: Quantum, warped: "MaskedImage", row: 
     return context.product("warp", written)
 
 
-def assemble(context: Context, quantum: Quantum, *, warps: Sequence[DataId]) -> Record:
-    """Stack the warps of one patch and band."""
-    import numpy as np
+def assemble(
+    context: Context,
+    quantum: Quantum,
+    *,
+    warps: Sequence[DataId] = (),
+    frames: "Sequence[tuple[DataId, Solution]]" = (),
+    left_out: Sequence[tuple[DataId, str]] = (),
+) -> Record:
+    """Stack the warps of one patch and band, from their files, or made of frames and kept in memory until then."""
+    if warps:
+        source: WarpFiles | HeldWarps = WarpFiles(
+            [context.path("warp", quantum, exposure=ids.exposure, detector=ids.detector) for ids in warps]
+        )
+        return Record(products=(_write_coadd(context, quantum, source),))
+    held = HeldWarps(functools.partial(warp_frame, context, quantum), frames)
+    parts = tuple(_failed_warp(quantum, ids, reason) for ids, reason in (*left_out, *held.failures))
+    if len(held.inputs) == 0:
+        if parts and len(parts) == len(frames) + len(left_out):
+            raise DataError(f"no frame could be warped; the first: {parts[0].error}")
+        return Record(parts=parts)
+    return Record(products=(_write_coadd(context, quantum, held),), parts=parts)
 
+
+def _failed_warp(quantum: Quantum, ids: DataId, reason: str) -> Part:
+    where = dataclasses.replace(ids, tract=quantum.data_id.tract, patch=quantum.data_id.patch)
+    return Part(Quantum("warp", where), reason)
+
+
+def _write_coadd(context: Context, quantum: Quantum, source: "WarpFiles | HeldWarps") -> Product:
     from mpidriver.tasks.coadd import INPUT_UNITS, coadd_blocks
     from mpidriver.tasks.image import MASK_PLANES, NJY_ZERO_POINT_MAG
 
     patch = context.patch(quantum)
-    paths = [context.path("warp", quantum, exposure=ids.exposure, detector=ids.detector) for ids in warps]
-    readers = [MaskedImageReader(path) for path in paths]
-    inputs = np.concatenate([read_table(path, hdu="INPUTS") for path in paths])
-
-    def fill(number: int, rows: slice, block: "MaskedImage") -> bool:
-        readers[number].read_into(rows, block.image, block.variance, block.mask)
-        return True
-
-    stacked = coadd_blocks(fill, inputs["weight"], patch.shape(), byte_order=">", options=context.config.coadd)
-    header = {"BAND": quantum.data_id.band, "ZEROPNT": NJY_ZERO_POINT_MAG, "BUNIT": "nJy", "NINPUT": len(paths)}
+    stacked = coadd_blocks(
+        source.fill,
+        source.inputs["weight"],
+        patch.shape(),
+        byte_order=source.byte_order,
+        options=context.config.coadd,
+    )
+    band, count = quantum.data_id.band, len(source.inputs)
     written = write_masked_image(
         context.path("coadd", quantum),
         stacked.image,
         stacked.variance,
         stacked.mask,
         wcs=patch.wcs(),
-        header=header,
+        header={"BAND": band, "ZEROPNT": NJY_ZERO_POINT_MAG, "BUNIT": "nJy", "NINPUT": count},
         mask_planes=MASK_PLANES,
         extra={"NIMAGE": stacked.n_image},
-        tables={"INPUTS": (inputs, INPUT_UNITS)},
+        tables={"INPUTS": (source.inputs, INPUT_UNITS)},
     )
-    return Record(products=(context.product("coadd", written),))
+    return context.product("coadd", written)
 
 
 def planes(stored: "StoredImage") -> "MaskedImage":
@@ -140,17 +175,42 @@ def coadd_psf(context: Context, quantum: Quantum, **more: Any) -> "CoaddPsf":
 
 
 def _prepare_warp(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
-    ids = quantum.data_id
-    solution = desk.solution(ids.tract, ids.exposure, ids.detector)
-    if solution is None:
-        raise DataError(f"the mosaic of tract {ids.tract} has no solution for this frame")
-    if solution.misplaced:
-        raise DataError(f"left out of the coadd: {solution.reason}; is its header's position right?")
+    solution = _solution(desk, quantum.data_id.tract, quantum.data_id)
     return Prepared({"solution": solution}, (solution.wcs_header, solution.zero_point_mag))
 
 
+def _solution(desk: "Desk", tract: int | None, ids: DataId) -> "Solution":
+    """Return a frame's solution.
+
+    Raises
+    ------
+    DataError
+        If it has none that can be trusted.
+    """
+    solution = desk.solution(tract, ids.exposure, ids.detector)
+    if solution is None:
+        raise DataError(f"the mosaic of tract {tract} has no solution for this frame")
+    if solution.misplaced:
+        raise DataError(f"left out of the coadd: {solution.reason}; is its header's position right?")
+    return solution
+
+
 def _prepare_coadd(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
-    return Prepared({"warps": [source.data_id for source in inputs]})
+    if desk.context.config.coadd.keep_warps:
+        return Prepared({"warps": [source.data_id for source in inputs]})
+    frames, left_out = [], []
+    for ids in (source.data_id for source in inputs if source.task == "single_frame"):
+        try:
+            frames.append((ids, _solution(desk, quantum.data_id.tract, ids)))
+        except DataError as error:
+            left_out.append((ids, str(error)))
+    solved = tuple((str(ids), solution.wcs_header, solution.zero_point_mag) for ids, solution in frames)
+    return Prepared({"frames": frames, "left_out": left_out}, solved)
+
+
+def _coadd_options(config: "SurveyConfig") -> tuple[Any, ...]:
+    kept = (config.coadd, config.skymap)
+    return kept if config.coadd.keep_warps else (*kept, config.warp)
 
 
 STAGES = {
@@ -162,7 +222,7 @@ STAGES = {
     ),
     "coadd": Stage(
         assemble,
-        options=lambda config: (config.coadd, config.skymap),
+        options=_coadd_options,
         prepare=_prepare_coadd,
         seconds=1.0,
     ),

@@ -67,6 +67,15 @@ def test_what_is_selected_matches_and_hangs_together(plan, selection):
         assert not node.users or quanta & set(node.users)
 
 
+def test_coadds_without_warps_take_the_frames_of_the_warps_and_the_mosaic(plan):
+    without = plan_survey(frames(), make_skymap(SKY), keep_warps=False).graph
+    assert by_task(without, "warp") == set()
+    for coadd in (quantum for quantum in plan.graph if quantum.task == "coadd"):
+        of_warps = [plan.graph[warp].needs for warp in plan.graph[coadd].uses]
+        assert without[coadd].uses == [frame for frame, _ in of_warps]
+        assert without[coadd].needs == [of_warps[0][1]]
+
+
 def test_what_is_joined_over_bands_is_joined_from_all(plan):
     """The plan is the whole survey's whatever is selected: the inputs of a merge do not depend on it."""
     merges = by_task(chosen(plan, band="r"), "merge_detections")

@@ -115,6 +115,54 @@ def test_a_lost_product_is_made_again_and_nothing_else(reduced):
     assert {path: path.stat().st_mtime_ns for path in others} == others
 
 
+def coadd_planes(root):
+    """Return the bytes of the planes and the table of each coadd; headers name what it was made of."""
+    found = {}
+    for path in sorted((root / "coadds").rglob("*.fits")):
+        with fits.open(path, memmap=False) as hdus:
+            found[str(path.relative_to(root))] = [hdu.data.tobytes() for hdu in hdus]
+    return found
+
+
+@pytest.fixture(scope="module")
+def without_warps(reduced, tmp_path_factory):
+    """The reduced repository, its coadds made again without files of warps."""
+    root = tmp_path_factory.mktemp("held") / "repo"
+    shutil.copytree(reduced, root)
+    survey = (root / "survey.toml").read_text()
+    assert "keep_warps = true" in survey
+    (root / "survey.toml").write_text(survey.replace("keep_warps = true", "keep_warps = false"))
+    ended = run("coadd", root)
+    assert ended.code == 0, ended.text
+    return root
+
+
+def test_warps_that_stay_in_memory_give_the_same_coadds_and_leave_no_files(reduced, without_warps):
+    planes = coadd_planes(reduced)
+    assert len(planes) > 1
+    assert coadd_planes(without_warps) == planes
+    assert list((without_warps / "warps").rglob("*.fits")) == []
+
+
+def test_coadds_without_files_of_warps_are_not_made_again(without_warps):
+    before = {path: path.stat().st_mtime_ns for path in without_warps.rglob("*.fits")}
+    ended = run("coadd", without_warps)
+    assert ended.code == 0, ended.text
+    assert {path: path.stat().st_mtime_ns for path in without_warps.rglob("*.fits")} == before
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+def test_warps_that_stay_in_memory_of_several_ranks_give_the_same_bytes(without_warps, tmp_path):
+    root = tmp_path / "repo"
+    shutil.copytree(without_warps, root)
+    for path in (root / "coadds").rglob("*.fits"):
+        path.unlink()
+    ended = run("-n", 3, "coadd", root)
+    assert ended.code == 0, ended.text
+    assert digests(root, ["coadds"]) == digests(without_warps, ["coadds"])
+
+
 def test_the_state_database_knows_every_product(reduced):
     state = open_state(open_context(str(reduced)).repository, readonly=True)
     recorded = {product.path for quantum in state.quanta() for product in state.products(key=quantum.key)}

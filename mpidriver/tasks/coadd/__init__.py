@@ -8,13 +8,13 @@ from the table of a coadd's inputs, of which ``input_row`` makes a row a frame.
 from mpidriver.lazy import loaded_on_use
 from mpidriver.tasks.coadd._options import CoaddOptions
 
-__all__ = ["INPUT_UNITS", "Coadd", "CoaddOptions", "CoaddPsf", "coadd", "coadd_blocks", "input_row"]
+__all__ = ["INPUT_DTYPE", "INPUT_UNITS", "Coadd", "CoaddOptions", "CoaddPsf", "coadd", "coadd_blocks", "input_row"]
 
 __getattr__, __dir__ = loaded_on_use(
     __name__,
     {
         **dict.fromkeys(("Coadd", "coadd", "coadd_blocks"), "_coadd"),
         "CoaddPsf": "_coadd_psf",
-        **dict.fromkeys(("INPUT_UNITS", "input_row"), "_inputs"),
+        **dict.fromkeys(("INPUT_DTYPE", "INPUT_UNITS", "input_row"), "_inputs"),
     },
 )

@@ -35,4 +35,7 @@ class CoaddOptions:
     bad_planes: tuple[str, ...] = option(
         ("BAD", "SATURATED", "COSMIC_RAY", "NO_DATA"), "mask planes that are left out where other inputs are good"
     )
+    keep_warps: bool = option(
+        True, "write warps to files; if false they stay in the memory of the ranks until their coadd is made"
+    )
     block_mib: int = option(16, "memory for the block of rows that is combined at once", unit="MiB", minimum=1)
