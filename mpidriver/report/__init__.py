@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mpidriver.report._advice import advice_table
     from mpidriver.report._astrometry import draw_astrometry
     from mpidriver.report._catalogue import draw_catalogue
+    from mpidriver.report._clip_map import draw_clip_map
     from mpidriver.report._colour import draw_colour_coadd, lupton_rgb
     from mpidriver.report._coverage import draw_coverage, point_source_depth_mag
     from mpidriver.report._cube_pictures import brightest_pixels, draw_cube_pictures
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mpidriver.report._jobs import jobs_table
     from mpidriver.report._noise import draw_noise
     from mpidriver.report._pace import pace_of_run
+    from mpidriver.report._patch_board import draw_patch_board
     from mpidriver.report._pictures import PictureJob, draw_all, draw_pictures, picture_jobs
     from mpidriver.report._progress import Progress
     from mpidriver.report._quantum import quantum_page
@@ -36,6 +38,7 @@ _HOMES = {
     "_advice": ("advice_table",),
     "_astrometry": ("draw_astrometry",),
     "_catalogue": ("draw_catalogue",),
+    "_clip_map": ("draw_clip_map",),
     "_colour": (
         "draw_colour_coadd",
         "lupton_rgb",
@@ -62,6 +65,7 @@ _HOMES = {
     "_jobs": ("jobs_table",),
     "_noise": ("draw_noise",),
     "_pace": ("pace_of_run",),
+    "_patch_board": ("draw_patch_board",),
     "_pictures": (
         "PictureJob",
         "draw_all",
@@ -116,6 +120,7 @@ __all__ = [
     "draw_all",
     "draw_astrometry",
     "draw_catalogue",
+    "draw_clip_map",
     "draw_colour_coadd",
     "draw_coverage",
     "draw_cube_pictures",
@@ -124,6 +129,7 @@ __all__ = [
     "draw_faraday_spectra",
     "draw_focal_plane",
     "draw_noise",
+    "draw_patch_board",
     "draw_pictures",
     "draw_rm_comparison",
     "draw_rm_table",

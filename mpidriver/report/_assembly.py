@@ -62,6 +62,26 @@ class Canvas:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(count > 0, total / count, np.nan).astype(np.float32)
 
+    def share_of(self, paths: Sequence[Path], bits: int, *, no_data: int) -> np.ndarray:
+        """Return which share of the pixels of masks in each pixel of the binned canvas has one of some bits.
+
+        Pixels with a bit of `no_data` do not count.
+
+        Returns
+        -------
+        ndarray of float32, shape (ceil(row / binning), ceil(col / binning))
+            0 to 1, NaN where there are no data.
+        """
+        shape = tuple(-(-n // self.binning) for n in self.shape)
+        total, count = np.zeros(shape), np.zeros(shape)
+        for path in paths:
+            mask = np.asarray(read_image(path, hdu="MASK")[0])
+            known = mask & no_data == 0
+            _add_blocks(total, (known & (mask & bits != 0)).astype(np.float64), self.corners[path], self.binning)
+            _add_blocks(count, known.astype(np.float64), self.corners[path], self.binning)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(count > 0, total / count, np.nan).astype(np.float32)
+
     def pasted(self, paths: Sequence[Path]) -> np.ndarray:
         """Return the unbinned canvas with the first finite value of each pixel; where patches overlap, of the first.
 

@@ -12,9 +12,9 @@ from mpidriver.sphere import angular_separation_deg, lon_lat, unit_vectors
 from mpidriver.store import read_table, wcs_from_header
 
 if TYPE_CHECKING:
-    from mpidriver.store import Frame, Repository
+    from mpidriver.store import Frame, QuantumRecord, Repository
 
-__all__ = ["catalogue_magnitudes", "frame_points", "frame_stars", "seeing_by_band"]
+__all__ = ["catalogue_magnitudes", "frame_points", "frame_stars", "patch_states", "seeing_by_band"]
 
 #: AB magnitude of 1 nJy.
 NANOJANSKY_MAG = 31.4
@@ -103,6 +103,20 @@ def catalogue_magnitudes(objects: np.ndarray) -> dict[str, np.ndarray]:
                 values = np.asarray(objects[name], dtype=float)
                 magnitudes[band] = values if prefix.startswith("mag") else _magnitude(values)
     return {band: magnitudes[band] for band in sort_bands(magnitudes)}
+
+
+def patch_states(
+    quanta: "Iterable[QuantumRecord]",
+) -> dict[int, dict[str, dict[tuple[int, int], dict[str, int]]]]:
+    """Return how many quanta of patches are in which state: by tract, task, patch and state."""
+    states: dict[int, dict[str, dict[tuple[int, int], dict[str, int]]]] = {}
+    for quantum in quanta:
+        if "patch" in quantum.data_id:
+            x, y = (int(part) for part in str(quantum.data_id["patch"]).split(","))
+            of_task = states.setdefault(int(quantum.data_id["tract"]), {}).setdefault(quantum.task, {})
+            counts = of_task.setdefault((x, y), {})
+            counts[quantum.status] = counts.get(quantum.status, 0) + 1
+    return dict(sorted(states.items()))
 
 
 def _magnitude(flux_nJy: np.ndarray) -> np.ndarray:

@@ -126,7 +126,7 @@ def _is_called(job: PictureJob, name: str) -> bool:
 
 
 def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
-    from mpidriver.report._loading import frame_points, seeing_by_band
+    from mpidriver.report._loading import frame_points, patch_states, seeing_by_band
 
     points = frame_points(state.frames(kind="image"))
     seeing = seeing_by_band(points)
@@ -134,6 +134,7 @@ def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
     for tract in stored_by_tract(repo, "coadd"):
         wanted.append((f"coadd-{tract:05d}.png", _draw_coadds, {"tract": tract}))
         wanted.append((f"coverage-{tract:05d}.png", _draw_coverage, {"tract": tract, "seeing_arcsec": seeing}))
+        wanted.append((f"clipped-{tract:05d}.png", _draw_clipped, {"tract": tract}))
     for data_id, _ in stored(repo, "mosaic"):
         wanted.append((f"stars-{data_id['tract']:05d}.png", _draw_stars, data_id))
     for tract in stored_by_tract(repo, "faraday", name="FDF_maxPI"):
@@ -151,6 +152,8 @@ def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
         wanted.append(("frames.png", _draw_frames, {"points": points}))
     if any(stored(repo, dataset) for dataset in ("bias", "dark", "flat", "fringe")):
         wanted.append(("calibs.png", _draw_calibs, {}))
+    for tract, states in patch_states(state.quanta()).items():
+        wanted.append((f"board-{tract:05d}.png", _draw_board, {"tract": tract, "states": states}))
     quanta, ranks = _last_run(state)
     if quanta:
         wanted.append(("timeline.png", _draw_timeline, {"quanta": quanta, "ranks": ranks}))
@@ -199,6 +202,24 @@ def _draw_coverage(path: Path, repo: Repository, *, tract: int, seeing_arcsec: d
         depth_mag[band] = point_source_depth_mag(canvas.mean(own, hdu="VARIANCE"), fwhm_px)
     title = f"Coverage and depth of tract {tract}"
     draw_coverage(path, n_image, canvas.binned_wcs(), depth_mag=depth_mag, title=title)
+
+
+def _draw_clipped(path: Path, repo: Repository, *, tract: int) -> None:
+    from mpidriver.report._assembly import canvas_of
+    from mpidriver.report._clip_map import draw_clip_map
+    from mpidriver.tasks.image import MaskPlane
+
+    paths = _by_band(repo, tract)
+    canvas = canvas_of([patch for band in paths.values() for patch in band], largest_px=400)
+    bits, no_data = int(MaskPlane.CLIPPED), int(MaskPlane.NO_DATA)
+    shares = {band: canvas.share_of(own, bits, no_data=no_data) for band, own in paths.items()}
+    draw_clip_map(path, shares, canvas.binned_wcs(), title=f"Frames clipped as outliers, tract {tract}")
+
+
+def _draw_board(path: Path, repo: Repository, *, tract: int, states: Any) -> None:
+    from mpidriver.report._patch_board import draw_patch_board
+
+    draw_patch_board(path, states, title=f"Patches of tract {tract}")
 
 
 def _draw_stars(path: Path, repo: Repository, *, tract: int) -> None:

@@ -8,10 +8,11 @@ from mpidriver.report import draw_all, picture_jobs
 from mpidriver.report._assembly import canvas_of
 from mpidriver.report._faraday_loading import brightest_spectra
 from mpidriver.report._inventory import stored, stored_by_tract
-from mpidriver.report._loading import catalogue_magnitudes, frame_points, frame_stars, seeing_by_band
-from mpidriver.store import Frame, Repository, open_state, read_table
+from mpidriver.report._loading import catalogue_magnitudes, frame_points, frame_stars, patch_states, seeing_by_band
+from mpidriver.store import Frame, QuantumRecord, Repository, open_state, read_table, write_masked_image
 
 NAMES = {
+    "clipped-00007.png",
     "coadd-00007.png",
     "coverage-00007.png",
     "faraday-00007.png",
@@ -49,6 +50,25 @@ def test_pictures_travel_to_other_ranks(repo):
     drawn = pickle.loads(pickle.dumps(jobs["frames.png"])).run()
     assert drawn == repo.root / "reports" / "frames.png"
     assert drawn.exists()
+
+
+def test_patches_are_counted_by_stage_and_state():
+    records = [
+        QuantumRecord("a", "coadd", {"tract": "3", "patch": "1,0", "band": "g"}, "done"),
+        QuantumRecord("b", "coadd", {"tract": "3", "patch": "1,0", "band": "r"}, "failed"),
+        QuantumRecord("c", "single_frame", {"exposure": "1"}, "done"),
+    ]
+    assert patch_states(records) == {3: {"coadd": {(1, 0): {"done": 1, "failed": 1}}}}
+
+
+def test_a_map_of_mask_bits_counts_pixels_with_data_alone(tmp_path, make_wcs):
+    mask = np.zeros((4, 6), "i4")
+    mask[0, :2], mask[3, 5], mask[2:, :2] = 128, 128, 32 | 128
+    path = tmp_path / "coadd.fits"
+    planes = np.ones((4, 6), "f4"), np.ones((4, 6), "f4"), mask
+    write_masked_image(path, *planes, wcs=make_wcs(10.0, 2.0, 1.0, (4, 6)), mask_planes={"CLIPPED": 7, "NO_DATA": 5})
+    share = canvas_of([path], largest_px=3).share_of([path], 128, no_data=32)
+    np.testing.assert_array_equal(share, np.array([[0.5, 0, 0], [np.nan, 0, 0.25]], "f4"))
 
 
 def test_an_empty_repository_has_no_pictures(tmp_path):

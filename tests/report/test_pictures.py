@@ -8,11 +8,15 @@ import pytest
 from mpidriver.report import (
     draw_astrometry,
     draw_catalogue,
+    draw_clip_map,
     draw_colour_coadd,
     draw_coverage,
+    draw_fakes,
     draw_faraday_maps,
     draw_faraday_spectra,
     draw_focal_plane,
+    draw_noise,
+    draw_patch_board,
     draw_timeline,
     match_stars,
 )
@@ -29,7 +33,24 @@ def draw_full(field, star_frames, frame_points, spectrum, quanta, make_wcs, rng)
     magnitudes = {band: rng.normal(22, 1, 200) for band in "gri"}
     depth = {band: np.where(np.isfinite(image), 26.0, np.nan) for band, image in field.items()}
     counts = {band: np.where(np.isfinite(image), 3, 0) for band, image in field.items()}
+    board = {"coadd": {(0, 0): {"done": 2}, (1, 0): {"done": 1, "failed": 1}}, "forced": {(0, 0): {"ready": 2}}}
+    mags = np.arange(18.0, 25.0)
+    fakes = np.array(
+        [
+            ("r", kind, mag, 20, 1 / (1 + np.exp(mag - 23)), 10, -0.1, 0.01, 0.05, 1.1)
+            for kind in (0, 1)
+            for mag in mags
+        ],
+        dtype=FAKES,
+    )
+    fluxes = [(f"flux_{kind}_r{end}", "f8") for kind in ("psf", "aper", "auto") for end in ("", "_err")]
+    places = np.ones(300, dtype=fluxes)
+    places["flux_psf_r"] = rng.normal(size=300)
     kinds = {
+        "board": lambda path: draw_patch_board(path, board, title="t"),
+        "clipped": lambda path: draw_clip_map(path, {band: counts[band] / 50.0 for band in "gr"}, wcs, title="t"),
+        "fakes": lambda path: draw_fakes(path, fakes, title="t"),
+        "noise": lambda path: draw_noise(path, places, ["r"], title="t"),
         "colour": lambda path: draw_colour_coadd(path, field, wcs, title="t"),
         "coverage": lambda path: draw_coverage(path, counts, wcs, depth_mag=depth, title="t"),
         "frames": lambda path: draw_focal_plane(path, frame_points, title="t"),
@@ -44,7 +65,12 @@ def draw_full(field, star_frames, frame_points, spectrum, quanta, make_wcs, rng)
     return lambda kind, path: kinds[kind](path)
 
 
-KINDS = ["colour", "coverage", "faraday", "frames", "objects", "spectra", "stars", "timeline"]
+FAKES = np.dtype(
+    [("band", "U8"), ("extended", "?"), ("mag", "f8"), ("n", "i4"), ("completeness", "f8"), ("n_measured", "i4")]
+    + [(name, "f8") for name in ("bias_psf", "bias_model", "scatter_model", "pull_model")]
+)
+KINDS = ["board", "clipped", "colour", "coverage", "fakes", "faraday", "frames", "noise", "objects", "spectra", "stars"]
+KINDS += ["timeline"]
 
 
 def chunks(content):
@@ -99,6 +125,11 @@ POOR = {
     "one pixel": lambda path, _: draw_colour_coadd(path, {"r": np.ones((1, 1))}),
     "blank coverage": lambda path, _: draw_coverage(path, {"r": np.zeros((12, 16))}, depth_mag={"r": NOTHING}),
     "depth alone": lambda path, _: draw_coverage(path, {}, depth_mag={"r": NOTHING + 0, "g": np.full((12, 16), 25.0)}),
+    "no clipping": lambda path, _: draw_clip_map(path, {}),
+    "blank clipping": lambda path, _: draw_clip_map(path, {"r": NOTHING}),
+    "no patch": lambda path, _: draw_patch_board(path, {}),
+    "no fake": lambda path, _: draw_fakes(path, np.zeros(0, FAKES)),
+    "no band of noise": lambda path, _: draw_noise(path, np.zeros(0), []),
     "no coverage": lambda path, _: draw_coverage(path, {}),
     "many frames": lambda path, _: draw_coverage(path, {"r": np.arange(500).reshape(20, 25)}),
     "no frame": lambda path, _: draw_focal_plane(path, []),
