@@ -49,9 +49,23 @@ def test_a_ring_ends_a_sleep_that_begins_after_it():
         sleeper.lie_down()
         sender.ring(2)
         assert sleeper.sleep(LONG)
-        assert sleeper.sleep(LONG)  # until the messages have been looked for
-        sleeper.hush()
+        assert sleeper.sleep(LONG)  # until it lies down again
+        sleeper.lie_down()
         assert not sleeper.sleep(NO_TIME)
+
+
+def test_who_is_woken_ahead_is_not_rung_again_before_it_sleeps():
+    with bells("a", "a") as (sender, sleeper):
+        sender.ring_ahead(1)
+        assert not sleeper.sleep(NO_TIME)
+        sleeper.lie_down()
+        sender.ring_ahead(1)
+        sender.ring(1)
+        assert sleeper.sleep(NO_TIME)
+        sleeper.lie_down()
+        assert not sleeper.sleep(NO_TIME)
+        sender.ring(1)  # it has found nothing and sleeps again
+        assert sleeper.sleep(NO_TIME)
 
 
 def test_nobody_rings_who_is_awake():
@@ -69,7 +83,8 @@ def test_another_host_rings_whether_one_sleeps_or_not():
             pytest.skip("this machine has no address but its own")
         sender.ring(1)
         assert sleeper.sleep(1.0)
-        sleeper.hush()
+        sleeper.lie_down()
+        sleeper.get_up()
         near.ring(1)
         assert not sleeper.sleep(NO_TIME)
 

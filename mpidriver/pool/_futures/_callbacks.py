@@ -13,30 +13,28 @@ class Callbacks:
     def __init__(self) -> None:
         self.resolved = 0
         """Grows whenever a future may have become done."""
-        self._due: deque[Callable[[], None]] = deque()
+        self.due: deque[Callable[[], None]] = deque()
+        """What is to be run, oldest first."""
         self._running = threading.Lock()
         self._runner: int | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self._due)
 
     @property
     def are_running_here(self) -> bool:
         """Whether this thread runs one."""
-        return self._runner == threading.get_ident()
+        return self._runner is not None and self._runner == threading.get_ident()
 
     def add(self, callback: Callable[[], None]) -> None:
         """Let a callback be run soon."""
-        self._due.append(callback)
+        self.due.append(callback)
 
     def run(self) -> bool:
         """Run what is due, unless another thread does; return whether there was any."""
         ran = False
-        while self._due and self._running.acquire(blocking=False):
+        while self.due and self._running.acquire(blocking=False):
             self._runner = threading.get_ident()
             try:
-                while self._due:
-                    self._due.popleft()()
+                while self.due:
+                    self.due.popleft()()
                     self.resolved += 1
                     ran = True
             finally:
@@ -46,7 +44,7 @@ class Callbacks:
 
     def finish(self) -> None:
         """Let the callbacks of what is done be over, those that another thread runs right now too."""
-        if self._due or self._running.locked():
+        if self.due or self._running.locked():
             with self._running:
                 pass
             self.run()

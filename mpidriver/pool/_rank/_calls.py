@@ -277,6 +277,8 @@ class PoolFuture(Future[Any]):
     def result(self, timeout: float | None = None) -> Any:
         """Return the value, or raise the task's error; wait for it if need be."""
         rest = timeout if self._state in _DONE else self._wait(timeout)
+        if self._state == FINISHED and self._exception is None:  # set before the state is: no lock is needed
+            return self._result
         try:
             return super().result(rest)
         except CancelledError:
@@ -391,6 +393,10 @@ class SubmitCall(Call):
     def arguments(self, index: int) -> tuple[Any, ...]:
         """Return the arguments of the task."""
         return (self._args, self._kwargs) if self._kwargs else self._args
+
+    def arguments_of(self, indexes: Sequence[int]) -> Sequence[Any]:
+        """Return the arguments of the task, as they travel."""
+        return [self.arguments(0)]
 
     def learn(self, indexes: Sequence[int], report: Report) -> None:
         """Tell the learner how long the task took; keywords do not count."""

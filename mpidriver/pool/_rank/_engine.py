@@ -229,9 +229,9 @@ class Engine:
 
     def acting_context(self, context: Context) -> Context:
         """Return the task on whose behalf a pool is used: the running one, except in callbacks and other threads."""
-        if not self.main.is_here or self.callbacks.are_running_here or not self.main.contexts:
+        innermost = self.main.innermost
+        if innermost is context or innermost is None or not self.main.is_here or self.callbacks.are_running_here:
             return context
-        innermost = self.main.contexts[-1]
         return context if context.opener is innermost else innermost
 
     def start(
@@ -261,7 +261,7 @@ class Engine:
             What its outcomes are named; None means after the function.
         """
         self._stopping.check()
-        if terms.ranks > scope.most_ranks:
+        if terms.ranks > 1 and terms.ranks > scope.most_ranks:
             raise PoolError(f"ranks={terms.ranks}: an item can have at most {scope.most_ranks} ranks of this pool")
         with self.lock:
             call = make(scope.function(function, terms, keywords=keywords))

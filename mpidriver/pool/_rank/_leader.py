@@ -80,7 +80,10 @@ class Leader:
         self.touch(scope)
 
     def begin(self, scope: Scope, call: Call) -> None:
-        """Begin a call."""
+        """Begin a call; the rank that will be given its first items wakes while these are prepared."""
+        rank = scope.scheduler.next_rank
+        if rank is not None:
+            self._post.wake(rank)
         self._calls_made += 1
         scope.begin(call, self._calls_made)
 
@@ -209,7 +212,7 @@ class Leader:
                     continue
             if call.learner is not None:
                 call.learn(indexes, report)
-            self.longest_seconds = max(self.longest_seconds, report.seconds)
+            self.longest_seconds = max(self.longest_seconds, report.marks[-1] - report.marks[0])
             if self.observer is not None and scope.parent is None:
                 self._callbacks.add(telling(self.observer, call.name, report))
             self.conclude(scope, call, call.deliver(indexes, report))

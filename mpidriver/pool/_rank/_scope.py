@@ -189,14 +189,9 @@ class Scope:
             self._settled_serial = serial
 
     @property
-    def is_settled(self) -> bool:
-        """Whether no grant can be under way."""
-        return self._settled_serial == self._want_serial
-
-    @property
     def is_quiet(self) -> bool:
-        """Whether nothing will happen in it unless its task starts something."""
-        return self.scheduler.is_quiet and self.is_settled
+        """Whether nothing will happen in it unless its task starts something: no grant can be under way either."""
+        return self._settled_serial == self._want_serial and self.scheduler.is_quiet
 
 
 def _content(function: Callable[..., Any], packed: Packed | None, *, keywords: bool) -> tuple[Any, ...]:

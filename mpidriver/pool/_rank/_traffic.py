@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mpidriver.pool._futures._callbacks import Callbacks
 from mpidriver.pool._rank._context import MainThread
@@ -22,6 +22,9 @@ __all__ = ["Traffic", "Values"]
 
 class Values(Protocol):
     """Values that lie on ranks and are asked for by messages."""
+
+    dropped: deque[Any]
+    """What nobody refers to any more, not let go of yet."""
 
     @property
     def await_messages(self) -> bool:
@@ -108,7 +111,8 @@ class Traffic:
         while self._over:
             self._leader.drop(*self._over.popleft())
         for values in self._values:
-            values.release_dropped()
+            if values.dropped:
+                values.release_dropped()
         touched, to_self = self._leader.touched, self._post.to_self
         while to_self or touched:
             while to_self:
@@ -154,8 +158,9 @@ class Traffic:
     def has_open_work(self) -> bool:
         """Whether messages may arrive that somebody waits for."""
         with self._lock:
-            is_asked = bool(self._callbacks or self._over) or any(values.await_messages for values in self._values)
-            return is_asked or not self._leader.is_quiet
+            if self._callbacks.due or self._over or not self._leader.is_quiet:
+                return True
+            return any(values.await_messages for values in self._values)
 
     @property
     def is_moving(self) -> bool:

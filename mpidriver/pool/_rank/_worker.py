@@ -7,8 +7,8 @@ batches that wait behind a task that turns out long.
 import contextvars
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from mpidriver.pool._isolated._isolation import packed_arguments
 from mpidriver.pool._rank._blocks import run_blocks
@@ -160,10 +160,11 @@ class Worker:
     def _run_span(self, context: Context, work: Work, span: WorkSpan) -> Report | None:
         """Run the next span of a batch, None if it was taken away meanwhile."""
         key = (work.scope, span.function)
-        _, terms = self._functions[key]
+        function, terms = self._functions[key]
         if terms.isolate:
             return self._run_isolated(context, work, span)
-        function = self._function(*key)
+        if isinstance(function, Packed):
+            function = self._unpacked_function(key)
         items, in_blocks = self._items(work.scope, span, terms)
         with self._engine.lock:
             todo = work.begin_span(items)
@@ -190,7 +191,8 @@ class Worker:
         self, work: Work, reports: list[Report], busy_seconds: float, idle_seconds: tuple[float, float]
     ) -> None:
         """Send the results of a batch to its leader."""
-        leader, sent = work.scope[0], cast("list[Any]", reports)
+        leader = work.scope[0]
+        sent: list[Any] = reports
         if leader != self._post.rank:
             sent = [pack_report(report) for report in reports]
         elif self._post.size > 1:
@@ -201,13 +203,12 @@ class Worker:
             spent = (busy_seconds, *idle_seconds)
             self._post.send(leader, kind.OUTCOME, work.scope, work.number, self._post.rank, sent, spent)
 
-    def _function(self, scope: ScopeId, key: int) -> Callable[..., Any]:
-        function, terms = self._functions[scope, key]
-        if isinstance(function, Packed):
-            function = unpack_or_fail(function)
-            function = Broken(function) if isinstance(function, Failure) else function
-            self._functions[scope, key] = (function, terms)
-        return function  # type: ignore[no-any-return]
+    def _unpacked_function(self, key: tuple[ScopeId, int]) -> Any:
+        packed, terms = self._functions[key]
+        function = unpack_or_fail(packed)
+        function = Broken(function) if isinstance(function, Failure) else function
+        self._functions[key] = (function, terms)
+        return function
 
     def _items(self, scope: ScopeId, span: WorkSpan, terms: Terms) -> tuple[Sequence[Any], bool]:
         """Return the items of a span, and whether they are run in blocks: if not, they are tuples of arguments."""

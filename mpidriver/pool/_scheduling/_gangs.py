@@ -60,15 +60,15 @@ class GangBacklog:
 
     def __init__(self) -> None:
         self._heap: list[tuple[tuple[float, int, int], Gang]] = []
-
-    def __len__(self) -> int:
-        return len(self._heap)
+        self.count = 0
+        """Number of items."""
 
     def add(self, call: int, function: int, indexes: Sequence[int], costs: Any, ranks: int) -> None:
         """Take more items, each of which wants so many ranks."""
         for index in indexes:
             gang = Gang(call, function, index, costs, ranks)
             heapq.heappush(self._heap, (gang.key(), gang))
+        self.count = len(self._heap)
 
     @property
     def next(self) -> Gang:
@@ -77,6 +77,7 @@ class GangBacklog:
 
     def take(self) -> Gang:
         """Take that gang away."""
+        self.count -= 1
         return heapq.heappop(self._heap)[1]
 
     def cancel(self, call: int) -> list[int]:
@@ -85,6 +86,7 @@ class GangBacklog:
         if gone:
             self._heap = [entry for entry in self._heap if entry[1].call != call]
             heapq.heapify(self._heap)
+            self.count = len(self._heap)
         return gone
 
     def take_larger(self, ranks: int) -> list[Gang]:
@@ -92,6 +94,7 @@ class GangBacklog:
         large = [gang for _, gang in self._heap if gang.ranks > ranks]
         self._heap = [entry for entry in self._heap if entry[1].ranks <= ranks]
         heapq.heapify(self._heap)
+        self.count = len(self._heap)
         return large
 
     @property

@@ -90,7 +90,8 @@ class Scheduler:
         self._hungry: dict[int, None] = {}
         self._held_up: set[int] = set()
         self._leaving: list[int] = []
-        self._home_waits = False
+        self.home_waits_for_work = False
+        """Whether the leader waits, whatever its rank runs on top of that."""
         self._home_lent = False
         self._children: dict[ScopeId, _Child] = {}
         self._backlog = Backlog()
@@ -226,11 +227,11 @@ class Scheduler:
 
     def home_waits(self) -> None:
         """Note that the leader waits: its rank may run tasks."""
-        self._home_waits = True
+        self.home_waits_for_work = True
 
     def home_leaves(self) -> None:
         """Note that the leader waits no more."""
-        self._home_waits = False
+        self.home_waits_for_work = False
 
     def split(self, count: int) -> list[tuple[int, ...]]:
         """Take away all own ranks but home, in so many parts; the first is to be used with home.
@@ -306,11 +307,6 @@ class Scheduler:
     # What is so
 
     @property
-    def home_waits_for_work(self) -> bool:
-        """Whether the leader waits, whatever its rank runs on top of that."""
-        return self._home_waits
-
-    @property
     def is_split(self) -> bool:
         """Whether its ranks are used in parts just now."""
         return self._parts > 0
@@ -318,13 +314,15 @@ class Scheduler:
     @property
     def ready(self) -> int:
         """Tasks that nobody runs."""
-        waiting = len(self._gangs) + len(self._together) + len(self._alone)
+        waiting = self._gangs.count + len(self._together) + len(self._alone)
         return self._backlog.count + self._placed.count + waiting
 
     @property
     def has_work(self) -> bool:
         """Whether an idle rank would get something to do."""
-        return self.ready > 0 or any(known.want or known.need.ranks for known in self._children.values())
+        if self._backlog.count or self.ready:
+            return True
+        return any(known.want or known.need.ranks for known in self._children.values()) if self._children else False
 
     @property
     def is_quiet(self) -> bool:
@@ -336,7 +334,7 @@ class Scheduler:
     @property
     def has_all_ranks(self) -> bool:
         """Whether nothing is ready or in flight and every rank is back."""
-        return not self.ready and self._has_no_tasks
+        return self._has_no_tasks and not self.ready
 
     @property
     def _has_no_tasks(self) -> bool:
@@ -352,9 +350,14 @@ class Scheduler:
         runs = bool(home_runs or self._children or self._parts or len(in_flight) - 1 - idle - len(self._reserved))
         if self.ready:
             idle = 0
-        elif self._home_waits and not home_runs and self._home_is_free():
+        elif self._home_is_free():
             idle += 1
         return idle, runs, self._batches + self._grants
+
+    @property
+    def next_rank(self) -> int | None:
+        """The idle rank that would be given something first, home apart."""
+        return self._idle[-1] if self._idle else None
 
     def seconds_of(self, function: int) -> float | None:
         """Return the moving average of a function's seconds, None before its first outcome."""
@@ -373,7 +376,7 @@ class Scheduler:
             self._serve_needs(instructions)
         if self._alone and not self._together:
             self._assign_alone(instructions)
-        if self._gangs or self._together:
+        if self._gangs.count or self._together:
             self._run_together(instructions)
             self._form_gangs(instructions)
         if self._placed.count and not self._together:
@@ -391,7 +394,7 @@ class Scheduler:
 
     def _assign(self, instructions: list[Instruction]) -> None:
         backlog = self._backlog
-        if self._gangs and self._gangs.next.key() < backlog.next_key:
+        if self._gangs.count and self._gangs.next.key() < backlog.next_key:
             return  # what becomes idle is saved for the gang
         while backlog.count and (rank := self._next_idle()) is not None:
             instructions.append(Assign(self._batch_for(rank)))
@@ -428,12 +431,13 @@ class Scheduler:
 
     def _is_saved_for_gang(self, item: PlacedItem) -> bool:
         """Whether a rank that becomes idle is saved for a gang that comes before an item."""
-        return bool(self._gangs) and self._gangs.next.key() < item.key()
+        return self._gangs.count > 0 and self._gangs.next.key() < item.key()
 
     def _wait_seconds(self, rank: int) -> float:
         """Return how long a rank is busy with what it has, as far as is known; infinity for one that is elsewhere."""
         if rank == self.home:
-            is_here = self._has_home and self._home_waits and self.home_works is not False and not self._home_lent
+            may_work = self._has_home and self.home_works is not False
+            is_here = may_work and self.home_waits_for_work and not self._home_lent
         else:
             is_here = rank in self._in_flight and rank not in self._for_gangs
         if not is_here or rank in self._held_up or rank in self._borrowed:
@@ -461,8 +465,8 @@ class Scheduler:
         return may_work and (self.home_works is True or self._home_is_at_leisure())
 
     def _home_is_free(self) -> bool:
-        is_here = self._has_home and self._home_waits and not self._home_lent and self.home not in self._borrowed
-        return is_here and not self._in_flight[self.home]
+        waits = self.home_waits_for_work and not self._in_flight[self.home]
+        return waits and self._has_home and not self._home_lent and self.home not in self._borrowed
 
     def _home_is_at_leisure(self) -> bool:
         """Whether outcomes come in slowly: the next task is long, or all that is left belongs to children."""
@@ -552,14 +556,14 @@ class Scheduler:
                 self._lend(free[:lacking], child, instructions)
 
     def _run_together(self, instructions: list[Instruction]) -> None:
-        while self._together and self._home_waits and not self._home_lent and self._has_no_tasks:
+        while self._together and self.home_waits_for_work and not self._home_lent and self._has_no_tasks:
             call, function = self._together.popleft()
             for index, rank in enumerate(self.own):
                 batch = self._new_batch(rank, Span(call, function, [index], None), is_together=True)
                 instructions.append(Assign(batch))
 
     def _form_gangs(self, instructions: list[Instruction]) -> None:
-        while self._gangs and not self._together:
+        while self._gangs.count and not self._together:
             ranks = self._gang_of(self._gangs.next.ranks)
             if not ranks:
                 return
@@ -585,7 +589,7 @@ class Scheduler:
             for child, known in self._children.items()
             if (lacks := self._lacking(known.need))
         ]
-        if not lacking and self._gangs:
+        if not lacking and self._gangs.count:
             lacking = [(self._gangs.next.ranks - len(self._free_ranks()) + returned, ())]
         if not lacking:
             return NOTHING

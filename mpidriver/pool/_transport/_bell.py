@@ -109,6 +109,11 @@ class Bell:
             self._asleep[rank] = _AWAKE
         self._knock(rank, who)
 
+    def ring_ahead(self, rank: int) -> None:
+        """Wake a rank that will be sent something soon, if it sleeps for sure: waking takes longer than packing."""
+        if self._says[rank]:
+            self.ring(rank)
+
     def wake(self) -> None:
         """Wake this rank's main thread if it sleeps."""
         if self._main_lies:
@@ -140,8 +145,12 @@ class Bell:
         return self.is_trusted and all(self._says)
 
     def lie_down(self) -> None:
-        """Say that the main thread is about to sleep; it must look for messages once more before it does."""
+        """Say that the main thread is about to sleep, and forget past rings; it must look for messages once more."""
         self._say(lies=True)
+        if self._was_rung:  # not when it wakes: whoever rang waits for an answer
+            self._was_rung = False
+            _empty(self._main)
+            _empty(self._remote)
 
     def get_up(self) -> None:
         """Say that the main thread is awake."""
@@ -182,14 +191,6 @@ class Bell:
         self._missed += 1
         if self._missed == MISSED_IN_A_ROW:
             self._missed, self._distrusted_until = 0, time.perf_counter() + DISTRUST_SECONDS
-
-    def hush(self) -> None:
-        """Forget past rings. Whoever does so looks for messages afterwards."""
-        if not self._was_rung:
-            return
-        self._was_rung = False
-        _empty(self._main)
-        _empty(self._remote)
 
     def close(self) -> None:
         """Take the bell down."""

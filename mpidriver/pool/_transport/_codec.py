@@ -43,7 +43,11 @@ UNDONE = "undone"
 reason of the stop."""
 
 _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
+_NUMBERS = frozenset({int, float, complex, bool, type(None)})
 _HOLDERS = frozenset({tuple, list})
+_PLAIN_OR_HOLDERS = _PLAIN | _HOLDERS
+_FEW = 16
+"""So many numbers are sooner pickled with the message that carries them than by themselves."""
 _DEEPEST = 3
 """How deep lists and tuples of numbers are looked into."""
 
@@ -72,8 +76,8 @@ class Failure(NamedTuple):
     """What `TaskError.kind` says, or `UNDONE`."""
 
 
-PackedMany: TypeAlias = bytes | Packed | list[Packed | Failure]
-"""One pickle of what is plain, or each by itself."""
+PackedMany: TypeAlias = tuple[Any] | bytes | Packed | list[Packed | Failure]
+"""One item of numbers as it is, one pickle of what is plain, or each by itself."""
 
 
 class Broken:
@@ -174,12 +178,21 @@ def unpack(packed: Packed) -> Any:
 def pack_each(things: Sequence[Any]) -> PackedMany:
     """Pickle many things so that one that fails does not take the others with it.
 
-    What is plain goes into one pickle; anything else is pickled alone. A `Failure` stays one.
+    What is plain goes into one pickle; anything else is pickled alone. A `Failure` stays one. A single item that is a
+    number, or a tuple of few, is not pickled here: what carries it will be.
     """
+    if len(things) == 1 and _is_tiny(things[0]):
+        return (things[0],)
     if are_plain(things):
         data = pickle.dumps(things, protocol=5)
         return data if len(data) < OUT_OF_BAND_BYTES else _detached(Packed(data, []))
     return [pack_or_fail(thing) for thing in things]
+
+
+def _is_tiny(thing: Any) -> bool:
+    return type(thing) in _NUMBERS or (
+        type(thing) is tuple and len(thing) <= _FEW and _NUMBERS.issuperset(map(type, thing))
+    )
 
 
 def are_plain(things: Sequence[Any], depth: int = _DEEPEST) -> bool:
@@ -189,7 +202,7 @@ def are_plain(things: Sequence[Any], depth: int = _DEEPEST) -> bool:
     kinds = set(map(type, things))
     if _PLAIN.issuperset(kinds):
         return True
-    if not depth or not kinds <= _PLAIN | _HOLDERS:
+    if not depth or not kinds <= _PLAIN_OR_HOLDERS:
         return False
     if len(things) == 1:
         return are_plain(things[0], depth - 1)
@@ -211,9 +224,12 @@ def pack_or_fail(thing: Any) -> Packed | Failure:
 
 def unpack_each(packed: PackedMany) -> Sequence[Any]:
     """Undo `pack_each`; what could not be pickled or cannot be read is a `Failure`."""
-    if not isinstance(packed, list):
-        plain: Sequence[Any] = pickle.loads(packed) if isinstance(packed, bytes) else unpack(packed)
-        return plain
+    if isinstance(packed, bytes):
+        return pickle.loads(packed)  # type: ignore[no-any-return]
+    if isinstance(packed, Packed):
+        return unpack(packed)  # type: ignore[no-any-return]
+    if isinstance(packed, tuple):
+        return packed
     return [one if isinstance(one, Failure) else unpack_or_fail(one) for one in packed]
 
 

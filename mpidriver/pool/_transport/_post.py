@@ -74,11 +74,16 @@ class Post:
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.rank, self.size, self.host = wire.rank, wire.size, wire.host
-        self.hosts = wire.hosts
+        self.hosts, self._bell = wire.hosts, wire.bell
         self.to_self: deque[Message] = deque()
         """Messages from this rank to itself that are not handled yet."""
         self.dead: set[int] = set()
         """Ranks that have died; what is sent to them is dropped."""
+
+    def wake(self, rank: int) -> None:
+        """Wake a rank that will be sent something soon."""
+        if self._bell is not None and rank != self.rank:
+            self._bell.ring_ahead(rank)
 
     def send(self, rank: int, message: int, *fields: Any) -> None:
         """Send a message without blocking."""

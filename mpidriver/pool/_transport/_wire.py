@@ -224,7 +224,7 @@ class MpiWire:
     @property
     def holds_large_sends(self) -> bool:
         """Whether large results are still to be fetched from this rank."""
-        return any(outgoing.holds_up for outgoing in self._sending)
+        return bool(self._sending) and any(outgoing.holds_up for outgoing in self._sending)
 
     @property
     def is_moving(self) -> bool:
@@ -246,13 +246,13 @@ class MpiWire:
 
     def receive(self) -> list[Message]:
         """Return the messages that are complete, those of one sender in the order in which they were sent."""
-        self.bell.hush()
         if self._sending:
             self._sending = deque(outgoing for outgoing in self._sending if not self._has_left(outgoing))
         messages: list[Message] = []
         while self.has_message():
             self._begin(messages)
-        self._buffers.trim_if_unused()
+        if not messages:
+            self._buffers.trim_if_unused()
         if self._incoming:
             self._complete(messages)
         if self._untold:

@@ -58,7 +58,8 @@ class HeldValues:
         self._records: dict[ScopeId, weakref.WeakValueDictionary[HeldName, Record]] = {}
         self._lent: dict[int, dict[tuple[int, int], tuple[ScopeId, HeldName]]] = defaultdict(dict)
         """What each holder was told to send: by rank and number of the request."""
-        self._dropped: deque[Record] = deque()
+        self.dropped: deque[Record] = deque()
+        """Values that no handle is left of, not released yet."""
         self.handlers: dict[int, Handler] = {
             kind.FETCH: self._on_fetch,
             kind.LEND: self._on_lend,
@@ -109,7 +110,7 @@ class HeldValues:
         record = Record(scope, token, rank, function, _held.put_in(args, Held, lambda held: held.record or held))
         self._records.setdefault(scope, weakref.WeakValueDictionary())[token.name] = record
         held = Held(scope, token, rank, record, home=self)
-        weakref.finalize(held, self._dropped.append, record).atexit = False
+        weakref.finalize(held, self.dropped.append, record).atexit = False
         return held
 
     def places(self, call: Call, indexes: Sequence[int]) -> dict[int, tuple[int, int]]:
@@ -128,8 +129,8 @@ class HeldValues:
 
     def release_dropped(self) -> None:
         """Release the values that no handle is left of: it may go in the middle of anything, so it is done later."""
-        if self._dropped:
-            self._release([self._dropped.popleft() for _ in range(len(self._dropped))])
+        if self.dropped:
+            self._release([self.dropped.popleft() for _ in range(len(self.dropped))])
 
     def end(self, scope: ScopeId) -> None:
         """Release all that the task of a scope has scattered."""

@@ -159,7 +159,8 @@ class SharedValues:
         """What each request that has no answer is about."""
         self._answers: dict[int, tuple[Place | None, Any]] = {}
         self._kept: dict[SharedName, NodeMemory] = {}
-        self._dropped: deque[SharedName] = deque()
+        self.dropped: deque[SharedName] = deque()
+        """What no handle is left of, not released yet."""
         self.handlers: dict[int, Handler] = {
             kind.ATTACH: self._on_attach,
             kind.SHARED: self._on_shared,
@@ -185,7 +186,7 @@ class SharedValues:
             self._owned[name] = _Owned(scope, memory)
             self._found[name] = values if memory is None else read_only(read(memory.memory))
         shared = Shared(name, None if memory is None else memory.place, self)
-        weakref.finalize(shared, self._dropped.append, name).atexit = False
+        weakref.finalize(shared, self.dropped.append, name).atexit = False
         return shared
 
     def _keep(self, values: dict[str, Any]) -> NodeMemory:
@@ -202,8 +203,8 @@ class SharedValues:
 
     def release_dropped(self) -> None:
         """Release what no handle is left of: they may go in the middle of anything, so it is done a little later."""
-        while self._dropped:
-            self._release(self._dropped.popleft())
+        while self.dropped:
+            self._release(self.dropped.popleft())
 
     def end(self, scope: ScopeId) -> None:
         """Release all that the task of a scope has shared."""
