@@ -50,6 +50,18 @@ class Desk:
         """Return the frames of a kind, of one detector or of all, in their order."""
         return self._by_kind.get((kind, detector), [])
 
+    def exposure_frames(self, exposure: int, band: str) -> "list[Frame]":
+        """Return the frames of an exposure in a band, by detector."""
+        return self._by_exposure.get((exposure, band), [])
+
+    @functools.cached_property
+    def _by_exposure(self) -> "dict[tuple[int, str], list[Frame]]":
+        """Frames of the sky by exposure and band."""
+        exposures: dict[tuple[int, str], list[Frame]] = {}
+        for frame in self.frames("image"):
+            exposures.setdefault((frame.exposure, frame.band), []).append(frame)
+        return exposures
+
     @functools.cached_property
     def _by_kind(self) -> "dict[tuple[str, int | None], list[Frame]]":
         """Frames by kind and detector, and by kind alone."""

@@ -34,7 +34,14 @@ class Plan:
         return quantum
 
 
-def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float = 0.0, keep_warps: bool = True) -> Plan:
+def plan_survey(
+    frames: "Iterable[Frame]",
+    sky: "SkyMap",
+    *,
+    margin_deg: float = 0.0,
+    keep_warps: bool = True,
+    sky_correction: bool = False,
+) -> Plan:
     """Return the graph of quanta that takes frames to catalogues and Faraday spectra.
 
     The graph is that of the whole survey, whatever a run is to work on: what joins exposures, bands or patches joins
@@ -50,6 +57,8 @@ def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float =
         How far a footprint may be off; patches within it are planned too.
     keep_warps
         Whether warps are quanta with files; if not, a coadd is made of frames, and makes its warps itself.
+    sky_correction
+        Whether the detectors of an exposure share one model of its sky.
     """
     plan = Plan()
     in_order = sorted(frames, key=lambda frame: (frame.exposure, frame.detector, frame.band))
@@ -57,9 +66,13 @@ def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float =
     channels = [frame for frame in in_order if frame.kind == "stokes"]
     calibrations = CalibrationPlan(plan.graph, in_order)
     calibrations.add_fringes(images)
-    catalogues = _plan_images(
-        plan, _members(plan, "single_frame", images, sky, margin_deg, calibrations.of_frame), keep_warps
-    )
+    skies = _plan_skies(plan, images, calibrations) if sky_correction else {}
+
+    def needed(frame: "Frame") -> list[Quantum]:
+        shared = skies.get((frame.exposure, frame.band))
+        return calibrations.of_frame(frame) + ([] if shared is None else [shared])
+
+    catalogues = _plan_images(plan, _members(plan, "single_frame", images, sky, margin_deg, needed), keep_warps)
     if catalogues:
         plan.add("survey_catalogue", uses=catalogues)
         plan.add("survey_fakes", uses=[quantum for quantum in plan.graph if quantum.task == "fakes"])
@@ -67,6 +80,17 @@ def plan_survey(frames: "Iterable[Frame]", sky: "SkyMap", *, margin_deg: float =
     if rm_catalogues:
         plan.add("survey_rm_catalogue", uses=rm_catalogues)
     return plan
+
+
+def _plan_skies(plan: Plan, frames: "list[Frame]", calibrations: CalibrationPlan) -> dict[tuple[int, str], Quantum]:
+    """Add the model of each exposure's sky; return them by exposure and band."""
+    inputs: dict[tuple[int, str], dict[Quantum, None]] = defaultdict(dict)
+    for frame in frames:
+        inputs[frame.exposure, frame.band].update(dict.fromkeys(calibrations.of_frame(frame)))
+    return {
+        (exposure, band): plan.add("sky_correction", uses=uses, exposure=exposure, band=band)
+        for (exposure, band), uses in inputs.items()
+    }
 
 
 def _members(

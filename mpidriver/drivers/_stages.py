@@ -16,6 +16,7 @@ from mpidriver.drivers import (
     mosaic,
     multiband,
     single_frame,
+    sky_correction,
     sources,
 )
 from mpidriver.drivers._stage import Stage
@@ -24,6 +25,7 @@ __all__ = ["DRIVERS", "ON_DEMAND", "STAGES", "code_digest", "usual_tasks"]
 
 STAGES: dict[str, Stage] = {
     **calibs.STAGES,
+    **sky_correction.STAGES,
     **single_frame.STAGES,
     **mosaic.STAGES,
     **coadd.STAGES,
@@ -47,7 +49,7 @@ ON_DEMAND: dict[str, tuple[str, ...]] = {
 #: Verb to the tasks that it may run; those of `ON_DEMAND` are among them.
 DRIVERS: dict[str, tuple[str, ...]] = {
     "calibs": tuple(calibs.STAGES),
-    "single-frame": (*CALIBRATION_TASKS, *single_frame.STAGES),
+    "single-frame": (*CALIBRATION_TASKS, *sky_correction.STAGES, *single_frame.STAGES),
     "mosaic": tuple(mosaic.STAGES),
     "coadd": tuple(coadd.STAGES),
     "multiband": (*multiband.STAGES, *_light_curves.STAGES, *_fakes.STAGES),

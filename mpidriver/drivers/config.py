@@ -14,6 +14,7 @@ from mpidriver.tasks.multiband import MultibandOptions
 from mpidriver.tasks.polarisation import IonosphereOptions, RMTableOptions, SourceOptions
 from mpidriver.tasks.simulate import SimulationOptions
 from mpidriver.tasks.single_frame import SingleFrameOptions
+from mpidriver.tasks.sky_correction import SkyCorrectionOptions
 from mpidriver.tasks.skymap import SkyMapOptions
 from mpidriver.tasks.warp import WarpOptions
 
@@ -81,6 +82,8 @@ class SurveyConfig:
     """Table [reference]."""
     single_frame: SingleFrameOptions = SingleFrameOptions()
     """Table [single_frame]."""
+    sky_correction: SkyCorrectionOptions = SkyCorrectionOptions()
+    """Table [sky_correction]: one sky for all detectors of an exposure."""
     mosaic: MosaicOptions = MosaicOptions()
     """Table [mosaic]."""
     warp: WarpOptions = WarpOptions()

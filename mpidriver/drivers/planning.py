@@ -66,7 +66,13 @@ def _planned(
             f"{context.root}: no frames yet; enter raw frames with `mpidriver ingest {context.root} FILE …`"
         )
     margin_deg = context.config.pipeline.pointing_margin_arcsec / 3600
-    plan = plan_survey(frames, context.sky, margin_deg=margin_deg, keep_warps=context.config.coadd.keep_warps)
+    plan = plan_survey(
+        frames,
+        context.sky,
+        margin_deg=margin_deg,
+        keep_warps=context.config.coadd.keep_warps,
+        sky_correction=context.config.sky_correction.enabled,
+    )
     remarks = _add_sources(plan, context, frames, verb)
     selected = selected_quanta(plan.graph, selection)
     if not (selected and _takes_a_frame(selection, frames)):

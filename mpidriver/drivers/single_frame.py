@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._raw import calibration_paths, load_calibrations, load_raw, made_calibrations
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.drivers.sky_correction import model_of
 from mpidriver.store import FrameUpdate, Product, write_masked_image, write_table
 
 if TYPE_CHECKING:
@@ -26,7 +27,13 @@ REFERENCE_MARGIN_DEG = 30.0 / 3600
 
 
 def reduce(
-    context: Context, quantum: Quantum, *, frame: "Frame", reference: "np.ndarray | None", made: Mapping[str, str]
+    context: Context,
+    quantum: Quantum,
+    *,
+    frame: "Frame",
+    reference: "np.ndarray | None",
+    made: Mapping[str, str],
+    sky_model: "np.ndarray | None",
 ) -> Record:
     """Reduce one raw frame to a calibrated frame and its catalogue."""
     from mpidriver.tasks.single_frame import reduce_frame
@@ -35,6 +42,7 @@ def reduce(
         load_raw(context, frame),
         calibrations=load_calibrations(context, frame, made),
         reference=reference,
+        sky_model=sky_model,
         options=context.config.single_frame,
     )
     found = FrameUpdate(
@@ -91,7 +99,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     made = made_calibrations(desk.context, inputs) | desk.fringes.get((ids.detector, ids.band), {})
     calibrations = list(calibration_paths(desk.context, frame, made).values())
     return Prepared(
-        {"frame": frame, "reference": reference, "made": made},
+        {"frame": frame, "reference": reference, "made": made, "sky_model": model_of(desk, ids.detector, inputs)},
         (
             frame.digest,
             frame.wcs_header,

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
-__all__ = ["clipped_mean", "mesh_size", "mesh_sky"]
+__all__ = ["clipped_mean", "mesh_centres", "mesh_size", "mesh_sky", "mesh_statistics"]
 
 #: A mesh with a smaller share of sky takes the value of its neighbours.
 _LEAST_SKY = 0.15
@@ -35,15 +35,15 @@ def mesh_sky(image, sky_pixels, mesh_px, filter_meshes):
     -------
     tuple of ndarray of float32, shape (row, col), or None
     """
-    mean, rms = _mesh_statistics(image, sky_pixels, mesh_px)
+    mean, rms = mesh_statistics(image, sky_pixels, mesh_px)
     if not np.isfinite(mean).any():
         return None
     mean, rms = (_median_filter(_fill_from_nearest(g), filter_meshes) for g in (mean, rms))
     return _interpolate(mean, image.shape), np.maximum(_interpolate(rms, image.shape), np.float32(rms.min()))
 
 
-def _mesh_statistics(image, sky_pixels, mesh_px):
-    """Return clipped mean and rms of each mesh, shape (mesh row, mesh col); NaN where there is too little sky."""
+def mesh_statistics(image, sky_pixels, mesh_px):
+    """Return clipped mean and rms of each mesh, shape (2, mesh row, mesh col); NaN where there is too little sky."""
     height, width = (mesh_size(size, mesh_px) for size in image.shape)
     starts = [range(0, size, side) for size, side in zip(image.shape, (height, width), strict=True)]
     grid = np.full((2, len(starts[0]), len(starts[1])), np.nan)
@@ -99,15 +99,19 @@ def _interpolate(grid, shape):
 
 def _spline_weights(meshes, size):
     """Return the weight of each mesh at each pixel along one axis, shape (pixel, mesh)."""
-    side = -(-size // meshes)
-    edges = np.minimum(np.arange(meshes + 1) * side, size)
-    centres = (edges[:-1] + edges[1:] - 1) / 2
+    centres = mesh_centres(size, meshes)
     if meshes == 1:
         return np.ones((size, 1))
     spline = CubicSpline(centres, np.eye(meshes), bc_type="natural")
     pixels = np.arange(size)
     inside = np.clip(pixels, centres[0], centres[-1])
     return spline(inside) + spline.derivative()(inside) * (pixels - inside)[:, None]
+
+
+def mesh_centres(size, meshes):
+    """Return the middle of each mesh along an axis of `size` pixels, px."""
+    edges = np.minimum(np.arange(meshes + 1) * -(-size // meshes), size)
+    return (edges[:-1] + edges[1:] - 1) / 2
 
 
 def mesh_size(size, mesh_px):

@@ -6,9 +6,10 @@ import numpy as np
 import sep
 
 from mpidriver.tasks.image import MaskedImage
+from mpidriver.tasks.polynomials import polynomial_plane
 from mpidriver.tasks.sky import mesh_size, mesh_sky
 
-__all__ = ["Sky", "add_missing_sky_noise", "mode_sky", "pixel_noise", "source_free_sky"]
+__all__ = ["Sky", "add_missing_sky_noise", "given_sky", "mode_sky", "pixel_noise", "source_free_sky"]
 
 #: Above this share of sources, too little sky is left between them for a mean.
 _MOST_COVERED = 0.7
@@ -30,6 +31,10 @@ class Sky:
     """Typical level, e."""
     rms_e: float
     """Typical noise, e."""
+    residual_e: float = 0.0
+    """Typical level that the frame's own meshes show above `level`, e."""
+    residual_rms_e: float = 0.0
+    """Spread over the frame of what its own meshes show above `level`, e."""
 
 
 def mode_sky(frame, options):
@@ -75,6 +80,25 @@ def source_free_sky(frame, sources, options):
         return mode_sky(frame, options)
     sky = mesh_sky(frame.image, sky_pixels, options.background_mesh_px, options.background_filter)
     return mode_sky(frame, options) if sky is None else _sky(frame, sky_pixels, *sky)
+
+
+def given_sky(own, model):
+    """Return the sky of a model with the noise that the frame shows, and how far the frame's own sky is from it.
+
+    Parameters
+    ----------
+    own : Sky
+        What the frame's meshes show.
+    model : ndarray, shape (n, n), e
+        As for `polynomial_plane`.
+
+    Returns
+    -------
+    Sky
+    """
+    level = polynomial_plane(model, own.level.shape)
+    above = (own.level - level)[:: _step(level.shape[0]), :: _step(level.shape[1])]
+    return Sky(level, own.rms, _typical(level), own.rms_e, float(np.median(above)), float(np.std(above)))
 
 
 def _sky(frame, sky_pixels, level, rms):

@@ -32,6 +32,8 @@ def frame_quality(frame, sky, measured, match, zero_point):
         "ellipticity": _median(catalogue["ellipticity"][catalogue["star"]]),
         "sky_e": sky.level_e,
         "sky_rms_e": sky.rms_e,
+        "sky_residual_e": sky.residual_e,
+        "sky_residual_rms_e": sky.residual_rms_e,
         "aperture_correction": measured.correction,
         "zero_point_mag": zero_point.mag,
         "zero_point_scatter_mag": zero_point.scatter_mag,

@@ -7,7 +7,13 @@ import numpy as np
 from mpidriver.tasks.filters import gaussian_kernel, mexican_hat_kernel
 from mpidriver.tasks.image import MaskedImage, MaskPlane
 from mpidriver.tasks.single_frame._astrometry import match_catalogue, sky_corners
-from mpidriver.tasks.single_frame._background import add_missing_sky_noise, mode_sky, pixel_noise, source_free_sky
+from mpidriver.tasks.single_frame._background import (
+    add_missing_sky_noise,
+    given_sky,
+    mode_sky,
+    pixel_noise,
+    source_free_sky,
+)
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels, require_content, require_signal
 from mpidriver.tasks.single_frame._catalogue import measure_sources
 from mpidriver.tasks.single_frame._cosmic_rays import remove_cosmic_rays
@@ -26,7 +32,7 @@ from mpidriver.tasks.single_frame._signature import remove_signature
 from mpidriver.tasks.single_frame._stars import UNFIT
 from mpidriver.tasks.single_frame._zero_point import fit_zero_point, header_zero_point
 
-__all__ = ["clean_frame", "reduce_frame", "subtract_sky"]
+__all__ = ["clean_frame", "cover_sources", "reduce_frame", "science_wcs", "subtract_sky"]
 
 #: Share of the frame that detected sources cover when it is crowded.
 _CROWDED = 0.15
@@ -37,7 +43,7 @@ _STARS_PLENTY = 30
 _MATCH_SNR_MIN = 10.0
 
 
-def reduce_frame(raw, *, calibrations=None, reference=None, options=None):
+def reduce_frame(raw, *, calibrations=None, reference=None, sky_model=None, options=None):
     """Reduce one detector of one exposure.
 
     Parameters
@@ -47,6 +53,8 @@ def reduce_frame(raw, *, calibrations=None, reference=None, options=None):
         Overscan, bias, dark, flat, defects and fringes, each applied if given.
     reference : ndarray, optional
         Structured reference catalogue with ``ra``, ``dec`` (deg) and, for the zero point, ``mag_<band>``.
+    sky_model : ndarray, shape (n, n), optional
+        The sky in electrons, as for `polynomial_plane`; by default what the frame itself shows is subtracted.
     options : SingleFrameOptions, optional
 
     Returns
@@ -60,9 +68,9 @@ def reduce_frame(raw, *, calibrations=None, reference=None, options=None):
         If the frame holds no signal: no number, all masked, or one constant value; or if shapes disagree.
     """
     options = options or SingleFrameOptions()
-    wcs = _science_wcs(raw.wcs, calibrations)
+    wcs = science_wcs(raw.wcs, calibrations)
     frame = clean_frame(raw, calibrations, options)
-    frame, sky, sources, segmentation, fwhm_px = subtract_sky(frame, options)
+    frame, sky, sources, segmentation, fwhm_px = subtract_sky(frame, options, sky_model=sky_model)
     measured = measure_sources(frame, sources, segmentation, options, fwhm_px=fwhm_px)
     match = _match(measured.catalogue, wcs, frame.image.shape, reference, raw.band, options)
     zero_point = _zero_point(measured.catalogue, match, reference, raw, options)
@@ -104,7 +112,7 @@ def clean_frame(raw, calibrations, options):
     return remove_cosmic_rays(frame, options) if options.cosmic_rays else frame
 
 
-def subtract_sky(frame, options):
+def subtract_sky(frame, options, *, sky_model=None):
     """Subtract the sky in two rounds, the second with the sources of the first left out, and detect.
 
     Parameters
@@ -112,6 +120,8 @@ def subtract_sky(frame, options):
     frame : MaskedImage
         From `clean_frame`.
     options : SingleFrameOptions
+    sky_model : ndarray, optional
+        As for `reduce_frame`.
 
     Returns
     -------
@@ -125,12 +135,10 @@ def subtract_sky(frame, options):
     """
     no_data = (frame.mask & MaskPlane.NO_DATA) != 0
     image, variance = np.nan_to_num(frame.image), _finite_variance(frame.variance)
-    sky = mode_sky(frame, options)
-    above = _above_sky(image, sky, no_data)
-    first, segmentation = detect_roughly(above, sky.rms, no_data, options, fwhm_px=DEFAULT_FWHM_PX)
-    fwhm_px = seeing_guess(above, first, sky.rms, frame.mask)
-    covered = source_pixels(segmentation, image.shape, int(np.ceil(2 * fwhm_px)))
+    covered, first, segmentation, fwhm_px = cover_sources(frame, options)
     sky = source_free_sky(frame, covered, options)
+    if sky_model is not None:
+        sky = given_sky(sky, sky_model)
     above = _above_sky(image, sky, no_data)
     if is_crowded(first, segmentation, options):
         rms, kernel = crowded_noise(frame, sky), mexican_hat_kernel(fwhm_px)
@@ -139,6 +147,32 @@ def subtract_sky(frame, options):
     sources, segmentation = detect(above, rms, no_data, options, kernel=kernel)
     frame = MaskedImage(above, variance, flag_detected(frame.mask, segmentation))
     return frame, sky, sources, segmentation, fwhm_px
+
+
+def cover_sources(frame, options):
+    """Find the sources of a frame with its sky still in it, roughly.
+
+    Parameters
+    ----------
+    frame : MaskedImage
+        From `clean_frame`.
+    options : SingleFrameOptions
+
+    Returns
+    -------
+    covered : ndarray of bool, shape (row, col)
+        Their pixels and what is around them.
+    sources, segmentation : ndarray
+        From `detect_roughly`.
+    fwhm_px : float
+        First guess of the stars' width.
+    """
+    no_data = (frame.mask & MaskPlane.NO_DATA) != 0
+    sky = mode_sky(frame, options)
+    above = _above_sky(np.nan_to_num(frame.image), sky, no_data)
+    sources, segmentation = detect_roughly(above, sky.rms, no_data, options, fwhm_px=DEFAULT_FWHM_PX)
+    fwhm_px = seeing_guess(above, sources, sky.rms, frame.mask)
+    return source_pixels(segmentation, above.shape, int(np.ceil(2 * fwhm_px))), sources, segmentation, fwhm_px
 
 
 def is_crowded(sources, segmentation, options):
@@ -175,7 +209,7 @@ def _blank_no_data(frame):
     return MaskedImage(np.where(no_data, blank, frame.image), np.where(no_data, blank, frame.variance), frame.mask)
 
 
-def _science_wcs(wcs, calibrations):
+def science_wcs(wcs, calibrations):
     """Return the WCS of the science region."""
     region = (calibrations or Calibrations()).science
     if wcs is None or region is None:
