@@ -17,6 +17,10 @@ _RELAYED = (*ENDING, signal.SIGUSR1)
 OWN_CODES = (0, 1, 2, 3, 4, 70, 75, 130)
 """Exit codes of mpidriver; launchers add their own for ranks that were killed."""
 
+_NOT_STARTED = 213
+"""Exit code of Open MPI's launcher if its own server does not start ("The PMIx server's listener thread failed to
+start"), as happens now and then on a busy machine; a second time it does."""
+
 STOPPED = 75
 """Exit code of ranks that have stopped in good order, to be started again."""
 
@@ -82,6 +86,19 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], relay: Sig
     relay
         Passes signals on.
     """
+    code, state = _run(command, environment, relay)
+    if code == _NOT_STARTED and not state and not relay.came:
+        code, state = _run(command, environment, relay)
+    if state.startswith("ended "):
+        return LaunchEnd(int(state.removeprefix("ended ")), died=False)
+    died = state == "began" or (state == "" and code not in OWN_CODES)
+    code = _code(code, state, relay.came)
+    is_made_up = state == "began" and code < 128 and code != STOPPED  # launchers have codes of their own for this
+    return LaunchEnd(128 + signal.SIGKILL if is_made_up else code, died)
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str], relay: SignalRelay) -> tuple[int, str]:
+    """Run a launcher; return its exit code and what the main program has left word of."""
     with tempfile.NamedTemporaryFile("r", prefix="mpidriver-") as witness:
         told = {**environment, "MPIDRIVER_WITNESS": witness.name}
         with subprocess.Popen(command, env=told, start_new_session=True) as process:
@@ -90,13 +107,7 @@ def supervise(command: Sequence[str], environment: Mapping[str, str], relay: Sig
                 code = process.wait()
             finally:
                 relay.process = None
-        state = witness.read()
-    if state.startswith("ended "):
-        return LaunchEnd(int(state.removeprefix("ended ")), died=False)
-    died = state == "began" or (state == "" and code not in OWN_CODES)
-    code = _code(code, state, relay.came)
-    is_made_up = state == "began" and code < 128 and code != STOPPED  # launchers have codes of their own for this
-    return LaunchEnd(128 + signal.SIGKILL if is_made_up else code, died)
+        return code, witness.read()
 
 
 def _code(code: int, state: str, came: list[int]) -> int:

@@ -32,6 +32,14 @@ def test_a_signal_that_ends_the_ranks_is_the_exit_code_whatever_the_launcher_ret
     assert (ended.returncode, ended.stdout) == (128 + signal.SIGINT, b"")
 
 
+@pytest.mark.parametrize(("failures", "code"), [(1, 0), (2, 213)])
+def test_a_launcher_that_does_not_start_is_tried_once_more(tmp_path, failures, code):
+    launcher = f"echo >> {tmp_path}/tries; [ $(wc -l < {tmp_path}/tries) -gt {failures} ] || exit 213"
+    with SignalRelay() as relay:
+        end = supervise(["sh", "-c", launcher], os.environ, relay)
+    assert (end.code, len((tmp_path / "tries").read_text())) == (code, 2)
+
+
 def test_what_the_user_has_set_stays():
     made = rank_environment({"OMPI_MCA_btl": "tcp,self", "OMP_NUM_THREADS": "4"})
     assert (made["OMPI_MCA_btl"], made["OMP_NUM_THREADS"], made["OMPI_MCA_pml"]) == ("tcp,self", "4", "ob1")
