@@ -46,7 +46,8 @@ def deblend(scene, x, y, psf, *, noise_factor=1.0, fixed=None):
 
     Each source in turn, the brightest first, is fitted to what the others leave: as a point source and as a galaxy
     between the exponential and the de Vaucouleurs profile, which must be better by so much. Then all fluxes are solved
-    for together. This is repeated for sources that share light, as long as they or their neighbours change.
+    for together. This is repeated for sources that share light, as long as their own
+    fluxes change: what neighbours do to them is in the common solution.
 
     Parameters
     ----------
@@ -93,10 +94,7 @@ def deblend(scene, x, y, psf, *, noise_factor=1.0, fixed=None):
         )
         models, joint = _with_joint_fluxes(scene, models, sigma, psf)
         changed = np.abs(models.sources[:, 6] - before[:, 6]) > _SETTLED * joint.flux_err
-        active, steps = (
-            np.flatnonzero(free & (joint.overlap > _BLENDED) & (joint.neighbours @ changed > 0)),
-            _LATER_STEPS,
-        )
+        active, steps = np.flatnonzero(free & (joint.overlap > _BLENDED) & changed), _LATER_STEPS
     return Deblended(models, joint, shape_errors)
 
 

@@ -123,8 +123,6 @@ class JointFluxes:
     """Error over that of the same source alone, shape (source,)."""
     overlap: np.ndarray
     """Share of the light under a source's template that is others', 0 to 1 (blendedness), shape (source,)."""
-    neighbours: sparse.csr_array
-    """Where two sources share pixels, themselves too, shape (source, source)."""
 
 
 def joint_fluxes(scene, models):
@@ -144,7 +142,7 @@ def joint_fluxes(scene, models):
     """
     n = models.sources.shape[0]
     if n == 0:
-        return JointFluxes(*(np.zeros(0) for _ in range(4)), sparse.csr_array((0, 0)))
+        return JointFluxes(*(np.zeros(0) for _ in range(4)))
     templates = _rendered(scene, models)
     pairs = kernels.overlapping_pairs(templates.windows, np.argsort(templates.windows[:, 2], kind="stable"))
     first, second = pairs[:, 0], pairs[:, 1]
@@ -163,7 +161,7 @@ def joint_fluxes(scene, models):
         alone = np.sqrt(noise) / squares
     errors = _errors(normal.tocsr(), noisy.tocsr(), alone)
     inflation = np.divide(errors, alone, out=np.ones(n), where=alone > 0)
-    return JointFluxes(flux, errors, inflation, _overlap(plain, squares, flux), plain)
+    return JointFluxes(flux, errors, inflation, _overlap(plain, squares, flux))
 
 
 @dataclasses.dataclass(frozen=True)
