@@ -5,8 +5,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from mpidriver.errors import ConfigError
-from mpidriver.store import read_image, read_raw
+from mpidriver.errors import ConfigError, DataError
+from mpidriver.store import read_image, read_raw, read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from mpidriver.drivers._quantum import Quantum
     from mpidriver.drivers._stage import Context
     from mpidriver.store import Frame
-    from mpidriver.tasks.single_frame import Calibrations, RawFrame
+    from mpidriver.tasks.single_frame import Calibrations, Linearity, RawFrame
 
 __all__ = ["CALIBRATIONS", "calibration_paths", "load_calibrations", "load_raw", "made_calibrations"]
 
-#: Calibration frames that a raw frame may need, by the names of their datasets.
-CALIBRATIONS = ("bias", "dark", "flat", "defects", "fringe")
+#: Calibration frames, and the table of the linearity, that a raw frame may need, by the names of their datasets.
+CALIBRATIONS = ("bias", "linearity", "dark", "flat", "defects", "fringe")
 
 
 def load_raw(context: "Context", frame: "Frame") -> "RawFrame":
@@ -81,8 +81,9 @@ def load_calibrations(
 
     paths = calibration_paths(context, frame, made)
     sections = {name: tuple(frame.metadata[name]) for name in ("overscan", "science") if name in frame.metadata}
-    images = {name: _calibration_image(str(path)) for name, path in paths.items() if name in kinds}
-    return Calibrations(**images, **sections)
+    read = {"linearity": _linearity}
+    found = {name: read.get(name, _calibration_image)(str(path)) for name, path in paths.items() if name in kinds}
+    return Calibrations(**found, **sections)
 
 
 def calibration_paths(context: "Context", frame: "Frame", made: Mapping[str, str]) -> "dict[str, Path]":
@@ -122,3 +123,21 @@ def made_calibrations(context: "Context", inputs: "Iterable[Quantum]") -> dict[s
 @functools.lru_cache(maxsize=16)
 def _calibration_image(path: str) -> "np.ndarray":
     return read_image(path)[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def _linearity(path: str) -> "Linearity":
+    from mpidriver.tasks.single_frame import Linearity
+
+    table = read_table(path)
+    names = table.dtype.names or ()
+    columns = ("coefficient",) if "coefficient" in names else ("counts", "corrected")
+    if not set(columns).issubset(names):
+        raise DataError(
+            f"{path}: a column coefficient is needed, or counts and corrected; the table has {', '.join(names)}"
+        )
+    fields = {"coefficient": "coefficients"}
+    try:
+        return Linearity(**{fields.get(name, name): table[name].astype(float) for name in columns})
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None

@@ -35,6 +35,11 @@ class CalibrationOptions:
     bias: str | None = option(
         None, "bias frame, a path with {detector} and {band}, relative to the repository", unit="ADU"
     )
+    linearity: str | None = option(
+        None,
+        "FITS table with a column coefficient, c of counts * (1 + c1 counts + c2 counts^2 ...), or with columns counts "
+        "and corrected (ADU)",
+    )
     dark: str | None = option(None, "dark frame per second of exposure", unit="ADU/s")
     flat: str | None = option(None, "flat field, normalised to about 1")
     defects: str | None = option(None, "map of bad pixels, non-zero where bad")

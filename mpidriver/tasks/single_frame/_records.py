@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpidriver.tasks.image import MaskedImage
+from mpidriver.tasks.single_frame._linearity import Linearity
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -114,6 +115,8 @@ class Calibrations:
     """Region that is kept; the other products have its shape."""
     bias: np.ndarray | None = None
     """Shape (row, col), ADU."""
+    linearity: Linearity | None = None
+    """How counts above the bias are brought into proportion to the light."""
     dark: np.ndarray | None = None
     """Shape (row, col), ADU/s."""
     flat: np.ndarray | None = None

@@ -1,7 +1,7 @@
 """Instrument signature: from counts to electrons, with the variance and mask that the detector implies.
 
-Order of the steps: overscan, bias, dark, gain, flat. Every calibration is optional; the variance comes from the
-companion weight map, or else from photon and read noise.
+Order of the steps: overscan, bias, linearity, dark, gain, flat. Every calibration is optional; the variance comes from
+the companion weight map, or else from photon and read noise.
 """
 
 import numpy as np
@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.image import MaskedImage, MaskPlane
+from mpidriver.tasks.single_frame._linearity import linearise
 from mpidriver.tasks.single_frame._records import Calibrations
 
 __all__ = ["remove_signature", "signal_counts", "subtract_overscan", "trim"]
@@ -73,11 +74,13 @@ def signal_counts(raw, calibrations):
 
 
 def _counts_above_bias(raw, calibrations):
-    """Return the science region without overscan and bias, float32, ADU; what does not fit together is refused."""
+    """Return the science region without overscan and bias, linear, float32, ADU; what does not fit is refused."""
     _check_raw(raw)
     counts = trim(subtract_overscan(raw.image, calibrations.overscan), calibrations.science)
     _check_shapes(calibrations, counts.shape)
-    return counts if calibrations.bias is None else counts - np.asarray(calibrations.bias, dtype=np.float32)
+    if calibrations.bias is not None:
+        counts = counts - np.asarray(calibrations.bias, dtype=np.float32)
+    return counts if calibrations.linearity is None else linearise(counts, calibrations.linearity)
 
 
 def subtract_overscan(image, region):
