@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mpidriver.drivers._backgrounds import read_corrections
 from mpidriver.drivers._solutions import Solution, read_solutions
 from mpidriver.drivers._sources._cells import cell_numbers
 from mpidriver.drivers._stage import Context
@@ -41,6 +42,7 @@ class Desk:
         self._digests: dict[Path, str] = {}
         self._tables: dict[Path, np.ndarray] = {}
         self._solutions: dict[int, dict[tuple[int, int], Solution]] = {}
+        self._corrections: dict[int, dict[tuple[int, int], tuple[float, ...]]] = {}
 
     def frame(self, exposure: int, detector: int, band: str) -> "Frame":
         """Return a frame as it was ingested or, if it has been reduced, as it is known since."""
@@ -164,6 +166,13 @@ class Desk:
             path = self.context.repository.path("mosaic", tract=tract)
             self._solutions[tract] = read_solutions(path)
         return self._solutions[tract].get((exposure, detector))
+
+    def background_correction(self, tract: int | None, exposure: int, detector: int) -> tuple[float, ...]:
+        """Return the polynomial that is added to a frame to match its neighbours; empty if it was left out."""
+        if tract not in self._corrections:
+            path = self.context.repository.path("background_match", tract=tract)
+            self._corrections[tract] = read_corrections(path)
+        return self._corrections[tract].get((exposure, detector), ())
 
 
 def _standard_columns(table: "np.ndarray", options: Any, where: str) -> "np.ndarray":

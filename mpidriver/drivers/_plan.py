@@ -141,14 +141,15 @@ def _plan_images(plan: Plan, members: dict[int, dict[Quantum, list[PatchIndex]]]
 
 
 def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchIndex]], keep_warps: bool) -> Quantum:
-    """Add mosaic, warps, coadds and multiband of one tract; return its catalogue."""
+    """Add mosaic, matching of backgrounds, warps, coadds and multiband of one tract; return its catalogue."""
     mosaic = plan.add("mosaic", uses=members, tract=tract)
+    solved = [mosaic, plan.add("match_backgrounds", needs=[mosaic], uses=members, tract=tract)]
     images: dict[PatchIndex, dict[str, list[Quantum]]] = defaultdict(lambda: defaultdict(list))
     for frame, patches in members.items():
         ids = frame.data_id
         where = {"tract": tract, "exposure": ids.exposure, "detector": ids.detector, "band": ids.band}
         for patch in patches:
-            image = plan.add("warp", needs=[frame, mosaic], patch=patch, **where) if keep_warps else frame
+            image = plan.add("warp", needs=[frame, *solved], patch=patch, **where) if keep_warps else frame
             images[patch][str(ids.band)].append(image)
     covering: dict[PatchIndex, list[Quantum]] = defaultdict(list)
     for frame, patches in members.items():
@@ -157,7 +158,7 @@ def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchIndex]]
     merged: list[Quantum] = []
     forced: list[Quantum] = []
     for patch in sorted(images):
-        patch_merged, patch_forced = _plan_patch(plan, mosaic, patch, images[patch], keep_warps)
+        patch_merged, patch_forced = _plan_patch(plan, solved, patch, images[patch], keep_warps)
         plan.add("light_curves", needs=[patch_merged, mosaic], uses=covering[patch], tract=tract, patch=patch)
         plan.add("fakes", needs=[patch_merged], uses=patch_forced, tract=tract, patch=patch)
         merged.append(patch_merged)
@@ -166,12 +167,12 @@ def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchIndex]]
 
 
 def _plan_patch(
-    plan: Plan, mosaic: Quantum, patch: PatchIndex, images: dict[str, list[Quantum]], keep_warps: bool
+    plan: Plan, solved: list[Quantum], patch: PatchIndex, images: dict[str, list[Quantum]], keep_warps: bool
 ) -> tuple[Quantum, list[Quantum]]:
     """Add coadds of warps or frames and multiband measurement; return the merged measurement and the forced ones."""
-    where = {"tract": mosaic.data_id.tract, "patch": patch}
+    where = {"tract": solved[0].data_id.tract, "patch": patch}
     bands = sorted(images)
-    needs = [] if keep_warps else [mosaic]
+    needs = [] if keep_warps else solved
     coadds = {band: plan.add("coadd", needs=needs, uses=images[band], band=band, **where) for band in bands}
     detections = [plan.add("detect", needs=[coadds[band]], band=band, **where) for band in bands]
     detections.append(plan.add("detect_combined", uses=coadds.values(), **where))

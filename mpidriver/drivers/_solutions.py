@@ -29,6 +29,13 @@ class Solution:
     """Whether the frame's stars contradict those of other frames or the reference."""
     reason: str = ""
     """Why the frame could not be matched."""
+    background: tuple[float, ...] = ()
+    """Polynomial that is added to the frame to match its neighbours, in its unit; not of the mosaic's file."""
+
+    @property
+    def fingerprint(self) -> tuple[object, ...]:
+        """What of it the pixels of a warp depend on."""
+        return self.wcs_header, self.zero_point_mag, self.background
 
 
 def write_solutions(path: Path, solution: "MosaicSolution", header: Mapping[str, Any]) -> WrittenFile:

@@ -35,7 +35,7 @@ __all__ = ["STAGES", "assemble", "coadd_psf", "planes", "resample"]
 
 
 def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Record:
-    """Warp one frame onto one patch, calibrated to nJy; a frame that misses the patch leaves no file."""
+    """Warp one frame, its background matched, onto one patch, in nJy; a frame that misses the patch leaves no file."""
     made = warp_frame(context, quantum, quantum.data_id, solution)
     return Record() if made is None else Record(products=(_write_warp(context, quantum, *made),))
 
@@ -43,17 +43,18 @@ def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Rec
 def warp_frame(
     context: Context, quantum: Quantum, ids: DataId, solution: "Solution"
 ) -> "tuple[MaskedImage, np.ndarray] | None":
-    """Return a frame on a quantum's patch and its row of the table of inputs, or none if it misses the patch."""
+    """Return a frame, its background matched, on a quantum's patch and its row of the table of inputs; none off it."""
     import numpy as np
 
     from mpidriver.tasks.coadd import input_row
     from mpidriver.tasks.image import NJY_ZERO_POINT_MAG
+    from mpidriver.tasks.matching import add_polynomial
     from mpidriver.tasks.warp import warp
 
     frame = read_masked_image(context.repository.path("frame", exposure=ids.exposure, detector=ids.detector))
     patch = context.patch(quantum)
     warped = warp(
-        frame.image,
+        add_polynomial(frame.image, solution.background),
         wcs_from_header(solution.wcs_header),
         patch.wcs(),
         patch.shape(),
@@ -176,11 +177,11 @@ def coadd_psf(context: Context, quantum: Quantum, **more: Any) -> "CoaddPsf":
 
 def _prepare_warp(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     solution = _solution(desk, quantum.data_id.tract, quantum.data_id)
-    return Prepared({"solution": solution}, (solution.wcs_header, solution.zero_point_mag))
+    return Prepared({"solution": solution}, solution.fingerprint)
 
 
 def _solution(desk: "Desk", tract: int | None, ids: DataId) -> "Solution":
-    """Return a frame's solution.
+    """Return a frame's solution with its background's correction.
 
     Raises
     ------
@@ -192,7 +193,8 @@ def _solution(desk: "Desk", tract: int | None, ids: DataId) -> "Solution":
         raise DataError(f"the mosaic of tract {tract} has no solution for this frame")
     if solution.misplaced:
         raise DataError(f"left out of the coadd: {solution.reason}; is its header's position right?")
-    return solution
+    background = desk.background_correction(tract, ids.exposure, ids.detector)
+    return dataclasses.replace(solution, background=background)
 
 
 def _prepare_coadd(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
@@ -204,7 +206,7 @@ def _prepare_coadd(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Pre
             frames.append((ids, _solution(desk, quantum.data_id.tract, ids)))
         except DataError as error:
             left_out.append((ids, str(error)))
-    solved = tuple((str(ids), solution.wcs_header, solution.zero_point_mag) for ids, solution in frames)
+    solved = tuple((str(ids), *solution.fingerprint) for ids, solution in frames)
     return Prepared({"frames": frames, "left_out": left_out}, solved)
 
 

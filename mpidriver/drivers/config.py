@@ -9,6 +9,7 @@ from mpidriver.store import InstrumentOptions, StateOptions
 from mpidriver.tasks.calibs import CalibsOptions
 from mpidriver.tasks.coadd import CoaddOptions
 from mpidriver.tasks.faraday import FaradayOptions
+from mpidriver.tasks.matching import MatchingOptions
 from mpidriver.tasks.mosaic import MosaicOptions
 from mpidriver.tasks.multiband import MultibandOptions
 from mpidriver.tasks.polarisation import IonosphereOptions, RMTableOptions, SourceOptions
@@ -91,6 +92,8 @@ class SurveyConfig:
     """Table [sky_correction]: one sky for all detectors of an exposure."""
     mosaic: MosaicOptions = MosaicOptions()
     """Table [mosaic]."""
+    matching: MatchingOptions = MatchingOptions()
+    """Table [matching]: how backgrounds of overlapping frames are made the same."""
     warp: WarpOptions = WarpOptions()
     """Table [warp]."""
     coadd: CoaddOptions = CoaddOptions()

@@ -48,6 +48,7 @@ FOLDERS = {
     "single_frame": ("frames",),
     "channel_frame": ("frames",),
     "mosaic": ("mosaic",),
+    "match_backgrounds": ("mosaic",),
     "warp": ("warps",),
     "coadd": ("coadds",),
     "tract_catalogue": ("catalogues",),

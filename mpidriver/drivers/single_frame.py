@@ -7,6 +7,7 @@ frame's position and quality to the root.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mpidriver.drivers._backgrounds import write_superpixels
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._raw import calibration_paths, load_calibrations, load_raw, made_calibrations
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
@@ -55,8 +56,9 @@ def reduce(
 
 
 def _write(context: Context, frame: "Frame", reduced: "ReducedFrame") -> tuple[Product, ...]:
-    """Write the calibrated frame and its catalogue."""
+    """Write the calibrated frame, its catalogue and its background by superpixels."""
     from mpidriver.tasks.image import MASK_PLANES
+    from mpidriver.tasks.matching import superpixels
     from mpidriver.tasks.single_frame import SOURCE_UNITS
 
     header = {
@@ -85,7 +87,13 @@ def _write(context: Context, frame: "Frame", reduced: "ReducedFrame") -> tuple[P
         header=header | {"NROW": image.shape[0], "NCOL": image.shape[1]},
         wcs=reduced.wcs,
     )
-    return context.product("frame", pixels), context.product("frame_catalogue", catalogue)
+    background = write_superpixels(
+        context.repository.path("frame_background", **ids),
+        superpixels(image.image, image.mask, size_px=context.config.single_frame.superpixel_px),
+        header,
+    )
+    written = {"frame": pixels, "frame_catalogue": catalogue, "frame_background": background}
+    return tuple(context.product(dataset, file) for dataset, file in written.items())
 
 
 def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:

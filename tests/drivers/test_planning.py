@@ -67,13 +67,13 @@ def test_what_is_selected_matches_and_hangs_together(plan, selection):
         assert not node.users or quanta & set(node.users)
 
 
-def test_coadds_without_warps_take_the_frames_of_the_warps_and_the_mosaic(plan):
+def test_coadds_without_warps_take_the_frames_of_the_warps_and_the_solutions(plan):
     without = plan_survey(frames(), make_skymap(SKY), keep_warps=False).graph
     assert by_task(without, "warp") == set()
     for coadd in (quantum for quantum in plan.graph if quantum.task == "coadd"):
         of_warps = [plan.graph[warp].needs for warp in plan.graph[coadd].uses]
-        assert without[coadd].uses == [frame for frame, _ in of_warps]
-        assert without[coadd].needs == [of_warps[0][1]]
+        assert without[coadd].uses == [frame for frame, *_ in of_warps]
+        assert without[coadd].needs == of_warps[0][1:]
 
 
 def test_what_is_joined_over_bands_is_joined_from_all(plan):

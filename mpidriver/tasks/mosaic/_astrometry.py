@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mpidriver.tasks.mosaic._least_squares import (
+from mpidriver.tasks.least_squares import (
     Fit,
     Measurements,
     evaluate,

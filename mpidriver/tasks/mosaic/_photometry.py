@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpidriver.tasks.mosaic._least_squares import Measurements, grouped_rms, solve_robustly, weighted_rms
+from mpidriver.tasks.least_squares import Measurements, grouped_rms, solve_robustly, weighted_rms
 from mpidriver.tasks.mosaic._matching import Matches
 from mpidriver.tasks.mosaic._options import MosaicOptions
 from mpidriver.tasks.mosaic._records import FrameSources

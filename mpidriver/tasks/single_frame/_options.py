@@ -19,6 +19,12 @@ class SingleFrameOptions:
     cosmic_ray_iterations: int = option(4, "Most passes of the cosmic-ray search.", minimum=1)
     background_mesh_px: int = option(128, "Side of the meshes of the sky background.", unit="px", minimum=8)
     background_filter: int = option(3, "Side of the median filter over the meshes.", unit="meshes", minimum=1)
+    superpixel_px: int = option(
+        32,
+        "Side of the squares that the background is kept in, to be matched to overlapping frames.",
+        unit="px",
+        minimum=4,
+    )
     detection_sigma: float = option(5.0, "Peak of a source in the smoothed image.", unit="sigma", minimum=1.0)
     detection_filter: str = option(
         "auto",

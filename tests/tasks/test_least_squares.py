@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mpidriver.tasks.mosaic._least_squares import Measurements, solve, solve_robustly, weighted_rms
+from mpidriver.tasks.least_squares import Measurements, solve, solve_robustly, weighted_rms
 
 
 def make_problem(seed, n_frames=3, n_stars=20, terms=3, coordinates=2):
