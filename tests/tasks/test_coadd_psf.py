@@ -7,10 +7,10 @@ from astropy.wcs import WCS
 from mpidriver.tasks.coadd import CoaddPsf, coadd, input_row
 from mpidriver.tasks.coadd._inputs import INPUT_DTYPE
 from mpidriver.tasks.coadd._star_moments import frame_psf, moments_of_frame
+from mpidriver.tasks.gaussian_windows import adaptive_moments
 from mpidriver.tasks.image import MaskedImage, MaskPlane
 from mpidriver.tasks.moffat import MoffatProfile
 from mpidriver.tasks.multiband import detect, measure, merge_detections
-from mpidriver.tasks.multiband._kernels import adaptive_moments
 
 SHAPE = (400, 420)
 SKY_SIGMA = 1.0

@@ -5,9 +5,9 @@ import pytest
 
 from mpidriver.tasks.image import MaskedImage
 from mpidriver.tasks.moffat import MoffatProfile
-from mpidriver.tasks.multiband import _model_kernels as kernels
 from mpidriver.tasks.multiband._deblend import deblend, sky_sigma
 from mpidriver.tasks.multiband._mixtures import DE_VAUCOULEURS, EXPONENTIAL, VARIANCES, psf_mixture
+from mpidriver.tasks.multiband._model_kernels import fill_templates
 from mpidriver.tasks.multiband._models import PROFILES, Models, joint_fluxes, sources_at
 from mpidriver.tasks.multiband._psf import ROUND, Psf
 from mpidriver.tasks.multiband._scene import make_scene
@@ -62,7 +62,7 @@ def test_derivatives_are_those_of_differences():
 
     def template(values):
         planes = np.empty((7, 25, 25))
-        kernels.fill_templates(planes, np.empty(25), (25, 25), values, ROUND, psf.planes, PROFILES, True)
+        fill_templates(planes, np.empty(25), (25, 25), values, ROUND, psf.planes, PROFILES, True)
         return planes
 
     planes = template(source)

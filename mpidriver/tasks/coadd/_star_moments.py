@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 from scipy.spatial import cKDTree
 
+from mpidriver.tasks.gaussian_windows import adaptive_moments
 from mpidriver.tasks.image import BAD_PLANES
 from mpidriver.tasks.moffat import fit_profile
-from mpidriver.tasks.multiband._kernels import adaptive_moments
 
 __all__ = ["FramePsf", "frame_psf", "moments_of_frame", "position_terms"]
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from mpidriver.tasks.multiband import _model_kernels as kernels
+from mpidriver.tasks.multiband._fit_kernels import fit_sources
 from mpidriver.tasks.multiband._models import (
     PROFILES,
     JointFluxes,
@@ -78,7 +78,7 @@ def deblend(scene, x, y, psf, *, noise_factor=1.0, fixed=None):
             break
         order = active[np.argsort(-models.sources[active, 6], kind="stable")]
         before = models.sources.copy()
-        kernels.fit_sources(
+        fit_sources(
             without_sources(scene, models),
             scene.usable,
             models.sources,

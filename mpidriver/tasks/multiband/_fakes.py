@@ -7,9 +7,9 @@ from scipy.spatial import cKDTree
 
 from mpidriver.sphere import unit_vectors
 from mpidriver.tasks.image import NJY_ZERO_POINT_MAG
-from mpidriver.tasks.multiband import _model_kernels as kernels
 from mpidriver.tasks.multiband._columns import empty
 from mpidriver.tasks.multiband._measure import band_psf
+from mpidriver.tasks.multiband._model_kernels import add_models
 from mpidriver.tasks.multiband._models import PROFILES, sources_at
 from mpidriver.tasks.multiband._options import MultibandOptions
 from mpidriver.tasks.multiband._scene import make_scene, pixel_scale_arcsec
@@ -147,7 +147,7 @@ def inject(coadd, wcs, objects, fakes, *, psf=None, options=None):
         fakes["x"], fakes["y"], fakes["flux"], faint, psf, ellipses=ellipses, dev_share=fakes["model_dev_share"]
     )
     image = np.array(coadd.image, dtype=np.float64)
-    kernels.add_models(image, sources, psf.matrices(fakes["x"], fakes["y"]), psf.planes, PROFILES, 1.0)
+    add_models(image, sources, psf.matrices(fakes["x"], fakes["y"]), psf.planes, PROFILES, 1.0)
     return dataclasses.replace(coadd, image=image.astype(np.float32))
 
 

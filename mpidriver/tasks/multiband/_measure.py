@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import sep
 
+from mpidriver.tasks.gaussian_windows import adaptive_moments, windowed_centroids
 from mpidriver.tasks.multiband._columns import empty, forced_dtype, measurement_dtype
 from mpidriver.tasks.multiband._deblend import deblend, sky_sigma
 from mpidriver.tasks.multiband._flags import ObjectFlag
-from mpidriver.tasks.multiband._kernels import adaptive_moments, windowed_centroids
 from mpidriver.tasks.multiband._models import Models, joint_fluxes, sources_at
 from mpidriver.tasks.multiband._noise import NoiseFactors, noise_factors
 from mpidriver.tasks.multiband._options import MultibandOptions

@@ -10,8 +10,9 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg
 
-from mpidriver.tasks.multiband import _model_kernels as kernels
+from mpidriver.tasks.multiband import _stamp_kernels as stamp_kernels
 from mpidriver.tasks.multiband._mixtures import DE_VAUCOULEURS, EXPONENTIAL, VARIANCES
+from mpidriver.tasks.multiband._model_kernels import add_models
 
 __all__ = [
     "JointFluxes",
@@ -47,7 +48,7 @@ class Models:
     def image(self, shape):
         """Return the light of all sources, float64, shape (row, col)."""
         out = np.zeros(shape)
-        kernels.add_models(out, self.sources, self.psf_matrices, self.psf, PROFILES, 1.0)
+        add_models(out, self.sources, self.psf_matrices, self.psf, PROFILES, 1.0)
         return out
 
     def points(self, x, y):
@@ -106,7 +107,7 @@ def template_fluxes(scene, models):
 
     Each source is taken to be alone; NaN where no pixel is usable.
     """
-    return kernels.template_fluxes(
+    return stamp_kernels.template_fluxes(
         scene.image, scene.variance, scene.usable, models.sources, models.psf_matrices, models.psf, PROFILES
     )
 
@@ -144,9 +145,9 @@ def joint_fluxes(scene, models):
     if n == 0:
         return JointFluxes(*(np.zeros(0) for _ in range(4)))
     templates = _rendered(scene, models)
-    pairs = kernels.overlapping_pairs(templates.windows, np.argsort(templates.windows[:, 2], kind="stable"))
+    pairs = stamp_kernels.overlapping_pairs(templates.windows, np.argsort(templates.windows[:, 2], kind="stable"))
     first, second = pairs[:, 0], pairs[:, 1]
-    products = kernels.pair_products(*templates.arrays, scene.usable, scene.variance, first, second)
+    products = stamp_kernels.pair_products(*templates.arrays, scene.usable, scene.variance, first, second)
     own = first == second
     squares, noise = np.zeros(n), np.zeros(n)
     squares[first[own]], noise[first[own]] = products[own].T
@@ -155,7 +156,7 @@ def joint_fluxes(scene, models):
     first, second, products = first[strong], second[strong], products[strong]
     plain, noisy = (_symmetric(first, second, values, n) for values in products.T)
     normal = plain + sparse.diags_array(np.where(squares > 0, _RIDGE * squares, 1.0))
-    flux = linalg.spsolve(normal.tocsc(), kernels.image_products(*templates.arrays, scene.image, scene.usable))
+    flux = linalg.spsolve(normal.tocsc(), stamp_kernels.image_products(*templates.arrays, scene.image, scene.usable))
     flux = np.where(squares > 0, np.atleast_1d(flux), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         alone = np.sqrt(noise) / squares
@@ -184,7 +185,7 @@ def _rendered(scene, models):
     sizes = (row1 - row0) * (col1 - col0)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     stamps = np.empty(int(sizes.sum()), np.float32)
-    kernels.render_stamps(stamps, starts, windows, models.sources, models.psf_matrices, models.psf, PROFILES)
+    stamp_kernels.render_stamps(stamps, starts, windows, models.sources, models.psf_matrices, models.psf, PROFILES)
     return _Templates(stamps, starts, windows)
 
 

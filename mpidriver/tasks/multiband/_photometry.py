@@ -3,8 +3,8 @@
 import numpy as np
 import sep
 
+from mpidriver.tasks.gaussian_windows import mask_bits
 from mpidriver.tasks.multiband._flags import ObjectFlag, flags_from_mask
-from mpidriver.tasks.multiband._kernels import mask_bits
 from mpidriver.tasks.multiband._models import template_fluxes
 from mpidriver.tasks.multiband._psf import aperture_fluxes, widths
 

@@ -10,10 +10,10 @@ from scipy.interpolate import PchipInterpolator
 from scipy.spatial import cKDTree
 
 from mpidriver.tasks.coadd import CoaddPsf
+from mpidriver.tasks.gaussian_windows import adaptive_moments, mask_bits, matched_fluxes
 from mpidriver.tasks.growth import growth_step
 from mpidriver.tasks.moffat import MoffatProfile, fit_profile
 from mpidriver.tasks.multiband._flags import UNRELIABLE, flags_from_mask
-from mpidriver.tasks.multiband._kernels import adaptive_moments, mask_bits, matched_fluxes
 from mpidriver.tasks.multiband._mixtures import PsfMixture, psf_mixture
 from mpidriver.tasks.multiband._models import Models, psf_planes, sources_at, template_fluxes
 from mpidriver.tasks.multiband._scene import FWHM_PER_SIGMA

@@ -8,9 +8,9 @@ import dataclasses
 
 import numpy as np
 
-from mpidriver.tasks.multiband import _model_kernels as kernels
 from mpidriver.tasks.multiband._models import PROFILES, Models, without_sources
 from mpidriver.tasks.multiband._scene import Scene
+from mpidriver.tasks.multiband._stamp_kernels import cut_tiles
 
 __all__ = ["Tiles", "tiles_of"]
 
@@ -68,7 +68,7 @@ def _cut(scene, residual, models, rows, half_px):
     image, variance, usable = np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, bool)
     sources, matrices = models.sources[rows], models.psf_matrices[rows]
     planes = (image, variance, usable)
-    kernels.cut_tiles(residual, scene.variance, scene.usable, sources, matrices, models.psf, PROFILES, half_px, planes)
+    cut_tiles(residual, scene.variance, scene.usable, sources, matrices, models.psf, PROFILES, half_px, planes)
     number = np.arange(rows.size)
     middle = np.column_stack([number % columns, number // columns]) * size + half_px + 1
     offsets = np.rint(sources[:, :2]) - middle
