@@ -1,6 +1,6 @@
 """Image stages against the programs that do the same: times, ratios and accuracies on simulated data.
 
-    python benchmarks/stages.py [warp coadd mosaic matching] [--size small|full] [--repeats 5]
+    python benchmarks/stages.py [warp coadd mosaic matching single-frame] [--size small|full] [--repeats 5]
 
 One section a stage. The peers are Debian's packages source-extractor, scamp, swarp and montage; what is not installed
 is said and left out. Every program runs on one thread, and ratios are of processor seconds (user and system), which
@@ -13,7 +13,7 @@ import os
 import tempfile
 from pathlib import Path
 
-SECTIONS = ("warp", "coadd", "mosaic", "matching")
+SECTIONS = ("warp", "coadd", "mosaic", "matching", "single-frame")
 
 
 def main():
