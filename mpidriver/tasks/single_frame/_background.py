@@ -9,7 +9,7 @@ from mpidriver.tasks.image import MaskedImage
 from mpidriver.tasks.polynomials import polynomial_plane
 from mpidriver.tasks.sky import mesh_size, mesh_sky
 
-__all__ = ["Sky", "add_missing_sky_noise", "given_sky", "mode_sky", "pixel_noise", "source_free_sky"]
+__all__ = ["Sky", "add_missing_sky_noise", "given_sky", "mode_sky", "pixel_noise", "source_free_sky", "without_nan"]
 
 #: Above this share of sources, too little sky is left between them for a mean.
 _MOST_COVERED = 0.7
@@ -55,9 +55,14 @@ def mode_sky(frame, options):
         bad = ~np.isfinite(frame.image)
     width, height = (mesh_size(size, options.background_mesh_px) for size in frame.image.shape[::-1])
     side = options.background_filter
-    image = np.ascontiguousarray(np.nan_to_num(frame.image))
+    image = np.ascontiguousarray(without_nan(frame.image))
     model = sep.Background(image, mask=bad, bw=width, bh=height, fw=side, fh=side)
     return _sky(frame, ~bad, model.back(dtype=np.float32), model.rms(dtype=np.float32))
+
+
+def without_nan(image):
+    """Return finite pixels: the image itself, or a copy with 0 for NaN, as for `numpy.nan_to_num`, if it is not."""
+    return image if np.isfinite(image).all() else np.nan_to_num(image)
 
 
 def source_free_sky(frame, sources, options):
@@ -105,7 +110,8 @@ def _sky(frame, sky_pixels, level, rms):
     """Return the record; noise is never zero, so that it can divide."""
     rms_e = _typical(rms) or pixel_noise(frame.image, sky_pixels)
     floor = np.float32(max(1e-3 * rms_e, 1e-6))
-    return Sky(level, np.maximum(rms, floor), _typical(level), max(rms_e, float(floor)))
+    np.maximum(rms, floor, out=rms)
+    return Sky(level, rms, _typical(level), max(rms_e, float(floor)))
 
 
 def _typical(plane):

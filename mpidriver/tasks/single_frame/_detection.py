@@ -116,4 +116,4 @@ def source_pixels(segmentation, shape, grow_px):
 
 def flag_detected(mask, segmentation):
     """Return a copy of `mask` with DETECTED where a source is."""
-    return mask | np.where(segmentation > 0, np.int32(MaskPlane.DETECTED), np.int32(0))
+    return mask | (segmentation > 0) * np.int32(MaskPlane.DETECTED)

@@ -13,6 +13,7 @@ from mpidriver.tasks.single_frame._background import (
     mode_sky,
     pixel_noise,
     source_free_sky,
+    without_nan,
 )
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels, require_content, require_signal
 from mpidriver.tasks.single_frame._catalogue import measure_sources
@@ -134,7 +135,7 @@ def subtract_sky(frame, options, *, sky_model=None):
         First guess of the stars' width.
     """
     no_data = (frame.mask & MaskPlane.NO_DATA) != 0
-    image, variance = np.nan_to_num(frame.image), _finite_variance(frame.variance)
+    image, variance = without_nan(frame.image), _finite_variance(frame.variance)
     covered, first, segmentation, fwhm_px = cover_sources(frame, options)
     sky = source_free_sky(frame, covered, options)
     if sky_model is not None:
@@ -169,7 +170,7 @@ def cover_sources(frame, options):
     """
     no_data = (frame.mask & MaskPlane.NO_DATA) != 0
     sky = mode_sky(frame, options)
-    above = _above_sky(np.nan_to_num(frame.image), sky, no_data)
+    above = _above_sky(without_nan(frame.image), sky, no_data)
     sources, segmentation = detect_roughly(above, sky.rms, no_data, options, fwhm_px=DEFAULT_FWHM_PX)
     fwhm_px = seeing_guess(above, sources, sky.rms, frame.mask)
     return source_pixels(segmentation, above.shape, int(np.ceil(2 * fwhm_px))), sources, segmentation, fwhm_px
@@ -185,7 +186,7 @@ def is_crowded(sources, segmentation, options):
 
 def crowded_noise(frame, sky):
     """Return the noise from pixel to pixel, without the confusion of faint stars that a Mexican hat does not see."""
-    noise = pixel_noise(np.nan_to_num(frame.image), frame.mask == 0)
+    noise = pixel_noise(without_nan(frame.image), frame.mask == 0)
     return np.full_like(sky.rms, noise) if 0 < noise < sky.rms_e else sky.rms
 
 
