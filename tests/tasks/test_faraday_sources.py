@@ -347,5 +347,6 @@ def test_a_real_meerkat_spectrum():
     found = measure_faraday(
         q[None], u[None], i[None], freq_hz, sigma_q, sigma_u, phi_radm2=np.arange(-200.0, 201.0, 2.0)
     )[0]
-    assert found["rm"] == pytest.approx(-4.5, abs=1.0)
+    assert found["rm"] == pytest.approx(-4.5, abs=float(found["rm_err"]))
+    assert found["rm_err"] < 0.4
     assert found["snr_polint"] > 20
