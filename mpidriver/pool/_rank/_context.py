@@ -55,6 +55,8 @@ class Context:
         self.opener: Context | None = None
         """For a part of a pool: the task that has split it off."""
         self.closed = False
+        self.is_over = False
+        """Whether its results are on their way, though the main thread has not left it yet."""
         self.is_orphan = False
         """Whether a leader above has died: nobody wants its result."""
         self.waited_seconds = 0.0
@@ -86,6 +88,11 @@ class Context:
         if self.work is None:
             return self.engine.size
         return 1 + len(self.work.standing.members) if self.work.standing.members else self.work.standing.reach
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether nothing of it will be run any more: its leader may have given the rank to another scope already."""
+        return self.is_over or (self.work is not None and self.work.is_gone)
 
     def check(self) -> None:
         """Stop a task whose result nobody wants."""
@@ -138,7 +145,10 @@ class MainThread:
 
     def is_in_task_of(self, scope: ScopeId) -> bool:
         """Whether it is in the middle of a task of that scope."""
-        return any(context.work is not None and context.work.scope == scope for context in self.contexts)
+        return any(
+            context.work is not None and context.work.scope == scope and not context.is_spent
+            for context in self.contexts
+        )
 
     def leads_a_wait_of(self, scope: ScopeId) -> bool:
         """Whether it waits for what that scope does, though perhaps it runs something else on top of the wait."""
@@ -149,9 +159,12 @@ class MainThread:
 
     def may_take(self, scope: ScopeId) -> bool:
         """Whether it may run a batch of that scope now, or next."""
-        innermost = self.innermost
+        innermost, is_between = self.innermost, False
+        if innermost is not None and innermost.is_spent:  # it goes back to what waits below, if anything does
+            innermost, is_between = next((one for one in reversed(self.contexts) if not one.is_spent), None), True
         if innermost is None:
             return True
         if innermost.scope is None:
             return scope == (innermost.work and innermost.work.scope)
-        return self.waits and not self.only_drives and not self.is_in_task_of(scope)
+        waits = is_between or (self.waits and not self.only_drives)
+        return waits and not self.is_in_task_of(scope)
