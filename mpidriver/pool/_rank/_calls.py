@@ -87,6 +87,8 @@ class Call:
         """Items without a result."""
         self.retried: dict[int, int] = {}
         """How often items were tried again, by index."""
+        self.lost_with: dict[int, frozenset[int]] = {}
+        """Ranks of the gang in which an item was lost last: which of them has died may be heard of only later."""
         self.undone = 0
         """Items that will have no result because the pool stops."""
         self.undone_because = ""

@@ -207,7 +207,7 @@ class Leader:
             if self.trace is not None:
                 self.trace.note(scope, call, span, report)
             if report.has_failures and call.serial not in scope.abandoned:
-                indexes, report = retry(scope, call, span, report)
+                indexes, report = retry(scope, call, span, report, frozenset((rank, *batch.members)))
                 if not indexes:
                     continue
             if call.learner is not None:

@@ -172,16 +172,17 @@ class Recovery:
     def _try_again(self, scope: Scope, span: Span, index: int, rank: int, *, is_sole: bool) -> bool:
         """Try an item again, or record it as failed; return whether it is tried again."""
         call, terms = scope.calls[span.call], scope.functions[span.function].terms
-        tries = call.retried.get(index, 0) + (index in call.suspected)
+        is_old_news = rank in call.lost_with.pop(index, ())  # sent to it before anybody here knew that it was dead
+        tries = call.retried.get(index, 0) + (index in call.suspected) - is_old_news
         is_over = call.serial in scope.abandoned or isinstance(call, TogetherCall)
         if is_over or (is_sole and tries >= terms.retries):
             cause = f"rank {rank} of {self._post.hosts[rank]} died while it ran this, or before the result had left"
             self._give_up(scope, call, index, rank, cause)
             return False
-        if is_sole:
-            call.retried[index] = call.retried.get(index, 0) + 1
-        else:
+        if not is_sole:
             call.suspected |= {index}
+        elif not is_old_news:
+            call.retried[index] = call.retried.get(index, 0) + 1
         if terms.ranks > 1:
             scope.scheduler.add(call.serial, span.function, [index], span.costs, ranks=terms.ranks)
         else:
