@@ -211,7 +211,7 @@ def test_a_driver_brings_its_raw_files_in_and_its_products_out(s3, tmp_path):
     assert frame.read_bytes() == content
     out = brought_out(s3, tmp_path, "ceph:survey/products")
     assert digests(out, ["frames"]) == digests(root, ["frames"])
-    assert len(digests(out, ["frames"])) == 2
+    assert len(digests(out, ["frames"])) == 3  # image, catalogue, background
 
 
 def test_a_job_is_told_the_names_of_what_defines_remotes_and_not_what_they_hold(s3, scene):

@@ -55,8 +55,6 @@ class Context:
         self.opener: Context | None = None
         """For a part of a pool: the task that has split it off."""
         self.closed = False
-        self.is_over = False
-        """Whether its results are on their way, though the main thread has not left it yet."""
         self.is_orphan = False
         """Whether a leader above has died: nobody wants its result."""
         self.waited_seconds = 0.0
@@ -92,7 +90,7 @@ class Context:
     @property
     def is_spent(self) -> bool:
         """Whether nothing of it will be run any more: its leader may have given the rank to another scope already."""
-        return self.is_over or (self.work is not None and self.work.is_gone)
+        return self.work is not None and (self.work.is_gone or self.work.is_over)
 
     def check(self) -> None:
         """Stop a task whose result nobody wants."""
@@ -132,6 +130,12 @@ class MainThread:
         """The task that was begun last."""
         return self.contexts[-1] if self.contexts else None
 
+    @property
+    def running_work(self) -> Work | None:
+        """The batch that it runs, None while it waits, in the main program, or when nothing of it is left to run."""
+        innermost = self.innermost
+        return None if innermost is None or self.waits or innermost.is_spent else innermost.work
+
     def enters(self, context: Context) -> None:
         """Note that it begins a task, or the main program."""
         self.contexts.append(context)
@@ -145,10 +149,7 @@ class MainThread:
 
     def is_in_task_of(self, scope: ScopeId) -> bool:
         """Whether it is in the middle of a task of that scope."""
-        return any(
-            context.work is not None and context.work.scope == scope and not context.is_spent
-            for context in self.contexts
-        )
+        return any(context.work is not None and context.work.scope == scope for context in self.contexts)
 
     def leads_a_wait_of(self, scope: ScopeId) -> bool:
         """Whether it waits for what that scope does, though perhaps it runs something else on top of the wait."""
@@ -166,5 +167,6 @@ class MainThread:
             return True
         if innermost.scope is None:
             return scope == (innermost.work and innermost.work.scope)
-        waits = is_between or (self.waits and not self.only_drives)
-        return waits and not self.is_in_task_of(scope)
+        if not is_between and (self.only_drives or not self.waits):
+            return False
+        return all(one.is_spent or one.work is None or one.work.scope != scope for one in self.contexts)

@@ -170,14 +170,13 @@ class Traffic:
     def rescue(self) -> None:
         """Give back what waits behind a task that has been running since the last call."""
         with self._lock:
-            innermost = self._main.innermost
-            work = innermost.work if innermost is not None and not self._main.waits else None
+            work = self._main.running_work
         if work is None or work is not self._long_work:
             self._long_work = work
             return
         self.drive()
         with self._lock:
-            if not self._main.waits:
+            if self._main.running_work is work:
                 self._worker.release_inbox()
                 self._worker.trim(work)
                 self.flush()

@@ -173,7 +173,6 @@ class Waiting:
         self._traffic.listen()
         try:
             reports = self._worker.run(context, work)
-            context.is_over = True
             self._worker.send_outcome(work, reports, context.busy_seconds, context.inner_idle_seconds)
         except BaseException as error:
             if not self._engine.must_stop_for(error):

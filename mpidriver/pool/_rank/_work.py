@@ -61,6 +61,8 @@ class Work:
         """Items of the current span that are not begun."""
         self.is_gone = False
         """Whether all of it was given back."""
+        self.is_over = False
+        """Whether its results are on their way, though the main thread may not have left it yet."""
         self._totals: list[int] = []
         self._limit = len(spans)
 

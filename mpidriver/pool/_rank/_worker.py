@@ -201,6 +201,7 @@ class Worker:
             if work.is_gone:
                 return
             spent = (busy_seconds, *idle_seconds)
+            work.is_over = True
             self._post.send(leader, kind.OUTCOME, work.scope, work.number, self._post.rank, sent, spent)
 
     def _unpacked_function(self, key: tuple[ScopeId, int]) -> Any:
