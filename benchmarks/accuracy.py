@@ -45,7 +45,7 @@ def match(ra, dec, truth, radius_arcsec):
 
 def frame_stars(repository):
     """Yield the bright stars of each frame with the mosaic's positions, its zero point and the frame's band."""
-    for path in sorted((repository.root / "mosaic").glob("*.fits")):
+    for path in sorted((repository.root / "mosaic").glob("[0-9]????.fits")):
         bands = {(int(row["exposure"]), int(row["detector"])): row["band"] for row in read_table(path)}
         for (exposure, detector), solution in read_solutions(path).items():
             sources = read_table(repository.path("frame_catalogue", exposure=exposure, detector=detector))

@@ -55,7 +55,7 @@ def reduce(name, data, scratch):
 def measurements(repository):
     """Return every star measurement after the mosaic: unit vectors, magnitudes, S/N and frame numbers."""
     vectors, magnitudes, snr, frame = [], [], [], []
-    for path in sorted((repository.root / "mosaic").glob("*.fits")):
+    for path in sorted((repository.root / "mosaic").glob("[0-9]????.fits")):
         for number, ((exposure, detector), solution) in enumerate(read_solutions(path).items()):
             sources = read_table(repository.path("frame_catalogue", exposure=exposure, detector=detector))
             stars = sources[sources["star"] & (sources["flux_aper"] > 0)]
