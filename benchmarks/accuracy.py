@@ -8,18 +8,15 @@ limit that it must keep; `--json` prints them as one object.
 
 import argparse
 import json
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from reduced_survey import reduced_survey
 from scipy.spatial import cKDTree
 
 from mpidriver.drivers._solutions import read_solutions
 from mpidriver.sphere import unit_vectors
-from mpidriver.store import Repository, read_table, wcs_from_header
+from mpidriver.store import read_table, wcs_from_header
 
 MAS = np.degrees(1.0) * 3.6e6
 
@@ -115,9 +112,8 @@ def rotation_measures(repository, sources):
     ]
 
 
-def compare(root):
+def compare(repository):
     """Return every figure of a reduced simulated survey."""
-    repository = Repository.open(root)
     truth = {path.stem: read_table(path) for path in sorted((repository.root / "truth").glob("*.fits"))}
     bands = [name[4:] for name in truth["stars"].dtype.names if name.startswith("mag_")]
     return [
@@ -133,13 +129,8 @@ def main():
     parser.add_argument("repo", nargs="?")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        root = options.repo
-        if root is None:
-            root = str(Path(scratch) / "survey")
-            for verb in ("simulate", "pipeline"):
-                subprocess.run([sys.executable, "-m", "mpidriver", "-n", "2", verb, root], check=True)
-        figures = compare(root)
+    with reduced_survey(options.repo) as repository:
+        figures = compare(repository)
     if options.json:
         print(json.dumps([vars(figure) for figure in figures]))
     else:

@@ -9,16 +9,13 @@ of which both are found, the median of flux over truth and the width of the pull
 """
 
 import argparse
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import numpy as np
+from reduced_survey import reduced_survey
 from scipy.spatial import cKDTree
 
 from mpidriver.sphere import unit_vectors
-from mpidriver.store import Repository, open_state, read_table
+from mpidriver.store import open_state, read_table
 
 #: Objects this close to a true source are it; sources this close to another one are blended.
 MATCH_ARCSEC, BLEND_ARCSEC = 0.8, 3.0
@@ -113,7 +110,7 @@ def fluxes(objects, band, truth):
 
 def seconds(repository):
     """Print what a quantum of each multiband task takes, with the number of objects."""
-    tasks = ("detect", "detect_all", "merge_detections", "measure", "merge_measurements", "forced", "forced_frames")
+    tasks = ("detect", "detect_combined", "merge_detections", "measure", "merge_measurements", "forced", "light_curves")
     with open_state(repository) as state:
         for task in tasks:
             taken = [record.seconds for record in state.quanta(task=task, status="done") if record.seconds]
@@ -125,13 +122,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("repo", nargs="?")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        root = options.repo
-        if root is None:
-            root = str(Path(scratch) / "survey")
-            for verb in ("simulate", "pipeline"):
-                subprocess.run([sys.executable, "-m", "mpidriver", "-n", "2", verb, root], check=True)
-        repository = Repository.open(root)
+    with reduced_survey(options.repo) as repository:
         objects, truth = read_table(repository.path("survey_catalogue")), read_truth(repository)
         for band in truth[2]:
             completeness(repository, objects, band, truth)

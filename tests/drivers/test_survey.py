@@ -1,6 +1,7 @@
 """The main job on the simulated survey: accuracy, the same products on any number of ranks, and damaged input."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,9 @@ def test_the_reduced_survey_is_as_accurate_as_it_must_be(tmp_path):
     assert run("-n", 2, "simulate", root, "--bands", "r^i", "--channels", "48", "--quiet").code == 0
     ended = run("-n", 2, "pipeline", root, "--quiet", "--no-pictures")
     assert (ended.code, ended.text) == (0, "")
-    done = subprocess.run([sys.executable, ACCURACY, root, "--json"], check=False, capture_output=True, text=True)
+    beside = {**os.environ, "PYTHONPATH": str(ACCURACY.parent)}
+    command = [sys.executable, ACCURACY, root, "--json"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=beside)
     assert done.stderr == ""
     figures = json.loads(done.stdout)
     assert [figure for figure in figures if not figure["value"] <= figure["limit"]] == []
