@@ -160,13 +160,13 @@ class MainThread:
 
     def may_take(self, scope: ScopeId) -> bool:
         """Whether it may run a batch of that scope now, or next."""
-        innermost, is_between = self.innermost, False
-        if innermost is not None and innermost.is_spent:  # it goes back to what waits below, if anything does
-            innermost, is_between = next((one for one in reversed(self.contexts) if not one.is_spent), None), True
-        if innermost is None:
+        going_on = [context for context in self.contexts if not context.is_spent]
+        if not going_on:
             return True
+        innermost = going_on[-1]
         if innermost.scope is None:
             return scope == (innermost.work and innermost.work.scope)
-        if not is_between and (self.only_drives or not self.waits):
+        waits = self.waits and not self.only_drives
+        if not waits and innermost is self.innermost:  # from a spent task on top it goes back to its wait
             return False
-        return all(one.is_spent or one.work is None or one.work.scope != scope for one in self.contexts)
+        return all(context.work is None or context.work.scope != scope for context in going_on)
