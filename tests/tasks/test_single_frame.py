@@ -23,7 +23,7 @@ from mpidriver.tasks.single_frame import (
     SourceFlag,
     reduce_frame,
 )
-from mpidriver.tasks.single_frame._astrometry import match_catalogue, to_tangent_plane, vote_offset
+from mpidriver.tasks.single_frame._astrometry import match_catalogue, vote_offset
 from mpidriver.tasks.single_frame._background import pixel_noise, source_free_sky
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels
 from mpidriver.tasks.single_frame._cosmic_rays import laplacian, remove_cosmic_rays
@@ -33,6 +33,7 @@ from mpidriver.tasks.single_frame._signature import remove_signature, subtract_o
 from mpidriver.tasks.single_frame._stars import nearest_that_matters_px
 from mpidriver.tasks.single_frame._zero_point import fit_zero_point
 from mpidriver.tasks.sky import clipped_mean, mesh_size
+from mpidriver.tasks.skymap import TangentPlane
 
 OPTIONS = SingleFrameOptions()
 GAIN, READ_NOISE_E, SKY_E = 2.0, 5.0, 400.0
@@ -491,8 +492,9 @@ def test_a_wrong_pointing_is_repaired(pointed, dec, sip):
     assert reduced.notes == ()
     assert list(reduced.wcs.wcs.ctype) == list(truth.wcs.ctype)
     grid = np.meshgrid(np.linspace(0, 639, 5), np.linspace(0, 639, 5))
-    offset = to_tangent_plane(*reduced.wcs.all_pix2world(*grid, 0), *truth.all_pix2world(319.5, 319.5, 0))
-    offset -= to_tangent_plane(*truth.all_pix2world(*grid, 0), *truth.all_pix2world(319.5, 319.5, 0))
+    plane = TangentPlane(*truth.all_pix2world(319.5, 319.5, 0))
+    offset = plane.project_arcsec(*reduced.wcs.all_pix2world(*grid, 0))
+    offset -= plane.project_arcsec(*truth.all_pix2world(*grid, 0))
     assert np.abs(offset).max() < 0.03
     # The input WCS is not touched.
     np.testing.assert_array_equal(wrong.wcs.crval, truth.wcs.crval)

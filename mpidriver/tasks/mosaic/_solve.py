@@ -76,7 +76,7 @@ class _Reference:
     def of(cls, reference: np.ndarray | None, plane: TangentPlane) -> "_Reference":
         if reference is None or not len(reference):
             return cls(None, np.empty((0, 2)))
-        position = np.stack(plane.project(reference["ra"], reference["dec"]), axis=-1) * 3600.0
+        position = plane.project_arcsec(reference["ra"], reference["dec"])
         known = np.isfinite(position).all(axis=1)
         return cls(reference[known], position[known])
 

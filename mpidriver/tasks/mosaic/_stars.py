@@ -36,7 +36,7 @@ def choose_stars(frame: FrameSources, plane: TangentPlane, options: MosaicOption
     """Return the brightest usable stars of a frame in a tangent plane."""
     sources = _usable(frame.sources, options)
     ra, dec = frame.wcs.all_pix2world(sources["x"], sources["y"], 0) if len(sources) else (np.empty(0), np.empty(0))
-    position = np.stack(plane.project(ra, dec), axis=-1) * 3600.0
+    position = plane.project_arcsec(ra, dec)
     known = np.isfinite(position).all(axis=1)
     sources, position = sources[known], position[known]
     error_px = np.sqrt((sources["x_err"].astype(float) ** 2 + sources["y_err"].astype(float) ** 2) / 2)
@@ -76,5 +76,5 @@ def _magnitude_error(sources: np.ndarray) -> np.ndarray:
 def _pixel_vectors(frame: FrameSources, plane: TangentPlane) -> np.ndarray:
     """Return the steps in the plane by one pixel along x and y in the middle of a frame, shape (2, 2), arcsec."""
     x, y = (frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2
-    position = np.stack(plane.project(*frame.wcs.all_pix2world([x, x + 1, x], [y, y, y + 1], 0)), axis=-1) * 3600.0
+    position = plane.project_arcsec(*frame.wcs.all_pix2world([x, x + 1, x], [y, y, y + 1], 0))
     return position[1:] - position[0]

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 from scipy.spatial import cKDTree
 
-__all__ = ["Match", "match_catalogue", "sky_corners", "to_tangent_plane", "vote_offset"]
+from mpidriver.tasks.skymap import TangentPlane
+
+__all__ = ["Match", "match_catalogue", "sky_corners", "vote_offset"]
 
 _ARCSEC_PER_DEG = 3600.0
 #: A peak of votes has to stand this far above chance.
@@ -61,8 +63,9 @@ def match_catalogue(x, y, wcs, shape, reference, options):
     if x.size < least or near.size < least:
         return _no_match(wcs, f"{x.size} stars and {near.size} reference stars in the frame: {least} of each needed")
     centre = _sky(wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2)
-    ours = to_tangent_plane(*_sky(wcs, x, y), *centre)
-    theirs = to_tangent_plane(reference["ra"][near], reference["dec"][near], *centre)
+    plane = TangentPlane(*centre)
+    ours = plane.project_arcsec(*_sky(wcs, x, y))
+    theirs = plane.project_arcsec(reference["ra"][near], reference["dec"][near])
     count = options.match_brightest
     offset = vote_offset(ours[:count], theirs[:count], options.search_radius_arcsec, options.match_radius_arcsec, least)
     if offset is None:
@@ -74,19 +77,8 @@ def match_catalogue(x, y, wcs, shape, reference, options):
         note = "WCS of the header kept: refine_wcs is off"
         return Match(wcs, stars, near[found], _rms_mas(ours[stars] - theirs[found]), note)
     refined = _correct_wcs(wcs, x[stars], y[stars], reference[near[found]])
-    residual = to_tangent_plane(*_sky(refined, x[stars], y[stars]), *centre) - theirs[found]
+    residual = plane.project_arcsec(*_sky(refined, x[stars], y[stars])) - theirs[found]
     return Match(refined, stars, near[found], _rms_mas(residual))
-
-
-def to_tangent_plane(ra_deg, dec_deg, ra0_deg, dec0_deg):
-    """Return gnomonic coordinates about a centre, arcsec, shape (n, 2), first axis to the east; NaN beyond 90 deg."""
-    ra, dec, dec0 = np.radians(ra_deg - ra0_deg), np.radians(dec_deg), np.radians(dec0_deg)
-    cosine = np.sin(dec) * np.sin(dec0) + np.cos(dec) * np.cos(dec0) * np.cos(ra)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        xi = np.cos(dec) * np.sin(ra) / cosine
-        eta = (np.sin(dec) * np.cos(dec0) - np.cos(dec) * np.sin(dec0) * np.cos(ra)) / cosine
-        plane = np.degrees(np.stack([xi, eta], axis=-1)) * _ARCSEC_PER_DEG
-    return np.where((cosine > 0)[..., None], plane, np.nan)
 
 
 def vote_offset(ours, theirs, search_radius, match_radius, least):
@@ -173,9 +165,9 @@ def _correct_wcs(wcs, x, y, reference):
     """
     wcs = wcs.deepcopy()
     for _ in range(_ROUNDS):
-        ra0, dec0 = wcs.wcs.crval
-        ours = to_tangent_plane(*_sky(wcs, x, y), ra0, dec0)
-        linear, shift = _affine(ours, to_tangent_plane(reference["ra"], reference["dec"], ra0, dec0))
+        plane = TangentPlane(*wcs.wcs.crval)
+        ours = plane.project_arcsec(*_sky(wcs, x, y))
+        linear, shift = _affine(ours, plane.project_arcsec(reference["ra"], reference["dec"]))
         _apply(wcs, linear, shift)
         if np.hypot(*shift) < 1e-6 and np.abs(linear - np.eye(2)).max() < 1e-10:
             break
@@ -189,17 +181,8 @@ def _apply(wcs, linear, shift_arcsec):
     else:
         scale = np.diag(wcs.wcs.get_cdelt())
         wcs.wcs.pc = np.linalg.inv(scale) @ linear @ scale @ wcs.wcs.get_pc()
-    wcs.wcs.crval = _from_tangent_plane(shift_arcsec, *wcs.wcs.crval)
+    wcs.wcs.crval = TangentPlane(*wcs.wcs.crval).deproject(*(shift_arcsec / _ARCSEC_PER_DEG))
     wcs.wcs.set()
-
-
-def _from_tangent_plane(plane_arcsec, ra0_deg, dec0_deg):
-    xi, eta = np.radians(np.asarray(plane_arcsec) / _ARCSEC_PER_DEG)
-    dec0 = np.radians(dec0_deg)
-    across = np.cos(dec0) - eta * np.sin(dec0)
-    ra = ra0_deg + np.degrees(np.arctan2(xi, across))
-    dec = np.degrees(np.arctan2(np.sin(dec0) + eta * np.cos(dec0), np.hypot(xi, across)))
-    return np.array([ra % 360.0, dec])
 
 
 def sky_corners(wcs, shape):
@@ -215,10 +198,11 @@ def sky_corners(wcs, shape):
 def _near_frame(reference, wcs, shape, margin_arcsec):
     """Return indices of the reference stars within a frame and a margin around it."""
     centre = _sky(wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2)
-    outline = to_tangent_plane(*sky_corners(wcs, shape).T, *centre)
-    plane = to_tangent_plane(reference["ra"], reference["dec"], *centre)
+    plane = TangentPlane(*centre)
+    outline = plane.project_arcsec(*sky_corners(wcs, shape).T)
+    places = plane.project_arcsec(reference["ra"], reference["dec"])
     low, high = outline.min(axis=0) - margin_arcsec, outline.max(axis=0) + margin_arcsec
-    return np.flatnonzero(np.all((plane >= low) & (plane <= high), axis=-1))
+    return np.flatnonzero(np.all((places >= low) & (places <= high), axis=-1))
 
 
 def _sky(wcs, x, y):

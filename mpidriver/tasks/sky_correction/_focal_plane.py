@@ -9,9 +9,10 @@ import dataclasses
 
 import numpy as np
 
+from mpidriver.sphere import lon_lat, unit_vectors
 from mpidriver.tasks.polynomials import polynomial_through
-from mpidriver.tasks.single_frame._astrometry import to_tangent_plane
 from mpidriver.tasks.sky_correction._options import SkyCorrectionOptions
+from mpidriver.tasks.skymap import TangentPlane
 
 __all__ = ["FocalPlaneSky", "detector_model", "fit_focal_plane"]
 
@@ -28,8 +29,8 @@ _SPREAD_FLOOR = 1e-6
 class FocalPlaneSky:
     """The sky of an exposure."""
 
-    centre: tuple[float, float]
-    """ra, dec of the tangent point, deg."""
+    plane: TangentPlane
+    """Touches the sky in the middle of all detectors."""
     scale_arcsec: float
     """Distance from it that counts as 1."""
     degree: int
@@ -62,14 +63,14 @@ def fit_focal_plane(skies, options=None):
         return None
     level = np.concatenate([sky.level for sky in skies])
     own = np.repeat(np.arange(len(skies)), [sky.level.size for sky in skies])
-    centre, plane, scale = _tangent_plane(skies)
+    plane, places, scale = _tangent_plane(skies)
     groups = own if options.detector_offsets else np.zeros_like(own)
     members = (groups == np.unique(groups)[:, None]).T.astype(float)
     degree = _affordable_degree(level.size - members.shape[1], options.degree)
-    design = np.hstack([members, _terms(plane / scale, degree)])
+    design = np.hstack([members, _terms(places / scale, degree)])
     solution, kept, rms = _robust_fit(design, level)
     return FocalPlaneSky(
-        centre,
+        plane,
         scale,
         degree,
         coefficients=solution[members.shape[1] :],
@@ -95,20 +96,18 @@ def detector_model(sky, model, number):
         As for `polynomial_plane`.
     """
     ra, dec = sky.nodes[..., 0].ravel(), sky.nodes[..., 1].ravel()
-    places = to_tangent_plane(ra, dec, *model.centre) / model.scale_arcsec
+    places = model.plane.project_arcsec(ra, dec) / model.scale_arcsec
     values = _terms(places, model.degree) @ model.coefficients + model.offsets[number]
     return polynomial_through(values.reshape(sky.nodes.shape[:2]), sky.shape)
 
 
 def _tangent_plane(skies):
-    """Return the middle of all detectors, the meshes' places about it in arcsec, and the farthest node's distance."""
+    """Return the plane in the middle of all detectors, the meshes' places in it, and the farthest node's distance."""
     nodes = np.concatenate([sky.nodes.reshape(-1, 2) for sky in skies])
-    ra, dec = np.radians(nodes).T
-    x, y, z = (np.cos(dec) * np.cos(ra)).mean(), (np.cos(dec) * np.sin(ra)).mean(), np.sin(dec).mean()
-    centre = float(np.degrees(np.arctan2(y, x)) % 360), float(np.degrees(np.arctan2(z, np.hypot(x, y))))
+    plane = TangentPlane(*lon_lat(unit_vectors(*nodes.T).mean(axis=0)))
     ra, dec = (np.concatenate([getattr(sky, name) for sky in skies]) for name in ("ra", "dec"))
-    scale = float(np.hypot(*to_tangent_plane(*nodes.T, *centre).T).max())
-    return centre, to_tangent_plane(ra, dec, *centre), max(scale, 1e-3)
+    scale = float(np.hypot(*plane.project_arcsec(*nodes.T).T).max())
+    return plane, plane.project_arcsec(ra, dec), max(scale, 1e-3)
 
 
 def _affordable_degree(n_meshes, degree):

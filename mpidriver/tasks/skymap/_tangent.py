@@ -42,6 +42,10 @@ class TangentPlane:
         """Return xi and eta in degrees of sky positions in degrees; NaN on the far hemisphere."""
         return self.project_xyz(unit_vectors(ra_deg, dec_deg))
 
+    def project_arcsec(self, ra_deg, dec_deg):
+        """Return xi and eta in arcsec of sky positions in degrees, shape (…, 2); NaN on the far hemisphere."""
+        return np.stack(self.project(ra_deg, dec_deg), axis=-1) * 3600.0
+
     def deproject_xyz(self, xi_deg, eta_deg):
         """Return the unit vectors, shape (…, 3), of positions in the plane in degrees."""
         xi, eta = np.radians(xi_deg), np.radians(eta_deg)
