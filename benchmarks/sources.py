@@ -17,7 +17,7 @@ from mpidriver.cli import main
 from mpidriver.drivers.pipeline import open_context
 from mpidriver.store import open_state, read_table
 from mpidriver.tasks.faraday import FaradayOptions
-from mpidriver.tasks.polarisation import analyse_spectra
+from mpidriver.tasks.polarisation import analyse_components
 
 SIMULATION = """
 [simulation]
@@ -100,7 +100,7 @@ def report():
         rate, tables = cutout_rate(measured_survey(Path(folder), options.sources, options.channels))
         table = max(tables, key=len)
         many = np.concatenate([table] * (1 + 1000 // len(table)))[:1000]
-        ours = best(lambda: analyse_spectra(many, FaradayOptions())) / len(many)
+        ours = best(lambda: analyse_components(many, FaradayOptions())) / len(many)
         print(f"images to spectra: {rate:,.0f} component images a second (cut, turned, smoothed, joined, extracted)")
         print(f"spectra to RMs, clean and parameters: {1e6 * ours:,.0f} µs a source")
         theirs = rmtools_seconds(table)

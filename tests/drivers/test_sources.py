@@ -11,6 +11,7 @@ from survey import digests, run
 
 from mpidriver.drivers.pipeline import open_context
 from mpidriver.store import open_state, read_table
+from mpidriver.tasks.polarisation import analyse_components
 
 C_M_S = 299792458.0
 SIMULATION = """
@@ -86,6 +87,22 @@ def test_fluxes_angles_and_rms_are_the_true_ones_within_their_errors(measured):
         assert np.abs(pull).max() < 4.5, name
         assert np.sqrt(np.mean(pull**2)) < 1.8, name
         assert abs(pull.mean()) < 1.2, name
+
+
+def test_the_table_has_what_the_analysis_of_the_spectra_reports(measured):
+    table = read_table(measured / "catalogues" / "rmtable.fits")
+    options = open_context(str(measured)).config.faraday
+    for cell in np.unique(table["cell"]).tolist():
+        spectra = read_table(measured / f"faraday/cells/{cell:07d}/spectra.fits")
+        analysed = analyse_components(spectra, options).table
+        rows = table[[table["cat_id"].tolist().index(name) for name in spectra["cat_id"].tolist()]]
+        for name in analysed.dtype.names:
+            if name.startswith(("clean_", "dirty_", "sigma_add")) and name in table.dtype.names:
+                np.testing.assert_allclose(rows[name], analysed[name], rtol=1e-6, err_msg=name)
+        np.testing.assert_array_equal(rows["stokesI_model_coef"], analysed["stokes_i_coefficients"])
+        np.testing.assert_array_equal(rows["stokesI_model_coef"][:, -1].astype("f4"), rows["stokesI"])
+    votable = parse_single_table(measured / "catalogues" / "rmtable.xml").array
+    np.testing.assert_array_equal(votable["stokesI_model_coef_err"].data, table["stokesI_model_coef_err"])
 
 
 @pytest.mark.mpi

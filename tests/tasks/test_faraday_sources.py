@@ -27,7 +27,7 @@ from mpidriver.tasks.faraday import (
     rm_synthesis,
     rm_table,
 )
-from mpidriver.tasks.faraday._stokes_i import fit_power_law
+from mpidriver.tasks.faraday._stokes_i_models import STEEPEST, fit_stokes_i
 
 DATA = Path(os.environ.get("MPIDRIVER_DATA", Path(__file__).parents[2] / "../shared/data"))
 FREQ_HZ = np.linspace(800e6, 1088e6, 144)
@@ -126,7 +126,7 @@ def test_stokes_i_slope_is_divided_out_and_flux_refers_to_lambda0():
     assert np.allclose(np.hypot(found["stokesQ"], found["stokesU"]), 0.02 * ratio, rtol=1e-5)
     assert np.allclose(found["fracpol"], 0.1, rtol=1e-3)
     assert np.allclose(found["spectral_index"], -1.5, atol=1e-4)
-    assert np.allclose(found["sigma_add"], 0.0)
+    assert np.all(found["sigma_add"] < 0.01)
     assert np.all(found["rm_method"] == "RM Synthesis - Fractional polarization")
 
 
@@ -182,14 +182,26 @@ def test_no_source_and_wrong_shapes():
 
 def test_power_law_in_noise_is_unbiased_and_gives_up_without_signal():
     rng = np.random.default_rng(25)
-    ratio = FREQ_HZ / 940e6
-    flux = 3.0 * SIGMA * ratio**-0.8 + rng.normal(0, SIGMA, (2000, FREQ_HZ.size))
-    law = fit_power_law(flux, np.broadcast_to(ratio, flux.shape), np.full(flux.shape, SIGMA))
-    assert law.alpha.mean() == pytest.approx(-0.8, abs=4 * law.alpha.std() / np.sqrt(2000))
-    assert np.std(law.alpha) == pytest.approx(np.mean(law.alpha_err), rel=0.1)
-    negative = fit_power_law(-flux[:1], ratio[None], np.full((1, FREQ_HZ.size), SIGMA))
-    assert np.isnan(negative.alpha[0])
-    assert negative.amplitude[0] < 0
+    flux = 3.0 * SIGMA * (FREQ_HZ / 940e6) ** -0.8 + rng.normal(0, SIGMA, (2000, FREQ_HZ.size))
+    sigma = np.full(flux.shape, SIGMA)
+    law = fit_stokes_i(flux, sigma, FREQ_HZ, degree=1)
+    alpha, alpha_err = law.coefficients[:, 1], np.sqrt(law.covariance[:, 1, 1])
+    assert alpha.mean() == pytest.approx(-0.8, abs=4 * alpha.std() / np.sqrt(2000))
+    assert np.std(alpha) == pytest.approx(np.mean(alpha_err), rel=0.1)
+    noise = fit_stokes_i(rng.normal(0, SIGMA, flux.shape), sigma, FREQ_HZ, degree=2)
+    assert np.abs(noise.coefficients[:, 1]).max() < STEEPEST
+    assert np.median(noise.degree) == 0
+
+
+def test_spectra_are_not_divided_by_a_stokes_i_below_zero():
+    p = thin_spectra(np.array([30.0]), np.array([70.0]), 0.05)
+    negative = np.full(p.shape, -0.01)
+    found = measure_faraday(p.real, p.imag, negative, FREQ_HZ, SIGMA, SIGMA)
+    without = measure_faraday(p.real, p.imag, None, FREQ_HZ, SIGMA, SIGMA)
+    for name in ("rm", "polint", "derot_polangle", "rm_method"):
+        assert found[name] == without[name]
+    assert found["stokesI"] == pytest.approx(-0.01)
+    assert np.isnan([found["fracpol"], without["fracpol"], without["stokesI"]]).all()
 
 
 def test_peaks_of_a_cube_are_refined_between_samples():

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "transform_cell", "transform_cutout"]
 
-#: In σ of each pixel's Faraday spectrum: what a component must stand out by, and where cleaning around them ends.
-CLEAN_CUTOFF, WINDOW_CUTOFF = 5.0, 2.0
-
 
 def transform_cell(context: Context, quantum: Quantum) -> Record:
     """Write, for each component of a cell, the dirty and the cleaned cube of Faraday depth about it."""
@@ -74,9 +71,7 @@ def transform_cutout(
     dirty = rm_synthesis(cube[1], cube[2], freq_hz, phi, weights=weights, lambda0_sq_m2=lambda0)
     transfer = rmtf(freq_hz, double_phi_grid(phi), weights=weights, lambda0_sq_m2=lambda0)
     noise = float(np.sqrt(np.sum((weights * np.where(used, errors, 0.0)) ** 2)) / weights.sum())
-    clean = rm_clean(
-        dirty, transfer, phi, rmtf_fwhm(freq_hz[used]), cutoff=CLEAN_CUTOFF, window_cutoff=WINDOW_CUTOFF, noise=noise
-    )
+    clean = rm_clean(dirty, transfer, phi, rmtf_fwhm(freq_hz[used]), noise=noise, **options.cleaning())
     return name, axes | {"LAMSQ0": lambda0}, wcs, dirty, clean.cleaned
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers.config import SurveyConfig
     from mpidriver.store import Product
+    from mpidriver.tasks.faraday import SpectraAnalysis
 
 __all__ = ["POLSPECTRA_UNITS", "STAGES", "join_survey", "measure_rms"]
 
@@ -49,16 +50,16 @@ _TEXTS = {"ionosphere": "U40", "cat_id": "U64", "dataref": "U80", "telescope": "
 
 def measure_rms(context: Context, quantum: Quantum) -> Record:
     """Measure the components of one cell; each is a part of the record, with the reason if it could not be measured."""
-    from mpidriver.tasks.polarisation import RM_TABLE_UNITS, analyse_spectra, source_rows, why_unmeasured
+    from mpidriver.tasks.polarisation import RM_TABLE_UNITS, analyse_components, source_rows, why_unmeasured
 
-    spectra = read_table(context.path("source_spectra", quantum))
-    measured, faraday = analyse_spectra(spectra, context.config.faraday)
-    rows = source_rows(spectra, measured, faraday, ionosphere=IONOSPHERE_NAMES[context.config.ionosphere.kind])
+    spectra, options = read_table(context.path("source_spectra", quantum)), context.config.faraday
+    analysis = analyse_components(spectra, options)
+    rows = source_rows(spectra, analysis.table, options, ionosphere=IONOSPHERE_NAMES[context.config.ionosphere.kind])
     rows["cell"] = quantum.data_id.cell
     reasons = why_unmeasured(spectra, rows)
     rows = rows[[not reason for reason in reasons]]
     written = write_table(context.path("source_rm", quantum), rows, units=RM_TABLE_UNITS)
-    products = (context.product("source_rm", written), _write_faraday(context, quantum, spectra, faraday))
+    products = (context.product("source_rm", written), _write_faraday(context, quantum, spectra, analysis))
     cell = quantum.data_id.cell
     parts = [
         Part(Quantum("source", DataId(cell=cell, source=name)), reason)
@@ -67,27 +68,29 @@ def measure_rms(context: Context, quantum: Quantum) -> Record:
     return Record(products=products, parts=tuple(parts))
 
 
-def _write_faraday(context: Context, quantum: Quantum, spectra: "np.ndarray", faraday: Any) -> "Product":
+def _write_faraday(context: Context, quantum: Quantum, spectra: "np.ndarray", analysis: "SpectraAnalysis") -> "Product":
     """Write the Faraday spectra of a cell, a row a component; the depths stand in the header."""
     import numpy as np
 
     parts = {
-        "dirty": faraday.dirty,
-        "clean": faraday.cleaned,
-        "components": faraday.components,
-        "rmtf": faraday.transfer,
+        "dirty": analysis.fdf.T,
+        "clean": analysis.clean.cleaned.T,
+        "components": analysis.clean.components.T,
+        "rmtf": analysis.rmtf.T,
     }
     sides = [(f"{name}_{side}", values.shape[1:]) for name, values in parts.items() for side in ("real", "imag")]
     columns = [(name, "f4", shape) for name, shape in sides]
-    table = np.zeros(len(spectra), dtype=[("cat_id", "U64"), ("ra", "f8"), ("dec", "f8"), ("noise", "f4"), *columns])
+    scalars = [("cat_id", "U64"), ("ra", "f8"), ("dec", "f8"), ("noise", "f4"), ("lambda0_sq", "f8")]
+    table = np.zeros(len(spectra), dtype=[*scalars, *columns])
     for name in ("cat_id", "ra", "dec"):
         table[name] = spectra[name]
-    table["noise"] = faraday.noise
+    table["noise"], table["lambda0_sq"] = analysis.table["noise_theory"], analysis.table["lambda0_sq_m2"]
     for name, values in parts.items():
         table[f"{name}_real"], table[f"{name}_imag"] = values.real, values.imag
-    phi = faraday.phi_radm2
+    phi = analysis.phi_radm2
     header = {"PHI0": float(phi[0]), "DPHI": float(phi[1] - phi[0]), "NPHI": len(phi)}
-    units = {name: "" if name.startswith("rmtf") else "Jy/beam" for name, *_ in columns}
+    units = {name: "" if name.startswith("rmtf") else "Jy/beam/RMSF" for name, *_ in columns}
+    units |= {"noise": "Jy/beam/RMSF", "lambda0_sq": "m2"}
     path = context.path("source_fdf", quantum)
     return context.product("source_fdf", write_table(path, table, units=units, header=header))
 

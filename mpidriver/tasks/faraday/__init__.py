@@ -21,6 +21,7 @@
     _stokes_i_models, _stokes_i_kernels
                     polynomials and curved power laws through Stokes I (numba)
     _fractions      spectra divided by them, weights, λ²_0
+    _thin           the best Faraday-thin model of spectra
     _fdf_parameters peak, angles, noise and errors of Faraday spectra
     _statistics_kernels
                     medians and the scatter beyond the noise (numba)
@@ -30,9 +31,7 @@
     _peaks          maximum of every spectrum of a cube
     _fractional     Q/I and U/I of cubes
     _noise          of the spectra of a cube
-    _stokes_i       power law of Stokes I
-    _thin           the best Faraday-thin model of spectra
-    _measure        parameters of sources, with errors
+    _measure        what the RM catalogue says of analysed sources
     _detect         sources in a patch and their spectra
     _catalogue      rows of the RM catalogue
     _patch          from the cubes of a patch to those rows
@@ -76,6 +75,7 @@ _HOMES = {
     "reference_lambda_sq": "_grids",
     "pixel_lambda0": "_synthesis",
     "rm_clean": "_clean",
+    "rm_measurements": "_measure",
     "rm_synthesis": "_synthesis",
     "rm_table": "_catalogue",
     "rmtf": "_synthesis",

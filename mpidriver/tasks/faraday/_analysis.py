@@ -11,6 +11,7 @@ from mpidriver.tasks.faraday._analysis_columns import (
     fill_observation,
     fill_spectra,
     fill_stokes_i,
+    fill_thin,
 )
 from mpidriver.tasks.faraday._analysis_table import ANALYSIS_DTYPE
 from mpidriver.tasks.faraday._clean import CleanResult, rm_clean
@@ -28,6 +29,7 @@ from mpidriver.tasks.faraday._options import AnalysisOptions
 from mpidriver.tasks.faraday._stokes import Stokes, check_stokes
 from mpidriver.tasks.faraday._stokes_i_models import fit_stokes_i
 from mpidriver.tasks.faraday._synthesis import rm_synthesis, rmtf
+from mpidriver.tasks.faraday._thin import fit_thin
 
 __all__ = ["SpectraAnalysis", "analyse_spectra"]
 
@@ -49,14 +51,15 @@ class SpectraAnalysis(NamedTuple):
     clean: CleanResult
     """Of (phi, source)."""
     stokes_i_model: np.ndarray
-    """float64 (source, chan), 1 where there is none."""
+    """float64 (source, chan), by which Q and U are divided; 1 where there is none."""
 
 
 def analyse_spectra(freq_hz, i, q, u, di, dq, du, *, phi_radm2=None, options=None, threads=None):
     """Analyse the spectra of polarised sources: Stokes I model, RM synthesis, RM-CLEAN, parameters, complexity.
 
     Each source has its own λ²_0, the weighted mean of its unflagged channels, and its own RMTF. What is reported, and
-    how it is defined, is that of RM-Tools; docs/faraday.md names the differences.
+    how it is defined, is that of RM-Tools; docs/faraday.md names the differences. Columns `thin_` are those of the
+    best Faraday-thin model, whose errors are the Cramér-Rao limits.
 
     Parameters
     ----------
@@ -79,7 +82,7 @@ def analyse_spectra(freq_hz, i, q, u, di, dq, du, *, phi_radm2=None, options=Non
     -------
     SpectraAnalysis
         NaN for a source that is all flagged. Without a Stokes I model (`stokes_i_flag` 9) Q and U are not divided, and
-        everything of Stokes I is NaN.
+        everything of Stokes I is NaN; nor are they by a model that is not positive in every channel.
 
     Raises
     ------
@@ -117,39 +120,33 @@ def _analyse(stokes, freq_hz, phi_radm2, options, threads):
         logarithmic=options.stokes_i_model == "log",
     )
     model = models(freq_hz)
-    fractions = divide(stokes, model, lambda_sq(freq_hz), options.weighting)
+    divides = options.fractional & (models.degree >= 0) & ~(model < 0).any(axis=1)
+    divisor = np.where(divides[:, None], model, 1.0)
+    fractions = divide(stokes, divisor, lambda_sq(freq_hz), options.weighting)
     models = models.about(fractions.freq0_hz)
     flux = models(fractions.freq0_hz[:, None])[:, 0]
+    scale = np.where(divides, flux, 1.0)
 
     weights = np.where(fractions.good, fractions.weight, np.nan).T
     transform = {"weights": weights, "lambda0_sq_m2": fractions.lambda0_sq_m2, "threads": threads}
-    fdf = rm_synthesis(fractions.q.T, fractions.u.T, freq_hz, phi_radm2, **transform) * flux.astype(np.float32)
+    fdf = rm_synthesis(fractions.q.T, fractions.u.T, freq_hz, phi_radm2, **transform) * scale.astype(np.float32)
     transfer = rmtf(freq_hz, double_phi_grid(phi_radm2), **transform)
-    noise = np.abs(flux) * fractions.noise
-    clean = rm_clean(
-        fdf,
-        transfer,
-        phi_radm2,
-        fractions.fwhm_radm2,
-        cutoff=options.clean_cutoff,
-        window_cutoff=options.clean_window_cutoff,
-        noise=noise,
-        gain=options.clean_gain,
-        max_iterations=options.clean_iterations,
-        threads=threads,
-    )
+    noise = scale * fractions.noise
+    clean = rm_clean(fdf, transfer, phi_radm2, fractions.fwhm_radm2, noise=noise, threads=threads, **options.cleaning())
     spectra = {"dirty_": fdf, "clean_": clean.cleaned}
     parameters = {
         prefix: measure_fdf(np.ascontiguousarray(planes.T), phi_radm2, noise, fractions, debias_snr=options.debias_snr)
         for prefix, planes in spectra.items()
     }
-    table = np.zeros(len(model), ANALYSIS_DTYPE)
+    table = np.zeros(len(divisor), ANALYSIS_DTYPE)
     fill_observation(table, stokes, fractions, freq_hz)
     fill_stokes_i(table, models, flux, model, stokes.di)
-    fill_spectra(table, parameters, noise, flux)
+    fill_spectra(table, parameters, noise)
     fill_clean(table, clean, phi_radm2, options.clean_cutoff)
-    fill_complexity(table, fractions)
-    return SpectraAnalysis(table, phi_radm2, fdf, transfer, clean, model)
+    fill_complexity(table, fractions, scale)
+    thin = fit_thin(fractions, table["dirty_rm_radm2"], phi_radm2[1] - phi_radm2[0])
+    fill_thin(table, thin, scale, fractions.lambda0_sq_m2, options.debias_snr)
+    return SpectraAnalysis(table, phi_radm2, fdf, transfer, clean, divisor)
 
 
 def _depths(freq_hz, phi_radm2, options):

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from mpidriver.tasks.faraday._fdf_parameters import second_moment
+from mpidriver.tasks.faraday._fdf_parameters import debias, second_moment
 from mpidriver.tasks.faraday._statistics_kernels import added_scatter
 from mpidriver.tasks.faraday._stokes import median
 from mpidriver.tasks.faraday._stokes_i_models import BELOW_NOISE, NEGATIVE, NOT_FITTED
 
-__all__ = ["fill_clean", "fill_complexity", "fill_observation", "fill_spectra", "fill_stokes_i"]
+__all__ = ["fill_clean", "fill_complexity", "fill_observation", "fill_spectra", "fill_stokes_i", "fill_thin"]
 
 
 def fill_observation(table, stokes, fractions, freq_hz):
@@ -38,15 +38,44 @@ def fill_stokes_i(table, models, flux, model, di):
         table["stokes_i_aic"] = models.chi_sq + 2.0 * (models.degree + 1)
         faint, negative = (model < di).any(axis=1), (model < 0).any(axis=1)
     table["stokes_i_flag"] = np.where(fitted, BELOW_NOISE * faint + NEGATIVE * negative, NOT_FITTED)
+    table["stokes_i_good"] = fitted & ~negative
 
 
-def fill_spectra(table, parameters, noise, flux):
+def fill_spectra(table, parameters, noise):
     """Write the parameters of dirty and cleaned Faraday spectra, by the prefix of their columns."""
     table["noise_theory"] = noise
     for prefix, values in parameters.items():
         for name, column in values._asdict().items():
             table[prefix + name] = column
-    table["fracpol"] = table["dirty_polint_debiased"] / flux
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fracpol = table["dirty_polint_debiased"] / table["stokes_i"]
+    fitted = table["stokes_i_flag"] != NOT_FITTED
+    table["fracpol"] = np.where(
+        fitted, np.where(table["stokes_i"] > 0, fracpol, np.nan), table["dirty_polint_debiased"]
+    )
+
+
+def fill_thin(table, thin, scale, lambda0_sq_m2, debias_snr):
+    """Write the Faraday-thin model of fractional spectra, intensities times `scale`."""
+    noise, polint = thin.noise * scale, np.abs(thin.peak) * scale
+    angle = 0.5 * np.angle(thin.peak)
+    columns = {
+        "rm_radm2": thin.rm_radm2,
+        "rm_err_radm2": thin.rm_err_radm2,
+        "polint": polint,
+        "polint_debiased": debias(polint, noise, debias_snr),
+        "polint_err": noise,
+        "q": thin.peak.real * scale,
+        "u": thin.peak.imag * scale,
+        "polangle_deg": np.rad2deg(angle) % 180.0,
+        "polangle_err_deg": np.rad2deg(thin.angle_err_rad),
+        "polangle0_deg": np.rad2deg(angle - thin.rm_radm2 * lambda0_sq_m2) % 180.0,
+        "polangle0_err_deg": np.rad2deg(thin.angle0_err_rad),
+        "chi_sq": thin.chi_sq,
+        "degrees_of_freedom": thin.degrees_of_freedom,
+    }
+    for name, column in columns.items():
+        table["thin_" + name] = column
 
 
 def fill_clean(table, clean, phi_radm2, cutoff):
@@ -62,11 +91,11 @@ def fill_clean(table, clean, phi_radm2, cutoff):
     table["clean_polangle0_err_observed_deg"] = table["clean_polangle0_err_deg"] * observed
 
 
-def fill_complexity(table, fractions):
+def fill_complexity(table, fractions, scale):
     """Write the scatter of Q, U and both about the thin model of the dirty spectrum's peak, in units of the noise."""
     angle = np.deg2rad(table["dirty_polangle0_deg"])[:, None]
     angle = angle + table["dirty_rm_radm2"][:, None] * fractions.lambda_sq_m2
-    model = table["fracpol"][:, None] * np.exp(2j * angle)
+    model = (table["dirty_polint_debiased"] / scale)[:, None] * np.exp(2j * angle)
     residuals = [
         np.where(fractions.good, (values - part) / np.where(fractions.good, sigma, 1.0), np.nan)
         for values, part, sigma in (

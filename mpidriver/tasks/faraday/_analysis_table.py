@@ -22,6 +22,23 @@ _SPECTRUM = {
     "noise_mad": ("flux", "dFDFcorMAD"),
 }
 
+# Columns of the Faraday-thin model, which RM-Tools does not fit.
+_THIN = {
+    "rm_radm2": "rad/m2",
+    "rm_err_radm2": "rad/m2",
+    "polint": "flux",
+    "polint_debiased": "flux",
+    "polint_err": "flux",
+    "q": "flux",
+    "u": "flux",
+    "polangle_deg": "deg",
+    "polangle_err_deg": "deg",
+    "polangle0_deg": "deg",
+    "polangle0_err_deg": "deg",
+    "chi_sq": "",
+    "degrees_of_freedom": "",
+}
+
 # name: (type, unit, RM-Tools' name in the results of its RM synthesis)
 _SOURCE = {
     "stokes_i": ("f8", "flux", "Ifreq0"),
@@ -30,6 +47,7 @@ _SOURCE = {
     "stokes_i_coefficient_errs": ("6f8", "", "polyCoefferr"),
     "stokes_i_degree": ("i8", "", "polyOrd"),
     "stokes_i_flag": ("i8", "", "IfitStat"),
+    "stokes_i_good": ("?", "", ""),
     "stokes_i_chi_sq_reduced": ("f8", "", "IfitChiSqRed"),
     "stokes_i_aic": ("f8", "", ""),
     "lambda0_sq_m2": ("f8", "m2", "lam0Sq_m2"),
@@ -65,10 +83,12 @@ ANALYSIS_DTYPE = np.dtype(
     [(name, kind) for name, (kind, _, _) in _SOURCE.items()]
     + [(prefix + name, "f8") for prefix in ("dirty_", "clean_") for name in _SPECTRUM]
     + [(name, kind) for name, (kind, _, _) in _CLEAN.items()]
+    + [("thin_" + name, "f8") for name in _THIN]
 )
 ANALYSIS_UNITS = {
     **{name: unit for name, (_, unit, _) in (_SOURCE | _CLEAN).items()},
     **{prefix + name: unit for prefix in ("dirty_", "clean_") for name, (unit, _) in _SPECTRUM.items()},
+    **{"thin_" + name: unit for name, unit in _THIN.items()},
 }
 """Unit of each column; "flux" stands for that of the input."""
 RM_TOOLS_NAMES = {

@@ -85,7 +85,7 @@ _OWN = (
 
 # Columns that the spectra alone do not tell.
 _NOT_MEASURED = {
-    *("ra", "dec", "l", "b", "pos_err", "rm_width", "rm_width_err", "ionosphere", "flux_type", "aperture"),
+    *("ra", "dec", "l", "b", "pos_err", "rm_width_err", "ionosphere", "flux_type", "aperture"),
     *("stokesV", "stokesV_err", "beam_maj", "beam_min", "beam_pa", "reffreq_beam", "telescope", "int_time"),
     *("epoch", "obs_interval", "leakage", "beamdist", "catalog_name", "dataref", "cat_id", "type", "notes"),
 }

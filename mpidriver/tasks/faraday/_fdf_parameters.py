@@ -6,7 +6,7 @@ import numpy as np
 
 from mpidriver.tasks.faraday._statistics_kernels import mad_noise
 
-__all__ = ["FdfParameters", "measure_fdf", "second_moment"]
+__all__ = ["FdfParameters", "debias", "measure_fdf", "second_moment"]
 
 GEORGE = 2.3
 """p_eff² = p² - 2.3 σ² (George, Stil & Keller 2012, PASA 29, 214)."""
@@ -72,7 +72,6 @@ def measure_fdf(spectra, phi_radm2, noise, fractions, *, debias_snr=5.0):
         snr = polint / noise
         outside = np.abs(rm) > np.abs(phi_radm2).max()
         rm[outside] = polint[outside] = np.nan
-        debiased = np.where(snr >= debias_snr, np.sqrt(np.maximum(polint**2 - GEORGE * noise**2, 0.0)), polint)
         peak = _between(spectra, index, shift)
         peak[~np.isfinite(rm)] = complex(np.nan, np.nan)
         angle = 0.5 * np.angle(peak)
@@ -86,7 +85,7 @@ def measure_fdf(spectra, phi_radm2, noise, fractions, *, debias_snr=5.0):
         rm_radm2=rm,
         rm_err_radm2=fwhm_radm2 * angle_err,
         polint=polint,
-        polint_debiased=debiased,
+        polint_debiased=debias(polint, noise, debias_snr),
         polint_err=np.where(np.isfinite(middle), noise, np.nan),
         snr=snr,
         peak_index=np.where(np.isfinite(rm), index + shift, np.nan),
@@ -98,6 +97,13 @@ def measure_fdf(spectra, phi_radm2, noise, fractions, *, debias_snr=5.0):
         polangle0_err_deg=np.rad2deg(angle0_err),
         noise_mad=_noise_away_from(spectra, index, np.ceil(fwhm_radm2 / np.diff(phi_radm2).min())),
     )
+
+
+def debias(polint, noise, from_snr):
+    """Return intensities (source,) without the excess that noise adds, those from a S/N on."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        true = np.sqrt(np.maximum(polint**2 - GEORGE * noise**2, 0.0))
+        return np.where(polint / noise >= from_snr, true, polint)
 
 
 def second_moment(components, phi_radm2):

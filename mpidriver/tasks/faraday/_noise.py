@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from mpidriver.tasks.faraday._measure import mad_noise
 from mpidriver.tasks.faraday._peaks import find_peaks
+from mpidriver.tasks.faraday._stokes import median
 
 __all__ = ["spectrum_noise"]
+
+MAD_TO_SIGMA = 1.4826
 
 
 def spectrum_noise(fdf, phi_radm2, fwhm_radm2):
@@ -27,5 +29,7 @@ def spectrum_noise(fdf, phi_radm2, fwhm_radm2):
     peaks = find_peaks(fdf, phi_radm2)
     fwhm = np.broadcast_to(fwhm_radm2, peaks.phi_radm2.shape)
     spectra = fdf.reshape(len(fdf), -1)
-    noise = mad_noise(spectra, np.asarray(phi_radm2), peaks.phi_radm2.ravel(), fwhm.ravel())
-    return noise.reshape(peaks.phi_radm2.shape)
+    away = np.abs(np.asarray(phi_radm2)[:, None] - peaks.phi_radm2.ravel()) > 2.0 * fwhm.ravel()
+    away &= np.isfinite(spectra)
+    parts = np.concatenate([np.where(away, part, np.nan) for part in (spectra.real, spectra.imag)])
+    return (MAD_TO_SIGMA * median(np.abs(parts - median(parts)))).reshape(peaks.phi_radm2.shape)

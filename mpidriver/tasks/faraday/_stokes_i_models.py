@@ -11,6 +11,8 @@ __all__ = ["BELOW_NOISE", "NEGATIVE", "NOT_FITTED", "StokesIModels", "fit_stokes
 
 BELOW_NOISE, NEGATIVE, NOT_FITTED = 64, 128, 9
 """Flags of RM-Tools: the model is below the noise in a channel, or negative; there is none."""
+STEEPEST = 6.0
+"""A power law whose index is beyond this somewhere in the band has run away in noise."""
 LN10 = np.log(10.0)
 
 
@@ -71,7 +73,8 @@ def fit_stokes_i(stokes_i, sigma, freq_hz, *, degree=2, choose=False, logarithmi
     choose : bool
         Take the lowest degree up to `degree` after which Akaike's information criterion does not fall any more.
     logarithmic : bool
-        A power law whose index is a polynomial in log10 ν; else a polynomial in ν.
+        A power law whose index is a polynomial in log10 ν; else a polynomial in ν. Where the index goes beyond
+        `STEEPEST` in the band, a model of the next lower degree takes its place.
 
     Returns
     -------
@@ -86,12 +89,8 @@ def fit_stokes_i(stokes_i, sigma, freq_hz, *, degree=2, choose=False, logarithmi
     x = freq_hz / reference_hz[:, None]
     z, centre = (np.log10(x), 0.0) if logarithmic else (x, 1.0)
     reach = np.maximum(np.abs(z - centre).max(axis=1), 1e-9)
-    count = len(stokes_i)
-    a, covariance = np.zeros((count, COEFFICIENTS)), np.zeros((count, COEFFICIENTS, COEFFICIENTS))
-    chi_sq, best = np.full(count, np.nan), np.full(count, -1)
     flux, t = np.where(good, stokes_i, 0.0), (z - centre) / reach[:, None]
-    fit_models(flux, weight, t, int(degree), bool(choose), bool(logarithmic), a, covariance, chi_sq, best)
-    a[best < 0] = covariance[best < 0] = np.nan
+    a, covariance, chi_sq, best = _fit(flux, weight, t, reach, int(degree), bool(choose), bool(logarithmic))
     to_z = _monomials(reach, centre)
     return StokesIModels(
         (to_z @ a[:, :, None])[:, :, 0],
@@ -102,6 +101,29 @@ def fit_stokes_i(stokes_i, sigma, freq_hz, *, degree=2, choose=False, logarithmi
         chi_sq,
         channels,
     )
+
+
+def _fit(flux, weight, t, reach, degree, choose, logarithmic):
+    """Return coefficients in t = (z - centre)/reach, their covariance, χ² and degree of each source."""
+    count = len(flux)
+    a, covariance = np.zeros((count, COEFFICIENTS)), np.zeros((count, COEFFICIENTS, COEFFICIENTS))
+    chi_sq, best = np.full(count, np.nan), np.full(count, -1)
+    fit_models(flux, weight, t, degree, choose, logarithmic, a, covariance, chi_sq, best)
+    steep = np.flatnonzero(_steepest_index(a, t, reach) > STEEPEST) if logarithmic and degree > 0 else []
+    if len(steep):
+        lower = _fit(flux[steep], weight[steep], t[steep], reach[steep], degree - 1, choose, logarithmic)
+        for whole, part in zip((a, covariance, chi_sq, best), lower, strict=True):
+            whole[steep] = part
+    a[best < 0] = covariance[best < 0] = np.nan
+    return a, covariance, chi_sq, best
+
+
+def _steepest_index(a, t, reach):
+    """Return the largest |d ln I/d ln ν| of power laws in the band, (source,)."""
+    index = np.zeros(t.shape)
+    for k in range(COEFFICIENTS - 1, 0, -1):
+        index = index * t + k * a[:, k, None]
+    return np.abs(index).max(axis=1, initial=0.0) / reach
 
 
 def _monomials(reach, centre):

@@ -12,7 +12,7 @@
     _kernels            the loop of that (numba)
     _linmos             beams smoothed and joined
     _extraction         spectra with background and noise
-    _analysis           Faraday spectra, clean components, measurements
+    _analysis           their Faraday spectra and what these tell
     _flags              leakage, RMs that stand out, blends
     _rm_columns         columns of the RM table
     _rm_rows            its rows
@@ -24,13 +24,12 @@ from mpidriver.tasks.polarisation._options import IonosphereOptions, RMTableOpti
 _HOMES = {
     "CutoutGrid": "_cutouts",
     "Extracted": "_extraction",
-    "FaradaySpectra": "_analysis",
     "Mosaic": "_linmos",
     "RM_TABLE_DTYPE": "_rm_columns",
     "RM_TABLE_UNITS": "_rm_columns",
     "RM_TABLE_WORDS": "_rm_columns",
     "TecMaps": "_electron_content",
-    "analyse_spectra": "_analysis",
+    "analyse_components": "_analysis",
     "annulus_mask": "_extraction",
     "axis_distance_deg": "_linmos",
     "beam_area_ratio": "_beams",

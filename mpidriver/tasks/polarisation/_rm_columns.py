@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mpidriver.tasks.faraday import RM_DTYPE, RM_UNITS
+from mpidriver.tasks.faraday import ANALYSIS_DTYPE, ANALYSIS_UNITS, RM_DTYPE, RM_UNITS
 
-__all__ = ["RM_TABLE_DTYPE", "RM_TABLE_UNITS", "RM_TABLE_WORDS"]
+__all__ = ["ANALYSED", "RM_TABLE_DTYPE", "RM_TABLE_UNITS", "RM_TABLE_WORDS"]
 
 # name -> type, unit, UCD, description
 _MORE = {
@@ -38,7 +38,6 @@ _MORE = {
     "stokesU_bkg": ("f4", "Jy", "instr.background;phys.polarization.stokes.U", "Mean background in Stokes U"),
     "cell": ("i4", "", "meta.id", "Cell of the sky, as in the names of its files"),
     "n_images": ("i4", "", "meta.number;obs.image", "Channel images that show the component"),
-    "refwave_sq_pol": ("f8", "m2", "em.wl;phys.polarization", "Square of the reference wavelength"),
     "snr_flag": ("b1", "", "meta.code", "S/N of polarised intensity is low"),
     "leakage_flag": ("b1", "", "meta.code", "Polarised fraction is not above leakage"),
     "channel_flag": ("b1", "", "meta.code", "Many channels are missing"),
@@ -49,6 +48,76 @@ _MORE = {
     "is_blended_flag": ("b1", "", "meta.code", "Another component lies within a beam"),
     "N_blended": ("i4", "", "meta.number", "Other components within a beam"),
     "blend_ratio": ("f8", "", "arith.ratio;phot.flux", "Flux of those over the component's own"),
+}
+# What RM-Tools reports beyond the standard: our column -> that of the analysis, UCD and description.
+_FDF = "phys.polarization.rotMeasure"
+_SIDES = {
+    f"{prefix}{name}": (f"{prefix}{name}", ucd, f"{text} of the {which} Faraday spectrum")
+    for prefix, which in (("dirty_", "dirty"), ("clean_", "clean"))
+    for name, ucd, text in (
+        ("rm_radm2", _FDF, "Depth of the peak"),
+        ("rm_err_radm2", f"stat.error;{_FDF}", "Error in the depth of the peak"),
+        ("polint", "phot.flux.density;phys.polarization.linear", "Height of the peak"),
+        ("polint_debiased", "phot.flux.density;phys.polarization.linear", "Height less its bias"),
+        ("polint_err", "stat.error;phot.flux.density;phys.polarization.linear", "Error in the height"),
+        ("snr", "stat.snr;phys.polarization.linear", "S/N of the peak"),
+        ("peak_index", "meta.number", "Sample of the peak"),
+        ("peak_q", "phot.flux.density;phys.polarization.stokes.Q", "Real part at the peak"),
+        ("peak_u", "phot.flux.density;phys.polarization.stokes.U", "Imaginary part at the peak"),
+        ("polangle_deg", "pos.posAng;phys.polarization.linear", "Angle at the peak"),
+        ("polangle_err_deg", "stat.error;pos.posAng;phys.polarization.linear", "Error in the angle"),
+        ("polangle0_deg", "pos.posAng;phys.polarization.linear", "De-rotated angle"),
+        ("polangle0_err_deg", "stat.error;pos.posAng;phys.polarization.linear", "Error in the de-rotated angle"),
+        ("noise_mad", "stat.error;phys.polarization", "Noise by the scatter"),
+    )
+    if (prefix, name) != ("dirty_", "noise_mad")  # the catalogue's fdf_noise_mad
+}
+_ANALYSED = {
+    "refwave_sq_pol": ("lambda0_sq_m2", "em.wl;phys.polarization", "Square of the reference wavelength"),
+    "stokesI_model_coef": ("stokes_i_coefficients", "stat.fit.param", "Stokes I model, highest power first"),
+    "stokesI_model_coef_err": (
+        "stokes_i_coefficient_errs",
+        "stat.error;stat.fit.param",
+        "Errors of stokesI_model_coef",
+    ),
+    "stokesI_model_order": ("stokes_i_degree", "meta.number", "Highest power of the Stokes I model, -1 without any"),
+    "stokesI_model_flag": ("stokes_i_flag", "meta.code.qual", "64 below noise, 128 negative, 9 no model"),
+    "stokesI_model_aic": ("stokes_i_aic", "stat.fit.goodness", "Akaike's criterion of the Stokes I model"),
+    "stokesI_chi2_red": ("stokes_i_chi_sq_reduced", "stat.fit.chi2", "Reduced chi squared of the Stokes I model"),
+    **{
+        f"sigma_add{part}{end}": (f"sigma_add{part}{end}", "stat.value;phys.polarization", f"{text} of sigma_add{what}")
+        for part, what in (("", ""), ("_q", " in Q alone"), ("_u", " in U alone"))
+        for end, text in (("", "Value"), ("_err_minus", "Distance of percentile 16"), ("_err_plus", "And of 84"))
+        if part + end
+    },
+    **_SIDES,
+    "clean_cutoff": ("clean_cutoff", "phot.flux.density", "Where RM-CLEAN ended"),
+    "clean_iterations": ("clean_iterations", "meta.number", "Components of RM-CLEAN"),
+    "clean_converged": ("clean_converged", "meta.code", "RM-CLEAN reached its end"),
+    "clean_rm_err_observed_radm2": (
+        "clean_rm_err_observed_radm2",
+        f"stat.error;{_FDF}",
+        "By the noise left by RM-CLEAN",
+    ),
+    "clean_polint_err_observed": ("clean_polint_err_observed", "stat.error;phot.flux.density", "By that noise too"),
+    "clean_polangle_err_observed_deg": (
+        "clean_polangle_err_observed_deg",
+        "stat.error;pos.posAng",
+        "By that noise too",
+    ),
+    "clean_polangle0_err_observed_deg": (
+        "clean_polangle0_err_observed_deg",
+        "stat.error;pos.posAng",
+        "By that noise too",
+    ),
+    "thin_chi_sq": ("thin_chi_sq", "stat.fit.chi2", "Chi squared of Q and U about a thin source"),
+    "thin_degrees_of_freedom": ("thin_degrees_of_freedom", "stat.fit.dof", "Its degrees of freedom"),
+}
+#: Column of the RM table to that of the analysis.
+ANALYSED = {name: source for name, (source, _, _) in _ANALYSED.items()}
+_MORE |= {
+    name: (ANALYSIS_DTYPE[source], ANALYSIS_UNITS[source].replace("flux", "Jy"), ucd, text)
+    for name, (source, ucd, text) in _ANALYSED.items()
 }
 # What the standard says of its columns: UCD and description.
 _STANDARD = {

@@ -2,24 +2,24 @@
 
 import numpy as np
 
-from mpidriver.tasks.faraday import lambda_sq, rm_table
-from mpidriver.tasks.polarisation._analysis import component_width
+from mpidriver.tasks.faraday import rm_measurements, rm_table
 from mpidriver.tasks.polarisation._flags import blends, leakage_by_distance, outlying_rms
-from mpidriver.tasks.polarisation._rm_columns import RM_TABLE_DTYPE
+from mpidriver.tasks.polarisation._rm_columns import ANALYSED, RM_TABLE_DTYPE
 
 __all__ = ["compare_rows", "source_rows", "why_unmeasured"]
 
 
-def source_rows(spectra, measured, faraday, *, ionosphere):
+def source_rows(spectra, analysed, options, *, ionosphere):
     """Return the rows of a group of sources.
 
     Parameters
     ----------
     spectra : structured ndarray (source,)
         Components with what observed them and their spectra.
-    measured : structured ndarray (source,)
-        From `analyse_spectra`, as `faraday`.
-    faraday : FaradaySpectra
+    analysed : structured ndarray (source,)
+        The table of `analyse_components`.
+    options : FaradayOptions
+        With which they were analysed.
     ionosphere : str
         The standard's name of its correction.
 
@@ -29,20 +29,20 @@ def source_rows(spectra, measured, faraday, *, ionosphere):
         Columns `RM_TABLE_DTYPE`; what compares sources is left blank.
     """
     rows = np.zeros(len(spectra), RM_TABLE_DTYPE)
+    measured = rm_measurements(analysed, options)
     standard = rm_table(measured, spectra["ra"], spectra["dec"], flux_type="Peak", ionosphere=ionosphere)
     for source in (standard, spectra):
         for name in source.dtype.names:
             if name in rows.dtype.names and source[name].ndim == 1:
                 rows[name] = source[name]
     rows["pos_err"] = np.fmax(spectra["ra_err"], spectra["dec_err"])
-    rows["rm_width"] = component_width(faraday)
+    for name, source in ANALYSED.items():
+        rows[name] = analysed[source]
     rows["reffreq_beam"] = rows["reffreq_pol"]
     rows["aperture"] = spectra["beam_maj"]
-    rows["refwave_sq_pol"] = lambda_sq(np.nan_to_num(rows["reffreq_pol"].astype(float), nan=1e9)) if len(rows) else 0.0
-    rows["refwave_sq_pol"][np.isnan(rows["rm"])] = np.nan
     for stokes in "IQU":
         rows[f"stokes{stokes}_bkg"] = _mean(spectra[f"stokes{stokes}_bkg"])
-    rows["stokesI_fit_flag"] = ~np.isfinite(rows["spectral_index"]) | ~(rows["stokesI"] > 0)
+    rows["stokesI_fit_flag"] = ~(analysed["stokes_i_good"] & (rows["stokesI"] > 0))
     with np.errstate(invalid="ignore"):
         rows["complex_sigma_add_flag"] = rows["complex_flag"] == "Y"
         rows["complex_M2_CC_flag"] = rows["rm_width"] > rows["rmsf_fwhm"]
