@@ -9,10 +9,20 @@ from mpidriver.store import WrittenFile, read_masked_image, read_table, write_ma
 if TYPE_CHECKING:
     from mpidriver.tasks.matching import Superpixels
 
-__all__ = ["CORRECTION_UNITS", "read_corrections", "read_superpixels", "write_corrections", "write_superpixels"]
+__all__ = [
+    "CORRECTION_UNITS",
+    "SEAM_UNITS",
+    "read_corrections",
+    "read_superpixels",
+    "write_corrections",
+    "write_seams",
+    "write_superpixels",
+]
 
 #: Units of the columns of a tract's corrections.
 CORRECTION_UNITS = {"correction": "electron"}
+#: Units of the columns of a tract's seams.
+SEAM_UNITS = {"before": "nJy/arcsec2", "after": "nJy/arcsec2"}
 
 
 def write_superpixels(path: Path, background: "Superpixels", header: Mapping[str, Any]) -> WrittenFile:
@@ -55,6 +65,23 @@ def write_corrections(
         ("correction", "f8", (n_terms,)),
     ]
     return write_table(path, np.array(rows, dtype=kinds), units=CORRECTION_UNITS, header=header)
+
+
+def write_seams(path: Path, rows: Sequence[tuple[Any, ...]], header: Mapping[str, Any]) -> WrittenFile:
+    """Write a tract's seams: band, two frames that overlap, cells in common, their mean difference before and after."""
+    import numpy as np
+
+    kinds = [
+        ("band", "S16"),
+        ("exposure1", "i8"),
+        ("detector1", "i4"),
+        ("exposure2", "i8"),
+        ("detector2", "i4"),
+        ("n_cells", "i4"),
+        ("before", "f8"),
+        ("after", "f8"),
+    ]
+    return write_table(path, np.array(rows, dtype=kinds), units=SEAM_UNITS, header=header)
 
 
 def read_corrections(path: Path) -> dict[tuple[int, int], tuple[float, ...]]:

@@ -4,10 +4,11 @@ Scatter the frames' superpixels, gather them on the tract's cells, solve on one 
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mpidriver.drivers._backgrounds import read_superpixels, write_corrections
+from mpidriver.drivers._backgrounds import read_superpixels, write_corrections, write_seams
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.pool import current_pool
@@ -16,7 +17,7 @@ from mpidriver.store import wcs_from_header
 if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
     from mpidriver.drivers._solutions import Solution
-    from mpidriver.tasks.matching import FrameCells, MatchedBackgrounds
+    from mpidriver.tasks.matching import FrameCells, Seam
 
 __all__ = ["STAGES", "load_cells", "match"]
 
@@ -32,25 +33,35 @@ class Member:
 
 
 def match(context: Context, quantum: Quantum, *, members: tuple[Member, ...]) -> Record:
-    """Solve one tract, each band by itself, and write the correction of each frame."""
+    """Solve one tract, each band by itself, and write the correction of each frame and what it does to the seams."""
     from mpidriver.tasks.matching import match_backgrounds
 
     options = context.config.matching
-    rows, seams = [], {}
+    corrections: list[tuple[Any, ...]] = []
+    seams: list[tuple[Any, ...]] = []
     cells = current_pool().map(functools.partial(load_cells, context, quantum), members)
     for band in sorted({member.band for member in members}):
-        own = [number for number, member in enumerate(members) if member.band == band]
-        matched = match_backgrounds([cells[number] for number in own], options=options)
-        rows += [
+        numbers = [number for number, member in enumerate(members) if member.band == band]
+        own = [members[number] for number in numbers]
+        matched = match_backgrounds([cells[number] for number in numbers], options=options)
+        corrections += [
             (member.exposure, member.detector, band, n_cells, correction)
-            for member, n_cells, correction in zip(
-                (members[number] for number in own), matched.n_cells, matched.coefficients, strict=True
-            )
+            for member, n_cells, correction in zip(own, matched.n_cells, matched.coefficients, strict=True)
         ]
-        seams[band] = matched
+        seams += [_seam_row(seam, band, own) for seam in matched.seams]
     n_terms = cells[0].basis.shape[1] if cells else 1
-    written = write_corrections(context.path("background_match", quantum), rows, n_terms, _header(quantum, seams))
-    return Record(products=(context.product("background_match", written),))
+    header = {"TRACT": quantum.data_id.tract}
+    written = {
+        "background_match": write_corrections(context.path("background_match", quantum), corrections, n_terms, header),
+        "background_seams": write_seams(context.path("background_seams", quantum), seams, header),
+    }
+    return Record(products=tuple(context.product(dataset, file) for dataset, file in written.items()))
+
+
+def _seam_row(seam: "Seam", band: str, members: Sequence[Member]) -> tuple[Any, ...]:
+    first, second = members[seam.first], members[seam.second]
+    frames = (first.exposure, first.detector, second.exposure, second.detector)
+    return (band, *frames, seam.n_cells, seam.before, seam.after)
 
 
 def load_cells(context: Context, quantum: Quantum, member: Member) -> "FrameCells":
@@ -68,20 +79,6 @@ def load_cells(context: Context, quantum: Quantum, member: Member) -> "FrameCell
         scale=10.0 ** (-0.4 * (member.solution.zero_point_mag - NJY_ZERO_POINT_MAG)),
         degree=context.config.matching.degree,
     )
-
-
-def _header(quantum: Quantum, matched: "dict[str, MatchedBackgrounds]") -> dict[str, object]:
-    """Return the number of seams and their rms over all bands, nJy/arcsec²."""
-    import numpy as np
-
-    seams = np.array([(s.before, s.after) for each in matched.values() for s in each.seams]).reshape(-1, 2)
-    before, after = np.sqrt(np.mean(seams**2, axis=0)) if len(seams) else (None, None)
-    return {
-        "TRACT": quantum.data_id.tract,
-        "NSEAM": len(seams),
-        "SEAMIN": (None if before is None else float(before), "[nJy/arcsec2] rms seam before"),
-        "SEAMOUT": (None if after is None else float(after), "[nJy/arcsec2] rms seam after"),
-    }
 
 
 def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:

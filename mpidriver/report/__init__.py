@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mpidriver.report._colour import draw_colour_coadd, lupton_rgb
     from mpidriver.report._coverage import draw_coverage, point_source_depth_mag
     from mpidriver.report._cube_pictures import brightest_pixels, draw_cube_pictures
+    from mpidriver.report._exposure import DetectorImage, draw_exposure
     from mpidriver.report._failures import failures_page, group_failures
     from mpidriver.report._fakes import draw_fakes, fakes_notes
     from mpidriver.report._faraday_maps import draw_faraday_maps
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mpidriver.report._progress import Progress
     from mpidriver.report._quantum import quantum_page
     from mpidriver.report._repeatability import MATCH_DTYPE, FrameStars, match_stars, robust_rms, scatter_of_stars
+    from mpidriver.report._seams import draw_seams
     from mpidriver.report._summary import FailedQuantum, RunSummary, StageSummary
     from mpidriver.report._tables import Page, closing_table, print_summary, status_table
     from mpidriver.report._terminal import own_terminal
@@ -47,6 +49,7 @@ _HOMES = {
         "draw_coverage",
         "point_source_depth_mag",
     ),
+    "_exposure": ("DetectorImage", "draw_exposure"),
     "_failures": ("failures_page", "group_failures"),
     "_cube_pictures": (
         "brightest_pixels",
@@ -83,6 +86,7 @@ _HOMES = {
         "scatter_of_stars",
     ),
     "_rm_sources": ("draw_rm_comparison", "draw_rm_table", "published_rms"),
+    "_seams": ("draw_seams",),
     "_summary": (
         "FailedQuantum",
         "RunSummary",
@@ -104,6 +108,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "MATCH_DTYPE",
+    "DetectorImage",
     "FailedQuantum",
     "FaradaySpectrum",
     "FramePoint",
@@ -124,6 +129,7 @@ __all__ = [
     "draw_colour_coadd",
     "draw_coverage",
     "draw_cube_pictures",
+    "draw_exposure",
     "draw_fakes",
     "draw_faraday_maps",
     "draw_faraday_spectra",
@@ -133,6 +139,7 @@ __all__ = [
     "draw_pictures",
     "draw_rm_comparison",
     "draw_rm_table",
+    "draw_seams",
     "draw_sources",
     "draw_timeline",
     "failures_page",

@@ -5,16 +5,28 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mpidriver.report._exposure import SHOWN_DETECTOR_PX, DetectorImage
 from mpidriver.report._figure import sort_bands
 from mpidriver.report._focal_plane import FramePoint
 from mpidriver.report._repeatability import FrameStars
+from mpidriver.report._sky import binned
 from mpidriver.sphere import angular_separation_deg, lon_lat, unit_vectors
-from mpidriver.store import read_table, wcs_from_header
+from mpidriver.store import read_image, read_table, wcs_from_header
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mpidriver.store import Frame, QuantumRecord, Repository
 
-__all__ = ["catalogue_magnitudes", "frame_points", "frame_stars", "patch_states", "seeing_by_band"]
+__all__ = [
+    "catalogue_magnitudes",
+    "detector_images",
+    "frame_points",
+    "frame_stars",
+    "last_exposures",
+    "patch_states",
+    "seeing_by_band",
+]
 
 #: AB magnitude of 1 nJy.
 NANOJANSKY_MAG = 31.4
@@ -51,6 +63,38 @@ def seeing_by_band(points: Sequence[FramePoint]) -> dict[str, float]:
         if np.isfinite(point.fwhm_arcsec):
             seeing.setdefault(point.band, []).append(point.fwhm_arcsec)
     return {band: float(np.median(values)) for band, values in seeing.items()}
+
+
+def last_exposures(repo: "Repository", frames: "Iterable[Frame]") -> "dict[str, list[Frame]]":
+    """Return the frames of the last exposure of each band whose images are there."""
+    made = [frame for frame in frames if frame.footprint is not None and frame.quality]
+    last = {frame.band: frame.exposure for frame in sorted(made, key=lambda frame: frame.exposure)}
+    exposures = {
+        band: [
+            frame
+            for frame in made
+            if (frame.band, frame.exposure) == (band, last[band])
+            and all(path.exists() for path in _images(repo, frame))
+        ]
+        for band in sort_bands(last)
+    }
+    return {band: there for band, there in exposures.items() if there}
+
+
+def detector_images(repo: "Repository", frames: "Iterable[Frame]") -> list[DetectorImage]:
+    """Return what the detectors of an exposure saw."""
+    found = []
+    for frame in frames:
+        image, background = (read_image(path)[0] for path in _images(repo, frame))
+        shown = binned(image, -(-max(image.shape) // SHOWN_DETECTOR_PX))
+        found.append(DetectorImage(frame.detector, np.asarray(frame.footprint, dtype=float), shown, background))
+    return found
+
+
+def _images(repo: "Repository", frame: "Frame") -> "tuple[Path, Path]":
+    """Return where the image of a frame and its superpixels are."""
+    names = {"exposure": frame.exposure, "detector": frame.detector}
+    return repo.path("frame", **names), repo.path("frame_background", **names)
 
 
 def frame_stars(repo: "Repository", tract: int) -> list[FrameStars]:

@@ -16,7 +16,7 @@ from mpidriver.store import Repository, read_image, read_table
 
 if TYPE_CHECKING:
     from mpidriver.pool import Pool
-    from mpidriver.store import QuantumRecord, StateDatabase
+    from mpidriver.store import Frame, QuantumRecord, StateDatabase
 
 __all__ = ["PictureJob", "draw_all", "draw_pictures", "draw_sources", "picture_jobs"]
 
@@ -126,7 +126,7 @@ def _is_called(job: PictureJob, name: str) -> bool:
 
 
 def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
-    from mpidriver.report._loading import frame_points, patch_states, seeing_by_band
+    from mpidriver.report._loading import frame_points, last_exposures, patch_states, seeing_by_band
 
     points = frame_points(state.frames(kind="image"))
     seeing = seeing_by_band(points)
@@ -137,6 +137,8 @@ def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
         wanted.append((f"clipped-{tract:05d}.png", _draw_clipped, {"tract": tract}))
     for data_id, _ in stored(repo, "mosaic"):
         wanted.append((f"stars-{data_id['tract']:05d}.png", _draw_stars, data_id))
+    for data_id, _ in stored(repo, "background_seams"):
+        wanted.append((f"seams-{data_id['tract']:05d}.png", _draw_seams, data_id))
     for tract in stored_by_tract(repo, "faraday", name="FDF_maxPI"):
         wanted.append((f"faraday-{tract:05d}.png", _draw_faraday, {"tract": tract}))
     if repo.path("rm_survey_catalogue").exists() and stored(repo, "faraday", name="FDF_real_dirty"):
@@ -150,6 +152,8 @@ def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
         wanted.append((f"noise-{data_id['tract']:05d}.png", _draw_noise, data_id))
     if any(np.isfinite([point.zero_point_mag, point.fwhm_arcsec]).any() for point in points):
         wanted.append(("frames.png", _draw_frames, {"points": points}))
+    for band, chosen in last_exposures(repo, state.frames(kind="image")).items():
+        wanted.append((f"exposure-{band}.png", _draw_exposure, {"frames": chosen}))
     if any(stored(repo, dataset) for dataset in ("bias", "dark", "flat", "fringe")):
         wanted.append(("calibs.png", _draw_calibs, {}))
     for tract, states in patch_states(state.quanta()).items():
@@ -228,6 +232,13 @@ def _draw_stars(path: Path, repo: Repository, *, tract: int) -> None:
     from mpidriver.report._repeatability import match_stars
 
     draw_astrometry(path, match_stars(frame_stars(repo, tract)), title=f"Repeatability of stars, tract {tract}")
+
+
+def _draw_seams(path: Path, repo: Repository, *, tract: int) -> None:
+    from mpidriver.report._seams import draw_seams
+
+    seams = read_table(repo.path("background_seams", tract=tract))
+    draw_seams(path, seams, title=f"Tract {tract}: backgrounds of overlapping frames")
 
 
 def _draw_fakes(path: Path, repo: Repository) -> None:
@@ -314,6 +325,14 @@ def _draw_frames(path: Path, repo: Repository, *, points: list[Any]) -> None:
     from mpidriver.report._focal_plane import draw_focal_plane
 
     draw_focal_plane(path, points, title=f"Frames: {len(points):,}")
+
+
+def _draw_exposure(path: Path, repo: Repository, *, frames: "list[Frame]") -> None:
+    from mpidriver.report._exposure import draw_exposure
+    from mpidriver.report._loading import detector_images
+
+    title = f"Exposure {frames[0].exposure}, band {frames[0].band}"
+    draw_exposure(path, detector_images(repo, frames), title=title)
 
 
 def _draw_calibs(path: Path, repo: Repository) -> None:

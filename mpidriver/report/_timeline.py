@@ -1,4 +1,4 @@
-"""The timeline of a run: what each rank did when, and how many ranks were at work."""
+"""The timeline of a run: what each rank did when, how many ranks were at work, and their memory."""
 
 from collections.abc import Iterable
 from typing import Protocol
@@ -29,10 +29,12 @@ class TimedQuantum(Protocol):
     """How long it took."""
     status: str
     """``done`` or ``failed``."""
+    peak_rss_bytes: int | None
+    """The most memory that the rank had taken by its end."""
 
 
 def draw_timeline(path, quanta: Iterable[TimedQuantum], *, ranks=None, efficiency=None, title=""):
-    """Draw a bar for each quantum, rank against time, coloured by stage, over the number of busy ranks.
+    """Draw a bar for each quantum, rank against time, coloured by stage, over the busy ranks and memory.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ def draw_timeline(path, quanta: Iterable[TimedQuantum], *, ranks=None, efficienc
     ran = sorted((quantum for quantum in quanta if _ran(quantum)), key=lambda quantum: (quantum.started, quantum.rank))
     ranks = max([ranks or 1, *(quantum.rank + 1 for quantum in ran)])
     rows_in = float(np.clip(0.16 * ranks, 1.0, 6.0))
-    with picture(path, title, width_in=11.5, height_in=3.4 + rows_in) as figure:
+    with picture(path, title, width_in=11.5, height_in=4.4 + rows_in) as figure:
         if not ran:
             say(figure.subplots(), "nothing has run")
             return
@@ -60,10 +62,11 @@ def draw_timeline(path, quanta: Iterable[TimedQuantum], *, ranks=None, efficienc
             efficiency = float(np.diff(spans_s).sum()) / (ranks * whole_s)
         unit_s, unit = (1.0, "s") if whole_s < 180 else (60.0, "min") if whole_s < 3 * 3600 else (3600.0, "h")
         colours = _stage_colours(ran)
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(rows_in + 0.3, 1.5))
+        top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(rows_in + 0.3, 1.5, 1.0))
         top.set_title(_heading(len(ran), ranks, whole_s, efficiency), fontweight="normal")
         _bars(top, ran, spans_s / unit_s, ranks, colours)
-        _busy_ranks(bottom, ran, spans_s / unit_s, ranks, colours)
+        _busy_ranks(middle, ran, spans_s / unit_s, ranks, colours)
+        _memory(bottom, ran, spans_s[:, 1] / unit_s)
         bottom.set_xlabel(f"time since the first quantum started ({unit})")
         bottom.set_xlim(0.0, whole_s / unit_s)
         _legend(figure, ran, colours)
@@ -124,6 +127,27 @@ def _busy_ranks(axes, ran, spans, ranks, colours):
     axes.set_ylim(0.0, 1.08 * ranks)
     axes.yaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.set_ylabel("ranks at work")
+    axes.tick_params(labelbottom=False)
+
+
+def _memory(axes, ran, ends):
+    """Show the most memory that ranks had taken by each time: all together, and the rank with the most."""
+    axes.set_ylabel("memory (GiB)")
+    axes.grid(True)
+    order = [i for i in np.argsort(ends, kind="stable") if ran[i].peak_rss_bytes is not None]
+    if not order:
+        say(axes, "not measured")
+        return
+    peaks: dict[int, int] = {}
+    totals, largest = [], []
+    for i in order:
+        peaks[ran[i].rank] = max(peaks.get(ran[i].rank, 0), ran[i].peak_rss_bytes)
+        totals.append(sum(peaks.values()) / 2**30)
+        largest.append(max(peaks.values()) / 2**30)
+    for values, colour, name in ((totals, CATEGORY_COLOURS[7], "all ranks"), (largest, INK, "the largest")):
+        axes.step(ends[order], values, where="post", color=colour, lw=1.4, label=f"{name}: {values[-1]:.2f}")
+    axes.set_ylim(0.0, 1.15 * totals[-1])
+    axes.legend(loc="lower right", ncols=2)
 
 
 def _mean_busy(spans, edges):

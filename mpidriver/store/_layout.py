@@ -23,6 +23,7 @@ DATASETS: dict[str, str] = {
     "channel_frame": "frames/{exposure:012d}/{detector:03d}-{band}.fits",
     "mosaic": "mosaic/{tract:05d}.fits",
     "background_match": "mosaic/{tract:05d}-backgrounds.fits",
+    "background_seams": "mosaic/{tract:05d}-seams.fits",
     "warp": "warps/{tract:05d}/{patch}/{band}/{exposure:012d}-{detector:03d}.fits",
     "coadd": "coadds/{tract:05d}/{patch}/{band}.fits",
     "detections": "catalogues/{tract:05d}/{patch}/detections-{band}.fits",

@@ -98,6 +98,7 @@ def quanta(rng):
             started=1.7e9 + start,
             seconds=3.0,
             status="failed" if i == 7 else "done",
+            peak_rss_bytes=None if i == 7 else (200 + i) << 20,
         )
         for i, start in enumerate(started)
     ]

@@ -8,8 +8,16 @@ from mpidriver.report import draw_all, picture_jobs
 from mpidriver.report._assembly import canvas_of
 from mpidriver.report._faraday_loading import brightest_spectra
 from mpidriver.report._inventory import stored, stored_by_tract
-from mpidriver.report._loading import catalogue_magnitudes, frame_points, frame_stars, patch_states, seeing_by_band
-from mpidriver.store import Frame, QuantumRecord, Repository, open_state, read_table, write_masked_image
+from mpidriver.report._loading import (
+    catalogue_magnitudes,
+    detector_images,
+    frame_points,
+    frame_stars,
+    last_exposures,
+    patch_states,
+    seeing_by_band,
+)
+from mpidriver.store import Frame, QuantumRecord, Repository, open_state, read_table, write_image, write_masked_image
 
 NAMES = {
     "clipped-00007.png",
@@ -135,6 +143,24 @@ def test_spectra_are_cut_at_the_sources(repo, spectrum):
     np.testing.assert_allclose(found.fdf, spectrum.fdf, atol=1e-9)
     np.testing.assert_allclose(found.freq_hz, spectrum.freq_hz)
     np.testing.assert_allclose(found.q, spectrum.q, rtol=1e-6)
+
+
+def test_the_last_exposure_of_a_band_is_shown_with_the_detectors_whose_images_are_there(repo):
+    corners = np.array([[0.0, 0.0], [0.1, 0.0], [0.1, 0.05], [0.0, 0.05]])
+    frames = [
+        Frame(exposure, detector, band, "raw.fits", corners=corners, quality={"fwhm_px": 3.0})
+        for exposure, detector, band in ((8, 1, "g"), (9, 1, "g"), (9, 2, "g"), (7, 1, "r"), (10, 1, "i"))
+    ]
+    pixels = np.arange(1200.0, dtype="f4").reshape(2, 600)
+    for frame in (*frames[:2], frames[3]):
+        for dataset in ("frame", "frame_background"):
+            write_image(repo.path(dataset, exposure=frame.exposure, detector=frame.detector), pixels)
+    last = last_exposures(repo, frames)
+    assert last == {"g": [frames[1]], "r": [frames[3]]}
+    (shown,) = detector_images(repo, last["g"])
+    assert shown.image.shape == (1, 300)
+    assert shown.image[0, 0] == np.mean([0, 1, 600, 601])
+    np.testing.assert_array_equal(shown.background, pixels)
 
 
 def test_sources_outside_every_patch_are_passed_over(repo):

@@ -6,17 +6,20 @@ import numpy as np
 import pytest
 
 from mpidriver.report import (
+    DetectorImage,
     draw_astrometry,
     draw_catalogue,
     draw_clip_map,
     draw_colour_coadd,
     draw_coverage,
+    draw_exposure,
     draw_fakes,
     draw_faraday_maps,
     draw_faraday_spectra,
     draw_focal_plane,
     draw_noise,
     draw_patch_board,
+    draw_seams,
     draw_timeline,
     match_stars,
 )
@@ -46,7 +49,10 @@ def draw_full(field, star_frames, frame_points, spectrum, quanta, make_wcs, rng)
     fluxes = [(f"flux_{kind}_r{end}", "f8") for kind in ("psf", "aper", "auto") for end in ("", "_err")]
     places = np.ones(300, dtype=fluxes)
     places["flux_psf_r"] = rng.normal(size=300)
+    seams = np.array([(band, i, i + 1, 9, 3.0 - i, 0.1 * i) for band in "gr" for i in range(5)], dtype=SEAMS)
     kinds = {
+        "exposure": lambda path: draw_exposure(path, detectors_at(359.99, 20.0), title="t"),
+        "seams": lambda path: draw_seams(path, seams, title="t"),
         "board": lambda path: draw_patch_board(path, board, title="t"),
         "clipped": lambda path: draw_clip_map(path, {band: counts[band] / 50.0 for band in "gr"}, wcs, title="t"),
         "fakes": lambda path: draw_fakes(path, fakes, title="t"),
@@ -65,12 +71,22 @@ def draw_full(field, star_frames, frame_points, spectrum, quanta, make_wcs, rng)
     return lambda kind, path: kinds[kind](path)
 
 
+def detectors_at(ra, dec):
+    """Return two detectors of an exposure side by side."""
+    sides = np.array([[0.0, 0.0], [0.02, 0.0], [0.02, 0.02], [0.0, 0.02]])
+    corners = [sides + np.array([ra + 0.021 * i, dec]) for i in range(2)]
+    return [DetectorImage(i, each, np.eye(30) * i, np.eye(4)) for i, each in enumerate(corners)]
+
+
 FAKES = np.dtype(
     [("band", "U8"), ("extended", "?"), ("mag", "f8"), ("n", "i4"), ("completeness", "f8"), ("n_measured", "i4")]
     + [(name, "f8") for name in ("bias_psf", "bias_model", "scatter_model", "pull_model")]
 )
-KINDS = ["board", "clipped", "colour", "coverage", "fakes", "faraday", "frames", "noise", "objects", "spectra", "stars"]
-KINDS += ["timeline"]
+SEAMS = np.dtype(
+    [("band", "U8"), ("exposure1", "i8"), ("exposure2", "i8"), ("n_cells", "i4"), ("before", "f8"), ("after", "f8")]
+)
+KINDS = ["board", "clipped", "colour", "coverage", "exposure", "fakes", "faraday", "frames", "noise", "objects"]
+KINDS += ["seams", "spectra", "stars", "timeline"]
 
 
 def chunks(content):
@@ -116,6 +132,7 @@ def blank_spectrum(spectrum):
     return dataclasses.replace(spectrum, fdf=nothing, q=spectrum.q * np.nan, u=spectrum.u * np.nan)
 
 
+CORNERS = np.array([[0.0, 0.0], [0.1, 0.0], [0.1, 0.1], [0.0, 0.1]])
 POOR = {
     "one band": lambda path, _: draw_colour_coadd(path, {"r": np.eye(20)}),
     "two bands": lambda path, _: draw_colour_coadd(path, {"r": np.eye(20), "g": np.eye(20)}),
@@ -143,6 +160,11 @@ POOR = {
     "no band": lambda path, _: draw_catalogue(path, {}),
     "one object": lambda path, _: draw_catalogue(path, {"g": np.array([20.0]), "r": np.array([np.nan])}),
     "many objects": lambda path, _: draw_catalogue(path, dict.fromkeys("gr", np.linspace(15, 25, 25_000))),
+    "no detector": lambda path, _: draw_exposure(path, []),
+    "blank detector": lambda path, _: draw_exposure(path, [DetectorImage(1, CORNERS, NOTHING, NOTHING)]),
+    "detector at the pole": lambda path, _: draw_exposure(path, detectors_at(0.0, 89.98)),
+    "no seam": lambda path, _: draw_seams(path, np.zeros(0, SEAMS)),
+    "seams of nothing": lambda path, _: draw_seams(path, np.array([("g", 1, 2, 5, 0.0, 0.0)], SEAMS)),
     "no quantum": lambda path, _: draw_timeline(path, []),
 }
 
