@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._solutions import Solution
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
-from mpidriver.drivers.coadd import planes
 from mpidriver.pool import current_pool
 from mpidriver.store import read_masked_image, read_table, wcs_from_header, write_table
 
@@ -30,7 +29,7 @@ class CoveringFrame:
     mjd: float
     """Start of the exposure, NaN if unknown."""
     solution: Solution
-    """Its WCS and zero point by the mosaic."""
+    """Its WCS, zero point and flat by the mosaic."""
 
 
 def light_curves(context: Context, quantum: Quantum, *, frames: Sequence[CoveringFrame]) -> Record:
@@ -48,11 +47,13 @@ def light_curves(context: Context, quantum: Quantum, *, frames: Sequence[Coverin
 
 def force_on(context: Context, quantum: Quantum, frame: CoveringFrame) -> "np.ndarray":
     """Return the forced photometry of a patch's objects on one frame."""
+    from mpidriver.tasks.image import MaskedImage
+    from mpidriver.tasks.mosaic import flatten
     from mpidriver.tasks.multiband import force_frame
 
-    path = context.repository.path("frame", exposure=frame.exposure, detector=frame.detector)
+    stored = read_masked_image(context.repository.path("frame", exposure=frame.exposure, detector=frame.detector))
     table = force_frame(
-        planes(read_masked_image(path)),
+        MaskedImage(*flatten(stored.image, stored.variance, frame.solution.flat_mag), stored.mask),
         wcs_from_header(frame.solution.wcs_header),
         read_table(context.path("merged_measurements", quantum)),
         context.patch(quantum).wcs(),

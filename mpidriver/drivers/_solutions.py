@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Solution", "read_solutions", "write_solutions"]
 
-_UNITS = {"zero_point": "mag", "astrometric_rms": "mas", "photometric_rms": "mmag"}
+_UNITS = {"zero_point": "mag", "flat": "mag", "astrometric_rms": "mas", "photometric_rms": "mmag"}
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,20 @@ class Solution:
     wcs_header: str
     """FITS header text of the WCS."""
     zero_point_mag: float
-    """AB magnitude of one electron in the frame."""
+    """AB magnitude of one electron, the mean over the frame."""
     misplaced: bool = False
     """Whether the frame's stars contradict those of other frames or the reference."""
     reason: str = ""
     """Why the frame could not be matched."""
+    flat_mag: tuple[float, ...] = ()
+    """What is to be added to the zero point over the frame: the flat of the stars."""
     background: tuple[float, ...] = ()
-    """Polynomial that is added to the frame to match its neighbours, in its unit; not of the mosaic's file."""
+    """Polynomial that is added to the flattened frame to match its neighbours; not of the mosaic's file."""
 
     @property
     def fingerprint(self) -> tuple[object, ...]:
         """What of it the pixels of a warp depend on."""
-        return self.wcs_header, self.zero_point_mag, self.background
+        return self.wcs_header, self.zero_point_mag, self.flat_mag, self.background
 
 
 def write_solutions(path: Path, solution: "MosaicSolution", header: Mapping[str, Any]) -> WrittenFile:
@@ -46,12 +48,14 @@ def write_solutions(path: Path, solution: "MosaicSolution", header: Mapping[str,
 def _table(solution: "MosaicSolution") -> "np.ndarray":
     import numpy as np
 
+    n_flat = max([1, *(len(frame.flat_mag) for frame in solution.frames)])
     rows = [
         (
             frame.exposure,
             frame.detector,
             frame.band,
             frame.zero_point_mag,
+            [*frame.flat_mag, *([0.0] * (n_flat - len(frame.flat_mag)))],
             frame.n_stars,
             frame.astrometric_rms_mas,
             frame.photometric_rms_mmag,
@@ -69,6 +73,7 @@ def _table(solution: "MosaicSolution") -> "np.ndarray":
             ("detector", "i4"),
             ("band", "S16"),
             ("zero_point", "f8"),
+            ("flat", "f8", (n_flat,)),
             ("n_stars", "i4"),
             ("astrometric_rms", "f8"),
             ("photometric_rms", "f8"),
@@ -92,9 +97,17 @@ def read_solutions(path: Path) -> dict[tuple[int, int], Solution]:
             zero_point_mag=float(row["zero_point"]),
             misplaced=bool(row["misplaced"]),
             reason=_text(row["reason"]),
+            flat_mag=flat_of(row),
         )
         for row in read_table(path)
     }
+
+
+def flat_of(row: "np.void") -> tuple[float, ...]:
+    """Return the flat in a row of the table of solutions."""
+    import numpy as np
+
+    return tuple(np.atleast_1d(row["flat"]).tolist())
 
 
 def _text(value: Any) -> str:

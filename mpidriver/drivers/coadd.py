@@ -43,22 +43,24 @@ def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Rec
 def warp_frame(
     context: Context, quantum: Quantum, ids: DataId, solution: "Solution"
 ) -> "tuple[MaskedImage, np.ndarray] | None":
-    """Return a frame, its background matched, on a quantum's patch and its row of the table of inputs; none off it."""
+    """Return a frame, flattened, its background matched, on a patch and its row of the table of inputs; none off it."""
     import numpy as np
 
     from mpidriver.tasks.coadd import input_row
     from mpidriver.tasks.image import NJY_ZERO_POINT_MAG
     from mpidriver.tasks.matching import add_polynomial
+    from mpidriver.tasks.mosaic import flatten
     from mpidriver.tasks.warp import warp
 
     frame = read_masked_image(context.repository.path("frame", exposure=ids.exposure, detector=ids.detector))
     patch = context.patch(quantum)
+    pixels, variance = flatten(frame.image, frame.variance, solution.flat_mag)
     warped = warp(
-        add_polynomial(frame.image, solution.background),
+        add_polynomial(pixels, solution.background),
         wcs_from_header(solution.wcs_header),
         patch.wcs(),
         patch.shape(),
-        variance=frame.variance,
+        variance=variance,
         mask=frame.mask,
         options=context.config.warp,
         scale=10.0 ** (-0.4 * (solution.zero_point_mag - NJY_ZERO_POINT_MAG)),

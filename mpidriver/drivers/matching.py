@@ -5,7 +5,7 @@ Scatter the frames' superpixels, gather them on the tract's cells, solve on one 
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._backgrounds import read_superpixels, write_corrections, write_seams
@@ -68,11 +68,14 @@ def load_cells(context: Context, quantum: Quantum, member: Member) -> "FrameCell
     """Read the superpixels of one frame and bring them onto the cells of the tract."""
     from mpidriver.tasks.image import NJY_ZERO_POINT_MAG
     from mpidriver.tasks.matching import sample_cells
+    from mpidriver.tasks.mosaic import flatten
 
     path = context.repository.path("frame_background", exposure=member.exposure, detector=member.detector)
     tract = context.tract(quantum)
+    background = read_superpixels(path)
+    level, variance = flatten(background.level, background.variance, member.solution.flat_mag)
     return sample_cells(
-        read_superpixels(path),
+        replace(background, level=level, variance=variance),
         wcs_from_header(member.solution.wcs_header),
         tract.plane,
         cell_deg=context.config.single_frame.superpixel_px * context.config.skymap.pixel_scale_arcsec / 3600,
@@ -88,7 +91,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
         solution = None if source.task == "mosaic" else desk.solution(quantum.data_id.tract, ids.exposure, ids.detector)
         if solution is not None and not solution.misplaced:
             members.append(Member(ids.exposure, ids.detector, ids.band, solution))
-    fingerprint = [(m.exposure, m.detector, m.solution.wcs_header, m.solution.zero_point_mag) for m in members]
+    fingerprint = [(m.exposure, m.detector, *m.solution.fingerprint) for m in members]
     return Prepared({"members": tuple(members)}, tuple(fingerprint))
 
 

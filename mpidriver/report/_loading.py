@@ -11,7 +11,8 @@ from mpidriver.report._focal_plane import FramePoint
 from mpidriver.report._repeatability import FrameStars
 from mpidriver.report._sky import binned
 from mpidriver.sphere import angular_separation_deg, lon_lat, unit_vectors
-from mpidriver.store import read_image, read_table, wcs_from_header
+from mpidriver.store import read_image, read_table, read_table_header, wcs_from_header
+from mpidriver.tasks.mosaic import flat_magnitudes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,15 +105,20 @@ def frame_stars(repo: "Repository", tract: int) -> list[FrameStars]:
     for row in solutions:
         path = repo.path("frame_catalogue", exposure=int(row["exposure"]), detector=int(row["detector"]))
         if path.exists():
-            members.append((int(row["exposure"]), _calibrated(read_table(path), row)))
+            header = read_table_header(path)
+            shape = int(header["NROW"]), int(header["NCOL"])
+            members.append((int(row["exposure"]), _calibrated(read_table(path), shape, row)))
     middles = _middles(members)
     return [FrameStars(band, ra, dec, mag, middles.get(exposure)) for exposure, (band, ra, dec, mag) in members]
 
 
-def _calibrated(sources: np.ndarray, solution: np.void) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+def _calibrated(
+    sources: np.ndarray, shape: tuple[int, int], solution: np.void
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
     stars = sources[sources["star"] & (sources["flags"] == 0) & (sources["flux_aper"] > 0)]
     ra, dec = wcs_from_header(_text(solution["wcs"])).all_pix2world(stars["x"], stars["y"], 0)
-    mag = float(solution["zero_point"]) - 2.5 * np.log10(stars["flux_aper"])
+    flat = flat_magnitudes(np.atleast_1d(solution["flat"]), stars["x"], stars["y"], shape)
+    mag = float(solution["zero_point"]) + flat - 2.5 * np.log10(stars["flux_aper"])
     return _text(solution["band"]), np.asarray(ra), np.asarray(dec), mag
 
 

@@ -2,10 +2,11 @@
 
 Measurement m of star s in frame f has the value p_m + B_m c_f with error sigma_m, and star s the free value theta_s.
 Frames may have some of their coefficients in common, as those of a detector. The sum of
-(p_m + B_m c_f - theta_s)^2 / sigma_m^2, of (theta_s - t_s)^2 / tau_s^2 for stars tied to a reference, and of
-(c / prior)^2 is least where the theta are weighted means, which leaves normal equations in the c alone (Schur
-complement). Several coordinates with equal errors share one matrix. Two of them may be the parts of a complex number:
-then the terms are complex as well, and a coefficient that exposures have in common is turned with each of them.
+(p_m + B_m c_f - theta_s)^2 / sigma_m^2, of (theta_s - t_s)^2 / tau_s^2 for stars tied to a reference, and of c^T P c,
+with the precision P to which the coefficients are known beforehand, is least where the theta are weighted means, which
+leaves normal equations in the c alone (Schur complement). Several coordinates with equal errors share one matrix. Two
+of them may be the parts of a complex number: then the terms are complex as well, and a coefficient that exposures have
+in common is turned with each of them.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, sparse, special
 
-__all__ = ["Fit", "Measurements", "evaluate", "grouped_rms", "solve_robustly", "weighted_rms", "worst_outliers"]
+__all__ = [
+    "Fit",
+    "Measurements",
+    "evaluate",
+    "grouped_rms",
+    "precision_about",
+    "solve_robustly",
+    "weighted_rms",
+    "worst_outliers",
+]
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,8 @@ class Measurements:
     """Their errors, shape (s,); infinite for stars without reference."""
     parameter: np.ndarray
     """Number of the parameter that each coefficient of each frame is, shape (f, k)."""
-    prior: np.ndarray
-    """Expected size of the parameters, shape (p,)."""
+    precision: np.ndarray
+    """Inverse covariance of the parameters, shape (p, p), or its diagonal, shape (p,)."""
 
     def correction(self, coefficients: np.ndarray) -> np.ndarray:
         """Return what the frames' coefficients add to each value, shape (m, r)."""
@@ -118,7 +128,7 @@ def solve(m: Measurements, used: np.ndarray, tied: np.ndarray) -> Fit:
 
     columns = m.parameter[m.frame]
     starts = np.arange(len(m.frame) + 1) * columns.shape[1]
-    design = sparse.csr_array((m.basis.ravel(), columns.ravel(), starts), shape=(len(m.frame), len(m.prior)))
+    design = sparse.csr_array((m.basis.ravel(), columns.ravel(), starts), shape=(len(m.frame), len(m.precision)))
     weighted = sparse.diags_array(weight) @ design
     by_star = sparse.csr_array((np.ones(len(m.star)), (m.star, np.arange(len(m.star)))), (len(tied), len(m.star)))
     coupling = by_star @ weighted
@@ -127,7 +137,10 @@ def solve(m: Measurements, used: np.ndarray, tied: np.ndarray) -> Fit:
 
     design, back = design.conj().T, coupling.conj().T
     normal = (design @ weighted - back @ (sparse.diags_array(inverse) @ coupling)).toarray()
-    normal[np.diag_indices_from(normal)] += m.prior**-2.0
+    if m.precision.ndim == 1:
+        normal[np.diag_indices_from(normal)] += m.precision
+    else:
+        normal += m.precision
     right = back @ (inverse[:, None] * star_sum) - weighted.conj().T @ m.numbers(m.value)
     solved = linalg.cho_solve(linalg.cho_factor(normal, lower=True), right)
     return evaluate(m, solved[m.parameter], used, tied)
@@ -165,6 +178,28 @@ def _typical(pulls: np.ndarray, coordinates: int) -> float:
     known = pulls[pulls > 0]
     unit = special.ndtri((1.0 + 0.5 ** (1.0 / coordinates)) / 2.0)
     return float(np.median(known) / unit) if len(known) else 0.0
+
+
+def precision_about(design: np.ndarray, size: np.ndarray, scatter: np.ndarray) -> np.ndarray:
+    """Return the inverse covariance of parameters that scatter about what groups of them have in common.
+
+    Parameters
+    ----------
+    design : ndarray, shape (p, q)
+        What one unit of each common value adds to each parameter.
+    size : ndarray, shape (q,)
+        Expected size of the common values.
+    scatter : ndarray, shape (p,)
+        Expected deviation of the parameters from their sum.
+
+    Returns
+    -------
+    ndarray, shape (p, p)
+        Inverse of ``diag(scatter²) + design diag(size²) designᴴ`` (Woodbury's identity).
+    """
+    scaled = design * (scatter**-2.0)[:, None]
+    inner = np.diag(size**-2.0) + design.conj().T @ scaled
+    return np.diag(scatter**-2.0) - scaled @ linalg.cho_solve(linalg.cho_factor(inner, lower=True), scaled.conj().T)
 
 
 def weighted_rms(residual: np.ndarray, sigma: np.ndarray, share: np.ndarray, used: np.ndarray) -> float:

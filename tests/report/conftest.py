@@ -130,6 +130,7 @@ def write_stars(repo, star_frames, wcs):
         ("detector", "i4"),
         ("band", "S16"),
         ("zero_point", "f8"),
+        ("flat", "f8", (2,)),
         ("wcs", f"S{len(header)}"),
     ]
     solutions = np.zeros(len(star_frames), dtype=columns)
@@ -138,8 +139,9 @@ def write_stars(repo, star_frames, wcs):
         sources = np.zeros(len(stars.ra), dtype=names)
         sources["x"], sources["y"] = wcs.wcs_world2pix(stars.ra, stars.dec, 0)
         sources["flux_aper"], sources["star"] = 10 ** (-0.4 * (stars.mag - 30.0)), True
-        write_table(repo.path("frame_catalogue", exposure=exposure, detector=0), sources)
-        solutions[exposure] = (exposure, 0, stars.band, 30.0, header)
+        shape = {"NROW": 100, "NCOL": 100}
+        write_table(repo.path("frame_catalogue", exposure=exposure, detector=0), sources, header=shape)
+        solutions[exposure] = (exposure, 0, stars.band, 30.0, (0.0, 0.0), header)
     write_table(repo.path("mosaic", tract=7), solutions)
 
 

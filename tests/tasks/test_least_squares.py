@@ -29,13 +29,13 @@ def make_problem(seed, n_frames=3, n_stars=20, terms=3, coordinates=2):
         tie=tie,
         tie_sigma=tie_sigma,
         parameter=np.arange(n_frames * terms).reshape(n_frames, terms),
-        prior=rng.uniform(0.1, 2.0, n_frames * terms),
+        precision=rng.uniform(0.5, 10.0, n_frames * terms) ** 2,
     )
 
 
 def dense_solution(m, used, tied):
     """Return coefficients and stars' values with all unknowns in one dense matrix."""
-    n_coefficients, n_stars = len(m.prior), len(m.tie)
+    n_coefficients, n_stars = len(m.precision), len(m.tie)
     design = np.zeros((len(m.frame), n_coefficients + n_stars), m.basis.dtype)
     for row, (frame, star) in enumerate(zip(m.frame, m.star, strict=True)):
         design[row, m.parameter[frame]] = m.basis[row]
@@ -43,7 +43,7 @@ def dense_solution(m, used, tied):
     ties = np.flatnonzero(tied)
     tie_rows = np.zeros((len(ties), design.shape[1]))
     tie_rows[np.arange(len(ties)), n_coefficients + ties] = 1.0 / m.tie_sigma[ties]
-    prior_rows = np.eye(n_coefficients, design.shape[1]) / m.prior[:, None]
+    prior_rows = np.eye(n_coefficients, design.shape[1]) * np.sqrt(m.precision)[:, None]
     matrix = np.concatenate([(design / m.sigma[:, None])[used], tie_rows, prior_rows])
     right = np.concatenate(
         [
@@ -77,7 +77,7 @@ def test_shared_coefficients_that_turn_with_their_frames_give_the_dense_solution
     m = make_problem(seed)
     turn = np.exp(1j * np.array([[0.0, 0.0, 0.3], [0.0, 0.0, 2.0], [0.0, 0.0, -1.1]]))
     parameter = np.array([[0, 1, 7], [2, 3, 6], [4, 5, 7]])
-    m = dataclasses.replace(m, basis=m.basis * turn[m.frame], parameter=parameter, prior=m.prior[:8])
+    m = dataclasses.replace(m, basis=m.basis * turn[m.frame], parameter=parameter, precision=m.precision[:8])
     used, tied = np.ones(len(m.frame), dtype=bool), np.isfinite(m.tie_sigma)
     fit = solve(m, used, tied)
     coefficients, stars = dense_solution(m, used, tied)
@@ -100,7 +100,7 @@ def test_rms_is_the_input_error_whatever_the_number_of_measurements_a_star():
             tie=np.full((2000, 1), np.nan),
             tie_sigma=np.full(2000, np.inf),
             parameter=np.arange(n_frames)[:, None],
-            prior=np.ones(n_frames),
+            precision=np.ones(n_frames),
         )
         fit = solve_robustly(m, np.ones(len(frame), dtype=bool), clip_sigma=5.0, max_iterations=5)
         assert weighted_rms(fit.residual, m.sigma, fit.share, fit.used) == pytest.approx(0.3, rel=0.04)
@@ -120,7 +120,7 @@ def test_one_wild_measurement_is_dropped_without_its_star():
         tie=np.full((50, 1), np.nan),
         tie_sigma=np.full(50, np.inf),
         parameter=np.arange(6)[:, None],
-        prior=np.ones(6),
+        precision=np.ones(6),
     )
     fit = solve_robustly(m, np.ones(300, dtype=bool), clip_sigma=5.0, max_iterations=10)
     assert np.flatnonzero(~fit.used).tolist() == [7]

@@ -9,7 +9,7 @@ import pytest
 from astropy.wcs import WCS
 
 from mpidriver.sphere import angular_separation_deg, unit_vectors
-from mpidriver.tasks.mosaic import FrameSources, MosaicOptions, fit_sip, solve_mosaic
+from mpidriver.tasks.mosaic import FrameSources, MosaicOptions, fit_sip, flat_magnitudes, flatten, solve_mosaic
 from mpidriver.tasks.skymap import TangentPlane
 
 SCALE_ARCSEC = 0.2
@@ -100,21 +100,27 @@ def make_survey(
     bands=("r",),
     rotations_deg=(0.0,),
     distort=None,
+    clouds_mag=0.003,
+    flat=None,
 ):
-    """Simulate the catalogues of dithered exposures of a focal plane of 2 x 2 detectors with wrong WCS."""
+    """Simulate the catalogues of dithered exposures of a focal plane of 2 x 2 detectors with wrong WCS.
+
+    Zero points are those of the exposures and detectors, and scatter by 3 mmag, or more in clouds.
+    """
     rng = np.random.default_rng(seed)
     plane = TangentPlane(*centre)
     stars = make_stars(rng, plane, n_stars)
     survey = Survey(stars, [], np.zeros(0), [], [])
     side_deg = SHAPE[0] * SCALE_ARCSEC / 3600.0 * 1.02
+    of_exposure, of_detector = rng.normal(0.0, 0.1, n_exposures), rng.normal(0.0, 0.1, n_detectors)
     for exposure in range(n_exposures):
         dither = rng.uniform(-0.012, 0.012, 2)
         rotation = np.radians(rotations_deg[exposure % len(rotations_deg)])
         for detector in range(n_detectors):
             offset = (np.array([detector % 2, detector // 2]) - 0.5) * side_deg * (n_detectors > 1)
             sky = plane.deproject(*(dither + offset))
-            zero_point = 30.0 + rng.normal(0.0, 0.1)
-            number, xy, sources = observe(rng, stars, tan_wcs(sky, rotation), zero_point, distort)
+            zero_point = 30.0 + of_exposure[exposure] + of_detector[detector] + rng.normal(0.0, clouds_mag)
+            number, xy, sources = observe(rng, stars, tan_wcs(sky, rotation), zero_point, distort, flat)
             wrong = TangentPlane(*sky).deproject(*rng.normal(0.0, shift_arcsec / 3600.0, 2))
             guess = tan_wcs(wrong, rotation + rng.normal(0.0, turn), 1.0 + rng.normal(0.0, turn))
             band, guessed_mag = bands[exposure % len(bands)], zero_point + rng.normal(0.0, 0.05)
@@ -135,13 +141,14 @@ def make_stars(rng, plane, n_stars, field_deg=0.16):
     return stars
 
 
-def observe(rng, stars, wcs, zero_point, distort):
+def observe(rng, stars, wcs, zero_point, distort, flat):
     """Return which stars a frame shows, where, and its sources: 5 mas and 2 mmag besides photon noise."""
     x, y = wcs.all_world2pix(stars["ra"], stars["dec"], 0)
     if distort is not None:
         x, y = distort(x, y)
     number = np.flatnonzero((x > 5) & (x < SHAPE[1] - 6) & (y > 5) & (y < SHAPE[0] - 6))
-    flux = 10 ** (-0.4 * (stars["mag"][number] - zero_point))
+    shading = 0.0 if flat is None else flat(x[number], y[number])
+    flux = 10 ** (-0.4 * (stars["mag"][number] - zero_point - shading))
     snr = flux / np.sqrt(flux + 2000.0)
     sigma_px = np.hypot(0.005, 0.7 / 2.355 / snr) / SCALE_ARCSEC
     sources = np.zeros(len(number), dtype=SOURCE)
@@ -325,6 +332,54 @@ def bent(x, y):
     """Return pixel positions moved by a cubic distortion of up to 0.1 arcsec."""
     u, v = (x - 500.0) / 500.0, (y - 500.0) / 500.0
     return x + 0.3 * u**2 - 0.2 * u * v + 0.1 * v**3, y + 0.2 * v**2 - 0.1 * u * v + 0.2 * u**2 * v
+
+
+def shaded(x, y):
+    """Return by how much a detector sees better where, mag: 20 mmag from corner to corner and 15 mmag in the middle."""
+    u, v = (x - 499.5) / 500.0, (y - 499.5) / 500.0
+    return 0.005 * u - 0.005 * v + 0.010 * (0.5 - u**2) - 0.005 * (v**2 - 1.0 / 3.0)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_flats_of_the_detectors_are_found(tied):
+    """Without a reference, a plane over all detectors of unturned exposures looks like stars that are fainter there."""
+    survey = make_survey(flat=shaded, n_exposures=12, rotations_deg=(0.0, 90.0))
+    solution = solve_mosaic(survey.frames, reference=survey.reference() if tied else None)
+    x, y = np.meshgrid(np.linspace(0.0, 999.0, 11), np.linspace(0.0, 999.0, 11))
+    true = shaded(x, y) - shaded(x, y).mean()
+    for frame in solution.frames:
+        found = flat_magnitudes(frame.flat_mag, x, y, SHAPE)
+        assert rms(found - found.mean() - true) < 0.002
+    assert solution.frames[0].flat_mag == solution.frames[4].flat_mag
+    stiff = solve_mosaic(survey.frames, options=MosaicOptions(flat_degree=0))
+    assert solution.photometric_rms_mmag < 0.95 * stiff.photometric_rms_mmag
+
+
+def test_flattened_pixels_are_those_of_the_flat_at_each():
+    coefficients = (0.01, -0.02, 0.005, 0.0, 0.015)
+    image, variance = np.full((30, 20), 50.0, np.float32), np.full((30, 20), 9.0, np.float32)
+    flat, flat_variance = flatten(image, variance, coefficients)
+    y, x = np.mgrid[:30, :20]
+    factor = 10 ** (-0.4 * flat_magnitudes(coefficients, x, y, (30, 20)))
+    assert flat == pytest.approx(50.0 * factor, rel=1e-6)
+    assert flat_variance == pytest.approx(9.0 * factor**2, rel=1e-6)
+    assert np.mean(flat_magnitudes(coefficients, x, y, (30, 20))) == pytest.approx(0.0, abs=1e-4)
+    assert flatten(image, variance, ())[0] is image
+
+
+def test_clouds_over_single_detectors_are_followed():
+    survey = make_survey(clouds_mag=0.1)
+    solution = solve_mosaic(survey.frames, reference=survey.reference())
+    assert rms(survey.zero_point_errors_mmag(solution)) < 5.0
+
+
+def test_frames_with_few_stars_have_the_zero_points_of_their_exposures_and_detectors():
+    survey = make_survey(n_stars=60, clouds_mag=0.0)
+    together, apart = (
+        solve_mosaic(survey.frames, reference=survey.reference(every=2), options=options)
+        for options in (MosaicOptions(zero_point_scatter_mmag=1.0), MosaicOptions(zero_point_scatter_mmag=500.0))
+    )
+    assert rms(survey.zero_point_errors_mmag(together)) < 0.8 * rms(survey.zero_point_errors_mmag(apart))
 
 
 def test_turned_exposures_have_the_distortion_of_their_detectors_in_common():

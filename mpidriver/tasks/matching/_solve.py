@@ -81,7 +81,7 @@ def match_backgrounds(frames: Sequence[FrameCells], *, options: MatchingOptions 
         tie=np.full((int(cell.max(initial=-1)) + 1, 1), np.nan),
         tie_sigma=np.full(int(cell.max(initial=-1)) + 1, np.inf),
         parameter=np.arange(len(frames) * count).reshape(len(frames), count),
-        prior=_prior(frames, n_shared, options).ravel(),
+        precision=_prior(frames, n_shared, options).ravel() ** -2.0,
     )
     if not len(frame):
         return MatchedBackgrounds(np.zeros((len(frames), count)), n_shared, ())

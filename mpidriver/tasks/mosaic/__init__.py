@@ -12,9 +12,20 @@ _HOMES = {
     "FrameSources": "_records",
     "MosaicSolution": "_records",
     "fit_sip": "_sip",
+    "flat_magnitudes": "_flat",
+    "flatten": "_flat",
     "solve_mosaic": "_solve",
 }
 
-__all__ = ["FrameSolution", "FrameSources", "MosaicOptions", "MosaicSolution", "fit_sip", "solve_mosaic"]
+__all__ = [
+    "FrameSolution",
+    "FrameSources",
+    "MosaicOptions",
+    "MosaicSolution",
+    "fit_sip",
+    "flat_magnitudes",
+    "flatten",
+    "solve_mosaic",
+]
 
 __getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -90,8 +90,8 @@ def solve_astrometry(
         options = replace(options, detector_degree=0)
     measured = _measurements(frames, detectors, matches, reference, reference_sigma, options)
     kept_out = _validation_measurements(measured, options.validation_fraction)
-    is_shift = np.isin(np.arange(len(measured.prior)), measured.parameter[:, 0])
-    shifts_only = replace(measured, prior=np.where(is_shift, measured.prior, HELD))
+    is_shift = np.isin(np.arange(len(measured.precision)), measured.parameter[:, 0])
+    shifts_only = replace(measured, precision=np.where(is_shift, measured.precision, HELD**-2.0))
     fit = solve_robustly(shifts_only, ~kept_out, clip_sigma=np.inf, max_iterations=1)
     for _ in range(2):
         m = _at_places_of_means(measured, fit, frames, options)
@@ -143,7 +143,7 @@ def _measurements(
         tie=tie,
         tie_sigma=tie_sigma,
         parameter=parameter,
-        prior=prior,
+        precision=prior**-2.0,
     )
 
 

@@ -37,7 +37,21 @@ class MosaicOptions:
     magnitude_floor_mmag: float = option(
         2.0, "Added in quadrature to the error of a magnitude.", unit="mmag", minimum=1e-3
     )
-    zero_point_prior_mag: float = option(0.5, "Expected error of a frame's input zero point.", unit="mag", minimum=1e-3)
+    zero_point_prior_mag: float = option(
+        0.5, "Expected error of the input zero points of an exposure or a detector.", unit="mag", minimum=1e-3
+    )
+    zero_point_scatter_mmag: float = option(
+        1.0,
+        "Least expected deviation of a frame's zero point from the sum of its exposure's and its detector's.",
+        unit="mmag",
+        minimum=1e-3,
+    )
+    flat_degree: int = option(
+        2,
+        "Degree of the polynomial by which zero points vary over a detector, alike in a band's exposures; 0: none.",
+        choices=(0, 1, 2, 3),
+    )
+    flat_prior_mmag: float = option(10.0, "Expected size of each of its terms.", unit="mmag", minimum=1e-3)
     reference_error_mas: float = option(
         20.0, "Error of a reference position where the catalogue has none.", unit="mas", minimum=1e-3
     )

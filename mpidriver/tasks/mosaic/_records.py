@@ -38,7 +38,7 @@ class FrameSolution:
     wcs: "WCS"
     """TAN or TAN-SIP; the input WCS where the frame is not matched."""
     zero_point_mag: float
-    """Magnitude of one electron; the input where the frame is not matched."""
+    """Magnitude of one electron, the mean over the frame; the input where the frame is not matched."""
     n_stars: int
     """Stars in common with other frames or the reference that the solution uses."""
     astrometric_rms_mas: float
@@ -51,6 +51,8 @@ class FrameSolution:
     """Why the frame is not matched."""
     misplaced: bool = False
     """Whether it has stars that contradict those of overlapping frames or the reference: its position is wrong."""
+    flat_mag: tuple[float, ...] = ()
+    """What is to be added to the zero point over the frame, for `flat_magnitudes`; empty where it is not matched."""
     wcs_residual_mas: float = 0.0
     """Largest error of `wcs` against the solution that it stands for, mas."""
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from mpidriver.sphere import lon_lat, unit_vectors
 from mpidriver.tasks.mosaic._astrometry import Astrometry, solve_astrometry
+from mpidriver.tasks.mosaic._grouping import detector_numbers
 from mpidriver.tasks.mosaic._matching import NO_STAR, Matches, match_stars
 from mpidriver.tasks.mosaic._options import MosaicOptions
 from mpidriver.tasks.mosaic._photometry import Photometry, solve_photometry
@@ -27,8 +28,8 @@ def solve_mosaic(
     """Solve positions and zero points of all frames of a tract at once.
 
     Stars that frames share are free; each frame's WCS gets a polynomial correction, whose higher terms all exposures of
-    a detector and band have in common, and its zero point a shift.
-    Reference stars tie the whole; without them the mean of the frames' input solutions does.
+    a detector and band have in common. Zero points are those of exposures and of detectors, with a little scatter, and
+    each detector has a flat. Reference stars tie the whole; without them the mean of the frames' input solutions does.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def solve_mosaic(
     ties = _Reference.of(reference, plane)
     matches = match_stars([frame.position for frame in stars], ties.position, options)
     common = _measured_together(matches, ties)
-    astrometry = solve_astrometry(stars, _detector_numbers(frames), common, ties.position, ties.sigma(options), options)
+    astrometry = solve_astrometry(stars, detector_numbers(frames), common, ties.position, ties.sigma(options), options)
     photometry = solve_photometry(frames, stars, common, ties.stars, options)
     solved = [
         _solved(index, frame, plane, astrometry, photometry, options)
@@ -90,13 +91,6 @@ class _Reference:
         else:
             error_mas = np.full(len(self.position), options.reference_error_mas)
         return np.where(error_mas > 0, error_mas, options.reference_error_mas) / 1000.0
-
-
-def _detector_numbers(frames: Sequence[FrameSources]) -> np.ndarray:
-    """Number the detectors, each band by itself: optics bend colours differently."""
-    names = [(frame.detector, frame.band) for frame in frames]
-    known = sorted(set(names))
-    return np.array([known.index(name) for name in names])
 
 
 def _common_plane(frames: Sequence[FrameSources]) -> TangentPlane:
@@ -157,6 +151,7 @@ def _solved(
         astrometric_rms_mas=float(astrometry.frame_rms_mas[index]),
         photometric_rms_mmag=float(photometry.frame_rms_mmag[index]),
         matched=True,
+        flat_mag=tuple(photometry.flat_mag[index].tolist()),
         wcs_residual_mas=residual_mas,
     )
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpidriver.tasks.mosaic._flat import flat_terms
 from mpidriver.tasks.mosaic._options import MosaicOptions
 from mpidriver.tasks.mosaic._records import FrameSources
 from mpidriver.tasks.skymap import TangentPlane
@@ -30,6 +31,8 @@ class FrameStars:
     """-2.5 log10 of the electrons, shape (n,)."""
     magnitude_error: np.ndarray
     """Shape (n,)."""
+    flat_terms: np.ndarray
+    """Of the detector's flat, shape (n, k)."""
 
 
 def choose_stars(frame: FrameSources, plane: TangentPlane, options: MosaicOptions) -> FrameStars:
@@ -50,6 +53,7 @@ def choose_stars(frame: FrameSources, plane: TangentPlane, options: MosaicOption
         place_per_arcsec=np.linalg.inv(pixel) / (max(frame.shape) / 2),
         magnitude=-2.5 * np.log10(sources["flux_aper"]),
         magnitude_error=np.hypot(_magnitude_error(sources), options.magnitude_floor_mmag / 1000.0),
+        flat_terms=flat_terms(sources["x"], sources["y"], frame.shape, options.flat_degree),
     )
 
 
