@@ -1,6 +1,7 @@
 """How tests run the command line and look at a repository."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -21,8 +22,20 @@ class Ended:
 
 def run(*arguments, timeout=240, **environment):
     """Run the command line in a process of its own and return how it ended."""
+    return _ended([sys.executable, "-m", "mpidriver", *map(str, arguments)], timeout, environment)
+
+
+def run_in_turn(*commands, timeout=240, **environment):
+    """Run command lines one after the other in one process, up to the first that fails, and return how that ended."""
+    script = "import json, sys; from mpidriver.cli import main; "
+    script += "sys.exit(next((code for command in json.loads(sys.argv[1]) if (code := main(command))), 0))"
+    commands = json.dumps([[*map(str, command)] for command in commands])
+    return _ended([sys.executable, "-c", script, commands], timeout, environment)
+
+
+def _ended(command, timeout, environment):
     done = subprocess.run(
-        [sys.executable, "-m", "mpidriver", *map(str, arguments)],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

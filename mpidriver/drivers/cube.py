@@ -14,7 +14,7 @@ from mpidriver.drivers._quantum import DataId, Quantum
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.errors import DataError
 from mpidriver.pool import current_pool
-from mpidriver.store import FrameUpdate, read_image, read_raw, wcs_from_header, write_image, write_table
+from mpidriver.store import FrameUpdate, jy_per_beam, read_image, read_raw, wcs_from_header, write_image, write_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,13 +29,15 @@ STOKES = ("I", "Q", "U", "V_QU")
 
 
 def check_channel(context: Context, quantum: Quantum, *, frame: "Frame") -> Record:
-    """Blank the pixels of one channel image that no measurement can have made, and measure the noise of each Stokes."""
+    """Write one channel image as I, Q, U in Jy/beam, blank where no measurement can be, and measure their noise."""
     import numpy as np
 
     from mpidriver.tasks.faraday import channel_noise
 
     pixels, _ = read_raw(context.repository.root / frame.path, frame.hdu)
-    planes = np.array(pixels, dtype=np.float32).reshape(-1, *pixels.shape[-2:])[:3]
+    stored = np.asarray(pixels).reshape(-1, *pixels.shape[-2:])
+    factor = np.float32(jy_per_beam(frame.metadata["unit"]))
+    planes = factor * stored[[frame.metadata["stokes"].index(letter) for letter in "IQU"]].astype(np.float32)
     planes[:, ~np.isfinite(planes).all(axis=0) | (planes == 0.0).all(axis=0)] = np.nan
     noise = channel_noise(planes)
     if not np.all(noise > 0.0):
@@ -128,7 +130,8 @@ def _on_patch(
 def _prepare_channel(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     ids = quantum.data_id
     frame = desk.frame(ids.exposure, ids.detector, ids.band)
-    return Prepared({"frame": frame}, (frame.digest, frame.wcs_header), ((frame.path, frame.digest),))
+    header = (frame.wcs_header, frame.metadata["stokes"], frame.metadata["unit"])
+    return Prepared({"frame": frame}, (frame.digest, *header), ((frame.path, frame.digest),))
 
 
 def _prepare_cube(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:

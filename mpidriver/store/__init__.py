@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from mpidriver.store._instruments._headers import read_headers
     from mpidriver.store._instruments._instrument import InstrumentOptions
     from mpidriver.store._instruments._presets import PRESETS, instrument_preset
+    from mpidriver.store._instruments._stokes import jy_per_beam
     from mpidriver.store._ionex import IonexMaps, read_ionex
     from mpidriver.store._layout import DATASETS
     from mpidriver.store._mongo._state import MongoState
@@ -113,6 +114,7 @@ _HOMES = {
     "_mongo._state": ("MongoState",),
     "_parquet": ("write_parquet",),
     "_instruments._presets": ("PRESETS", "instrument_preset"),
+    "_instruments._stokes": ("jy_per_beam",),
     "_provenance": ("stamped",),
     "_state._records": ("STATUSES", "Frame", "FrameUpdate", "Product", "QuantumRecord", "QuantumUpdate", "RunRecord"),
     "_repository": ("Repository",),
@@ -172,6 +174,7 @@ __all__ = [
     "hdu_bytes",
     "instrument_preset",
     "is_partial",
+    "jy_per_beam",
     "nothing_kept",
     "open_cube",
     "open_state",

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from astropy.io.votable import parse_single_table
 from astropy.table import Table
-from survey import digests, run
+from survey import digests, run, run_in_turn
 
 from mpidriver.drivers.pipeline import open_context
 from mpidriver.store import open_state, read_table
@@ -40,8 +40,10 @@ def raw(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sources")
     (folder / "simulation.toml").write_text(SIMULATION)
     root = folder / "repo"
-    assert run("simulate", root, "--config", folder / "simulation.toml", "--quiet").code == 0
-    ended = run("catalogue", root, root / "truth" / "radio_sources.fits")
+    ended = run_in_turn(
+        ("simulate", root, "--config", folder / "simulation.toml", "--quiet"),
+        ("catalogue", root, root / "truth" / "radio_sources.fits"),
+    )
     assert (ended.code, "8 components" in ended.text) == (0, True), ended.text
     return root
 

@@ -14,6 +14,7 @@ from mpidriver.store import (
     InstrumentOptions,
     file_digest,
     instrument_preset,
+    jy_per_beam,
     read_headers,
     read_raw,
     wcs_from_header,
@@ -94,6 +95,35 @@ def test_each_instrument_refuses_the_other_kind(raw):
         read_headers(raw(), instrument_preset("simulated-stokes"))
     with pytest.raises(DataError, match="FREQ axis of length 1"):
         read_headers(raw(header=STOKES, shape=(2, 3, 5, 5)), instrument_preset("simulated-stokes"))
+
+
+@pytest.mark.parametrize(
+    ("cards", "said"),
+    [
+        ({"CRVAL4": 888.5}, "got 888.5; if it is in MHz or GHz, CUNIT4 has to say so"),
+        ({"CRVAL4": 0.9, "CUNIT4": "MHz"}, "expected a frequency above 1e\\+06 Hz, got 900000"),
+        ({"CUNIT4": "m/s"}, "expected Hz, kHz, MHz or GHz, got 'm/s'"),
+        ({"CRVAL3": 2.0}, "expected Stokes I, Q and U, its STOKES axis has QUV"),
+    ],
+)
+def test_a_channel_without_frequency_or_stokes_parameters_is_refused(raw, cards, said):
+    path = raw(header=STOKES | cards, shape=(1, 3, 5, 5))
+    with pytest.raises(DataError, match=said):
+        read_headers(path, instrument_preset("simulated-stokes"))
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [("Jy/beam", 1.0), ("JY/BEAM", 1.0), ("mJy / beam", 1e-3), ("uJy beam-1", 1e-6), ("nJy.beam^-1", 1e-9)],
+)
+def test_brightness_in_parts_of_jy_a_beam(unit, factor):
+    assert jy_per_beam(unit) == factor
+
+
+@pytest.mark.parametrize("unit", ["K", "MJy/beam", "Jy", "Jy beam", "Jy/pixel", ""])
+def test_other_brightness_is_refused(unit):
+    with pytest.raises(DataError, match="expected Jy/beam"):
+        jy_per_beam(unit)
 
 
 def test_values_come_from_keywords_paths_constants_and_means(raw):

@@ -18,6 +18,7 @@ from mpidriver.store._fits._raw import image_headers
 from mpidriver.store._fits._scan import quiet
 from mpidriver.store._instruments._header_values import Sources
 from mpidriver.store._instruments._instrument import InstrumentOptions
+from mpidriver.store._instruments._stokes import stokes_metadata
 from mpidriver.store._state._records import Frame
 
 __all__ = ["read_headers"]
@@ -97,7 +98,8 @@ def _frame(sources: Sources, options: InstrumentOptions, digest: str, weight: Pa
     shape = tuple(int(header[f"NAXIS{axis}"]) for axis in range(int(header["NAXIS"]), 0, -1))
     kind = _kind(sources, options)
     optical = options.kind == "image"
-    metadata = _stokes_metadata(sources, header, shape) if not optical else _no_cube(sources, shape)
+    where = f"{sources.path}[{sources.hdu}]"
+    metadata = stokes_metadata(where, header, shape) if not optical else _no_cube(sources, shape)
     found = {name: sources.optional(name, source) for name, source in options.metadata.items()}
     exptime_s = sources.number("exptime_s", options.exptime_s)
     if exptime_s is not None and exptime_s < 0:
@@ -186,32 +188,6 @@ def _no_cube(sources: Sources, shape: tuple[int, ...]) -> dict[str, Any]:
     if len(shape) != 2:
         raise DataError(f"{sources.path}[{sources.hdu}]: expected an image of two axes, the array has shape {shape}")
     return {}
-
-
-def _stokes_metadata(sources: Sources, header: Any, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return frequency and Stokes parameters of a channel's cube."""
-    axes = {str(header.get(f"CTYPE{n}", "")).strip().upper()[:6]: n for n in range(1, len(shape) + 1)}
-    where = f"{sources.path}[{sources.hdu}]"
-    if "STOKES" not in axes or header[f"NAXIS{axes['STOKES']}"] not in (3, 4):
-        raise DataError(
-            f"{where}: expected a STOKES axis of length 3 or 4, the array has shape {shape}, axes {list(axes)}"
-        )
-    if "FREQ" not in axes or header[f"NAXIS{axes['FREQ']}"] != 1:
-        raise DataError(f"{where}: expected a FREQ axis of length 1, the array has shape {shape}")
-    freq_hz = _axis_values(header, axes["FREQ"])[0] * _hertz(header.get(f"CUNIT{axes['FREQ']}", "Hz"))
-    letters = {1: "I", 2: "Q", 3: "U", 4: "V"}
-    stokes = [letters.get(round(value), "?") for value in _axis_values(header, axes["STOKES"])]
-    return {"freq_hz": freq_hz, "stokes": "".join(stokes)}
-
-
-def _axis_values(header: Any, axis: int) -> list[float]:
-    first, step = float(header[f"CRVAL{axis}"]), float(header.get(f"CDELT{axis}", 1.0))
-    reference = float(header.get(f"CRPIX{axis}", 1.0))
-    return [first + (pixel - reference) * step for pixel in range(1, int(header[f"NAXIS{axis}"]) + 1)]
-
-
-def _hertz(unit: str) -> float:
-    return {"GHZ": 1e9, "MHZ": 1e6, "KHZ": 1e3}.get(str(unit).strip().upper(), 1.0)
 
 
 def _coordinates(
