@@ -1,11 +1,12 @@
 """Fakes: a patch's coadds with known sources added go through multiband again, beside the science products.
 
-A patch scatters its bands to detect, to measure and to force, as the survey does, but keeps everything in memory; only
-what came of the fakes is written.
+A patch scatters its bands: each rank reads one and adds fakes, keeps it, and detects, measures and forces there as the
+survey does. Only what came of the fakes is written.
 """
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import DataId, Quantum
@@ -17,8 +18,12 @@ from mpidriver.store import read_masked_image, read_table, wcs_from_header, writ
 
 if TYPE_CHECKING:
     import numpy as np
+    from astropy.wcs import WCS
 
     from mpidriver.drivers._desk import Desk
+    from mpidriver.tasks.coadd import CoaddPsf
+    from mpidriver.tasks.image import MaskedImage
+    from mpidriver.tasks.multiband import MultibandOptions
 
 __all__ = ["STAGES"]
 
@@ -38,12 +43,14 @@ def recover_fakes(context: Context, quantum: Quantum, *, bands: Sequence[str]) -
     seed = (ids.tract, *ids.patch)
     fakes = multiband.make_fakes(patch.wcs(), patch.shape(), noise_njy=noise_njy, options=options, seed=seed)
 
+    pool = current_pool()
+    held = pool.scatter(functools.partial(add_fakes, context, quantum, (real, fakes)), bands)
+
     def each_band(task: Any, *arguments: Any) -> dict[str, Any]:
-        done = current_pool().map(functools.partial(task, context, quantum, (real, fakes), *arguments), bands)
-        return dict(zip(bands, done, strict=True))
+        return dict(zip(bands, pool.map(functools.partial(task, options, *arguments), held), strict=True))
 
     detections = each_band(detect_one)
-    coadds = [_with_fakes(context, quantum, (real, fakes), band)[0] for band in bands]
+    coadds = [coadd.image for coadd in pool.gather(held)]
     combined = multiband.detect_combined(coadds, patch.wcs(), options=options, seed=seed)
     covered = np.logical_and.reduce([_has_data(coadd, fakes) for coadd in coadds])
     del coadds
@@ -58,6 +65,24 @@ def recover_fakes(context: Context, quantum: Quantum, *, bands: Sequence[str]) -
     return Record(products=(context.product("fakes", written),))
 
 
+@dataclass(frozen=True)
+class FakedCoadd:
+    """One band's coadd with fakes, which stays on the rank that read it."""
+
+    image: "MaskedImage"
+    wcs: "WCS"
+    psf: "CoaddPsf"
+
+
+def add_fakes(context: Context, quantum: Quantum, added: "tuple[np.ndarray, np.ndarray]", band: str) -> FakedCoadd:
+    """Read one band's coadd and add fakes to it, which keep off the real objects."""
+    from mpidriver.tasks.multiband import inject
+
+    stored = read_masked_image(context.path("coadd", quantum, band=band))
+    wcs, psf = wcs_from_header(stored.wcs_header), coadd_psf(context, quantum, band=band)
+    return FakedCoadd(inject(planes(stored), wcs, *added, psf=psf, options=context.config.multiband), wcs, psf)
+
+
 def _has_data(coadd: Any, fakes: "np.ndarray") -> "np.ndarray":
     """Tell which fakes lie on pixels with data."""
     import numpy as np
@@ -67,41 +92,25 @@ def _has_data(coadd: Any, fakes: "np.ndarray") -> "np.ndarray":
     return np.isfinite(coadd.image[row, col])
 
 
-def detect_one(context: Context, quantum: Quantum, added: tuple[Any, Any], band: str) -> "np.ndarray":
+def detect_one(options: "MultibandOptions", coadd: FakedCoadd) -> "np.ndarray":
     """Return what is detected in one band with fakes."""
     from mpidriver.tasks.multiband import detect
 
-    return detect(*_with_fakes(context, quantum, added, band), options=context.config.multiband)
+    return detect(coadd.image, coadd.wcs, options=options)
 
 
-def measure_one(
-    context: Context, quantum: Quantum, added: tuple[Any, Any], objects: "np.ndarray", band: str
-) -> "np.ndarray":
+def measure_one(options: "MultibandOptions", objects: "np.ndarray", coadd: FakedCoadd) -> "np.ndarray":
     """Return the measurements in one band with fakes."""
     from mpidriver.tasks.multiband import measure
 
-    psf = coadd_psf(context, quantum, band=band)
-    return measure(*_with_fakes(context, quantum, added, band), objects, psf=psf, options=context.config.multiband)
+    return measure(coadd.image, coadd.wcs, objects, psf=coadd.psf, options=options)
 
 
-def force_one(
-    context: Context, quantum: Quantum, added: tuple[Any, Any], reference: "np.ndarray", band: str
-) -> "np.ndarray":
+def force_one(options: "MultibandOptions", reference: "np.ndarray", coadd: FakedCoadd) -> "np.ndarray":
     """Return the forced photometry in one band with fakes."""
     from mpidriver.tasks.multiband import force
 
-    psf = coadd_psf(context, quantum, band=band)
-    return force(*_with_fakes(context, quantum, added, band), reference, psf=psf, options=context.config.multiband)
-
-
-def _with_fakes(context: Context, quantum: Quantum, added: tuple[Any, Any], band: str) -> tuple[Any, Any]:
-    """Return a coadd with fakes and its WCS."""
-    from mpidriver.tasks.multiband import inject
-
-    stored = read_masked_image(context.path("coadd", quantum, band=band))
-    wcs = wcs_from_header(stored.wcs_header)
-    psf = coadd_psf(context, quantum, band=band)
-    return inject(planes(stored), wcs, *added, psf=psf, options=context.config.multiband), wcs
+    return force(coadd.image, coadd.wcs, reference, psf=coadd.psf, options=options)
 
 
 def join_fakes(context: Context, quantum: Quantum, *, patches: Sequence[DataId]) -> Record:
