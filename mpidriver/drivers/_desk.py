@@ -1,5 +1,6 @@
 """The root's desk: what it looks up for a quantum before it hands it out, each file read once a run."""
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,8 +168,14 @@ class Desk:
             self._solutions[tract] = read_solutions(path)
         return self._solutions[tract].get((exposure, detector))
 
-    def background_correction(self, tract: int | None, exposure: int, detector: int) -> tuple[float, ...]:
-        """Return the polynomial that is added to a frame to match its neighbours; empty if it was left out."""
+    def matched_solution(self, tract: int, exposure: int, detector: int) -> Solution | None:
+        """Return the mosaic's solution of one frame with what makes its background match those of its neighbours."""
+        solution = self.solution(tract, exposure, detector)
+        if solution is None:
+            return None
+        return dataclasses.replace(solution, background=self._background_correction(tract, exposure, detector))
+
+    def _background_correction(self, tract: int, exposure: int, detector: int) -> tuple[float, ...]:
         if tract not in self._corrections:
             path = self.context.repository.path("background_match", tract=tract)
             self._corrections[tract] = read_corrections(path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._solutions import Solution
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.drivers.coadd import calibrated
 from mpidriver.pool import current_pool
 from mpidriver.store import read_masked_image, read_table, wcs_from_header, write_table
 
@@ -47,13 +48,11 @@ def light_curves(context: Context, quantum: Quantum, *, frames: Sequence[Coverin
 
 def force_on(context: Context, quantum: Quantum, frame: CoveringFrame) -> "np.ndarray":
     """Return the forced photometry of a patch's objects on one frame."""
-    from mpidriver.tasks.image import MaskedImage
-    from mpidriver.tasks.mosaic import flatten
     from mpidriver.tasks.multiband import force_frame
 
     stored = read_masked_image(context.repository.path("frame", exposure=frame.exposure, detector=frame.detector))
     table = force_frame(
-        MaskedImage(*flatten(stored.image, stored.variance, frame.solution.flat_mag), stored.mask),
+        calibrated(stored, frame.solution),
         wcs_from_header(frame.solution.wcs_header),
         read_table(context.path("merged_measurements", quantum)),
         context.patch(quantum).wcs(),
@@ -69,7 +68,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     """Name the frames that the mosaic has placed; where a frame's position is wrong, its light curve would be too."""
     frames = []
     for ids in (source.data_id for source in inputs if source.task == "single_frame"):
-        solution = desk.solution(quantum.data_id.tract, ids.exposure, ids.detector)
+        solution = desk.matched_solution(quantum.data_id.tract, ids.exposure, ids.detector)
         if solution is not None and not solution.misplaced:
             mjd = desk.frame(ids.exposure, ids.detector, ids.band).mjd
             mjd = float("nan") if mjd is None else mjd

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mpidriver.tasks.coadd import CoaddPsf
     from mpidriver.tasks.image import MaskedImage
 
-__all__ = ["STAGES", "assemble", "coadd_psf", "planes", "resample"]
+__all__ = ["STAGES", "assemble", "calibrated", "coadd_psf", "planes", "resample"]
 
 
 def resample(context: Context, quantum: Quantum, *, solution: "Solution") -> Record:
@@ -48,20 +48,18 @@ def warp_frame(
 
     from mpidriver.tasks.coadd import input_row
     from mpidriver.tasks.image import NJY_ZERO_POINT_MAG
-    from mpidriver.tasks.matching import add_polynomial
-    from mpidriver.tasks.mosaic import flatten
     from mpidriver.tasks.warp import warp
 
     frame = read_masked_image(context.repository.path("frame", exposure=ids.exposure, detector=ids.detector))
     patch = context.patch(quantum)
-    pixels, variance = flatten(frame.image, frame.variance, solution.flat_mag)
+    pixels = calibrated(frame, solution)
     warped = warp(
-        add_polynomial(pixels, solution.background),
+        pixels.image,
         wcs_from_header(solution.wcs_header),
         patch.wcs(),
         patch.shape(),
-        variance=variance,
-        mask=frame.mask,
+        variance=pixels.variance,
+        mask=pixels.mask,
         options=context.config.warp,
         scale=10.0 ** (-0.4 * (solution.zero_point_mag - NJY_ZERO_POINT_MAG)),
     )
@@ -170,6 +168,16 @@ def planes(stored: "StoredImage") -> "MaskedImage":
     return MaskedImage(stored.image, stored.variance, stored.mask)
 
 
+def calibrated(stored: "StoredImage", solution: "Solution") -> "MaskedImage":
+    """Return a frame flattened and its background matched, in its own unit."""
+    from mpidriver.tasks.image import MaskedImage
+    from mpidriver.tasks.matching import add_polynomial
+    from mpidriver.tasks.mosaic import flatten
+
+    image, variance = flatten(stored.image, stored.variance, solution.flat_mag)
+    return MaskedImage(add_polynomial(image, solution.background), variance, stored.mask)
+
+
 def coadd_psf(context: Context, quantum: Quantum, **more: Any) -> "CoaddPsf":
     """Return the PSF of a coadd by its inputs."""
     from mpidriver.tasks.coadd import CoaddPsf
@@ -183,20 +191,19 @@ def _prepare_warp(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prep
 
 
 def _solution(desk: "Desk", tract: int | None, ids: DataId) -> "Solution":
-    """Return a frame's solution with its background's correction.
+    """Return a frame's solution, its background matched.
 
     Raises
     ------
     DataError
         If it has none that can be trusted.
     """
-    solution = desk.solution(tract, ids.exposure, ids.detector)
+    solution = desk.matched_solution(tract, ids.exposure, ids.detector)
     if solution is None:
         raise DataError(f"the mosaic of tract {tract} has no solution for this frame")
     if solution.misplaced:
         raise DataError(f"left out of the coadd: {solution.reason}; is its header's position right?")
-    background = desk.background_correction(tract, ids.exposure, ids.detector)
-    return dataclasses.replace(solution, background=background)
+    return solution
 
 
 def _prepare_coadd(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
