@@ -8,6 +8,7 @@ import pytest
 
 from mpidriver.pool._transport._bell import DISTRUST_SECONDS, MISSED_IN_A_ROW, Bell
 from mpidriver.pool._transport._idle import LAST_LOOKS, Idle
+from mpidriver.pool._transport._spin import IN_VAIN, PAUSE, Spin
 
 NO_TIME, LONG = 0.0, 30.0
 
@@ -161,3 +162,29 @@ def test_a_rank_stays_awake_as_long_as_the_last_wait_needed_but_not_for_long(mon
             now += needed
             idle.wait()
         assert bool(slept) == sleeps, needed
+
+
+def test_a_thread_whose_core_others_need_sleeps_at_once_and_tries_again_now_and_then():
+    """Answers come only when it sleeps, however long it stays awake."""
+    spin, stayed_awake = Spin(1e-4), []
+    for _ in range(3 * (IN_VAIN + PAUSE)):
+        stayed_awake.append(spin.seconds > 0)
+        spin.learn(spin.seconds + 5e-5, slept=True)
+    assert stayed_awake[:IN_VAIN] == [True] * IN_VAIN
+    assert 2 <= sum(stayed_awake[IN_VAIN:]) <= len(stayed_awake) / PAUSE
+
+
+def test_a_thread_that_is_answered_awake_stays_awake_again():
+    spin = Spin(1e-4)
+    for _ in range(IN_VAIN):
+        spin.learn(2e-4, slept=True)
+    assert not spin.seconds
+    spin.learn(5e-5, slept=False)
+    assert spin.seconds == 1e-4
+
+
+def test_long_waits_do_not_tell_that_a_core_is_shared():
+    spin = Spin(1e-4)
+    for _ in range(2 * IN_VAIN):
+        spin.learn(20e-3, slept=True)
+    assert spin.seconds == 1e-4

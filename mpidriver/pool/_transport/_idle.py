@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mpidriver.pool._transport._spin import Spin
+
 if TYPE_CHECKING:
     from mpidriver.pool._transport._bell import Bell
 
@@ -14,9 +16,6 @@ __all__ = ["Idle", "sharpen_sleep"]
 SPIN_SECONDS, SPIN_SECONDS_CROWDED = 300e-6, 150e-6
 """How long to stay awake where every rank has a core, and where ranks share cores: longer than a short task takes there
 and back, but no longer than waking up from a sleep does."""
-LONGEST_SPIN_SECONDS = 1e-3
-"""How long to stay awake at most where the last wait, which was longer, would have ended awake. After a rest everything
-takes several times as long, because other things have filled the caches."""
 SHORTEST_SLEEP_SECONDS = 20e-6
 LONGEST_SLEEP_SECONDS = 1e-3
 SHARE_OF_WAIT = 0.25
@@ -30,10 +29,10 @@ LAST_LOOKS = 2
 class Idle:
     """One thread's waiting: call `wait` while nothing happens and `reset` when something did.
 
-    The first microseconds are spent awake. They are not offered to others (``os.sched_yield``): on a core that somebody
-    else wants that takes milliseconds, while waking from a sleep does not. Then the thread sleeps until its rank's
-    bell rings, or without a bell in sleeps that grow with the time waited, up to a millisecond.
-    ``time.sleep(0)`` is of no use: with the kernel's default timer slack it takes 65 µs.
+    The first microseconds are spent awake, if that is of use (`Spin`). They are not offered to others
+    (``os.sched_yield``): on a core that somebody else wants that takes milliseconds, while waking from a sleep does
+    not. Then the thread sleeps until its rank's bell rings, or without a bell in sleeps that grow with the time waited,
+    up to a millisecond. ``time.sleep(0)`` is of no use: with the kernel's default timer slack it takes 65 µs.
 
     Parameters
     ----------
@@ -46,17 +45,18 @@ class Idle:
     def __init__(self, bell: "Bell | None" = None, *, spins: bool = True) -> None:
         self._bell = bell
         is_crowded = bell is None or bell.is_crowded
-        self._least_spin_seconds = (SPIN_SECONDS_CROWDED if is_crowded else SPIN_SECONDS) if spins else 0.0
-        self._spin_seconds = self._least_spin_seconds
+        self._spin = Spin((SPIN_SECONDS_CROWDED if is_crowded else SPIN_SECONDS) if spins else 0.0)
         self._began: float | None = None
         self._shortest_seconds = SHORTEST_SLEEP_SECONDS if spins else 10 * SHORTEST_SLEEP_SECONDS
         self._since: float | None = None
         self._lies = False
+        self._slept = False
+        """Whether it has slept since it began to wait."""
         self._looks_left = 0
         self._overslept = False
 
     def __enter__(self) -> "Idle":
-        self._since, self._began, self._lies, self._overslept = None, None, False, False
+        self._since, self._began, self._lies, self._overslept, self._slept = None, None, False, False, False
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -71,12 +71,9 @@ class Idle:
         self.get_up()
 
     def _learn(self) -> None:
-        """Stay awake the next time as long as would have been enough now, unless that is too long."""
         if self._began is not None:
-            needed = 1.5 * (time.perf_counter() - self._began)
-            longer = needed if self._least_spin_seconds and needed < LONGEST_SPIN_SECONDS else 0.0
-            self._spin_seconds = max(self._least_spin_seconds, longer)
-        self._began = None
+            self._spin.learn(time.perf_counter() - self._began, slept=self._slept)
+        self._began, self._slept = None, False
 
     def wait(
         self, look: Callable[[], bool] | None = None, *, in_transit: bool = False, until: float | None = None
@@ -98,7 +95,7 @@ class Idle:
             if self._began is None:
                 self._began = now
         waited_seconds = now - self._since
-        if waited_seconds < self._spin_seconds:
+        if waited_seconds < self._spin.seconds:
             if look is not None and not in_transit:
                 self._stay_awake(look, now, until)
             return
@@ -110,14 +107,14 @@ class Idle:
 
     def _stay_awake(self, look: Callable[[], bool], now: float, until: float | None) -> None:
         assert self._since is not None
-        end = self._since + self._spin_seconds
+        end = self._since + self._spin.seconds
         if until is not None:
             end = min(end, until)
         while now < end and not look():
             now = time.perf_counter()
 
     def _sleep_shortly(self, waited_seconds: float) -> None:
-        self._overslept = False
+        self._overslept, self._slept = False, True
         time.sleep(min(max(self._shortest_seconds, SHARE_OF_WAIT * waited_seconds), LONGEST_SLEEP_SECONDS))
 
     def _sleep_beside(self, bell: "Bell", seconds: float, look: Callable[[], bool] | None) -> None:
@@ -128,6 +125,7 @@ class Idle:
                 return
         elif not self._has_looked(bell):
             return
+        self._slept = True
         if bell.sleep(seconds):
             self.get_up()
         else:
