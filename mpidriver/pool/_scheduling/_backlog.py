@@ -5,8 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Backlog", "Places", "Span"]
+__all__ = ["BATCH_SECONDS", "Backlog", "Places", "Span"]
 
+BATCH_SECONDS = 2e-3
+"""Work that one message should carry."""
+LEAST_SECONDS = 2e-4
+"""Work that is not cut up any further, so that all ranks end at once: a message costs as much."""
 MEMORY_OF_RATE = 0.7
 """Weight of the past in the moving average of a function's seconds."""
 
@@ -28,7 +32,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class _Ready:
+class _Items:
     """Ready items of one call, costliest first."""
 
     call: int
@@ -59,7 +63,7 @@ class Backlog:
     """
 
     def __init__(self) -> None:
-        self._heap: list[tuple[tuple[float, int, int], _Ready]] = []
+        self._heap: list[tuple[tuple[float, int, int], _Items]] = []
         self._calls: dict[int, int] = {}
         self.count = 0
         """Number of items, the same as the length."""
@@ -73,7 +77,7 @@ class Backlog:
         """Take more items, costliest first; for the parameters see `Scheduler.add`."""
         if indexes:
             key = (0.0 if costs is None else -costs[indexes[0]], call, indexes[0])
-            heapq.heappush(self._heap, (key, _Ready(call, function, indexes, costs)))
+            heapq.heappush(self._heap, (key, _Items(call, function, indexes, costs)))
             self._note(call, indexes, costs, 1)
 
     def take(self, count: int) -> Span:
@@ -86,6 +90,25 @@ class Backlog:
             heapq.heappop(self._heap)
         self._note(ready.call, indexes, ready.costs, -1)
         return Span(ready.call, ready.function, indexes, ready.costs)
+
+    def take_message(self, share: int) -> list[Span]:
+        """Take away what is worth a message, but not much more than one item in so many."""
+        if self.count == 1:
+            return [self.take(1)]
+        spans: list[Span] = []
+        most = max(1, self.count // share)
+        seconds, least = BATCH_SECONDS, LEAST_SECONDS
+        while self.count and seconds > 0:
+            each = max(self.seconds_of_next(BATCH_SECONDS), 1e-9)
+            if spans and each > seconds:
+                break
+            count = min(max(most, int(least / each)), max(1, int(seconds / each)))
+            if count <= 0:
+                break
+            spans.append(self.take(count))
+            taken = len(spans[-1].indexes)
+            most, seconds, least = most - taken, seconds - taken * each, least - taken * each
+        return spans
 
     def cancel(self, call: int) -> list[int]:
         """Take away all items of a call; return their indexes."""
