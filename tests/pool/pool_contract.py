@@ -1094,7 +1094,9 @@ def check_processes_that_die_take_nothing_along(pool):
     hows = ["a", "kill", "b", "segfault", "exit now", "c", "abort with children", "d"]
     terms = {"isolate": True, "on_error": "return", "retries": 0}
     outcomes = pool.map(die, hows, **terms)
-    outcomes += pool.map(die, ["grow"], memory="60 MB", **terms) + pool.map(die, ["hang"], timeout=1.0, **terms)
+    outcomes += pool.map(die, ["grow"], memory="60 MB", **terms)
+    assert set(pool.map(die, "ab" * pool.size, isolate=True)) == {"a", "b"}  # who takes their places has imported all
+    outcomes += pool.map(die, ["hang"], timeout=1.0, **terms)
     outcomes = {outcome.item: outcome for outcome in outcomes}
     assert [outcomes[how].value for how in "abcd"] == list("abcd")
     errors = {how: outcome.error for how, outcome in outcomes.items() if outcome.error}
