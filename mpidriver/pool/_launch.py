@@ -124,7 +124,7 @@ def launch(
                 return _run_main(engine, main, args)
     with contextlib.closing(Isolation(preload)) as isolation:
         isolation.prepare()
-        from mpidriver.pool._transport._wire import connect
+        from mpidriver.pool._transport._joining import connect
 
         wire = connect(launcher.ranks, ranks)
         if wire is None:

@@ -116,7 +116,7 @@ OFFSETS = """
 import socket
 from mpi4py import MPI
 socket.gethostname = lambda: f"host {MPI.COMM_WORLD.rank % 2}"
-from mpidriver.pool._transport._wire import connect
+from mpidriver.pool._transport._joining import connect
 wire = connect(None, None)
 offsets = wire.clock_offsets()
 assert sorted(offsets) == ([1, 3] if wire.rank == 0 else []), offsets

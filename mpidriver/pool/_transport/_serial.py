@@ -39,7 +39,7 @@ class SerialWire:
 
     def communicator(self, ranks: tuple[int, ...], number: int) -> Any:
         """Return a communicator of this process alone; only this loads MPI."""
-        from mpidriver.pool._transport._wire import lone_communicator
+        from mpidriver.pool._transport._joining import lone_communicator
 
         return lone_communicator()
 
