@@ -84,7 +84,7 @@ class Letters:
     rank, size, host = 0, 4, "here"
 
     def __init__(self):
-        self.sent = []
+        self.sent, self.dead = [], set()
 
     def send(self, rank, message, *fields):
         self.sent.append((rank, message, *fields))
@@ -121,6 +121,15 @@ def test_whoever_waits_for_a_rank_that_dies_is_told():
     values = SharedValues(Rank(lambda: values.lost(3)), Letters())
     with pytest.raises(PoolError, match="of rank 3 are not there"):
         values.find(SharedName(3, 1, ("flat",)), None)
+
+
+def test_a_rank_that_hears_of_a_death_tells_its_shared_values(monkeypatch):
+    heard = []
+    monkeypatch.setattr(SharedValues, "lost", lambda self, rank: heard.append(rank))
+    with Pool() as pool:
+        pool._engine.wire.hosts += ["there"] * 3
+        pool._engine.traffic.handlers[kind.LOST](3)
+    assert heard == [3]
 
 
 SEVERAL_HOSTS = """

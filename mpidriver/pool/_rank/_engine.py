@@ -87,7 +87,7 @@ class Engine:
         self.communicators = Communicators(wire, self.lock)
         self.held = HeldValues(self, self._post)
         self._farewell = Farewell(self._post, self._hand_over)
-        mourners = (self.communicators.lost, self.held.lost)
+        mourners = (self.communicators.lost, self.held.lost, self.shared.lost)
         self._recovery = Recovery(self._post, self._leader, self._worker, self.main, mourners)
         values = (self.shared, self.held)
         self.traffic = Traffic(self._post, self.lock, self.main, self._leader, self._worker, values, self.callbacks)

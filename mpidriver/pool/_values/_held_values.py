@@ -21,6 +21,7 @@ from mpidriver.pool._transport._post import Handler, Post
 from mpidriver.pool._values import _held
 from mpidriver.pool._values._held import Held, HeldName, Record, Token
 from mpidriver.pool._values._read_only import read_only
+from mpidriver.pool._values._requests import Requests
 
 if TYPE_CHECKING:
     from mpidriver.pool._rank._engine import Engine
@@ -51,10 +52,7 @@ class HeldValues:
         self._post = post
         self._serial = 0
         self._values: dict[HeldName, Any] = {}
-        self._requests = 0
-        self._asked: dict[int, int] = {}
-        """Owner of each request that has no answer."""
-        self._answers: dict[int, Any] = {}
+        self._requests = Requests(engine)
         self._records: dict[ScopeId, weakref.WeakValueDictionary[HeldName, Record]] = {}
         self._lent: dict[int, dict[tuple[int, int], tuple[ScopeId, HeldName]]] = defaultdict(dict)
         """What each holder was told to send: by rank and number of the request."""
@@ -148,9 +146,7 @@ class HeldValues:
             for record in list(known.values()):
                 if rank in record.ranks:
                     record.ranks.remove(rank)
-        for request, owner in list(self._asked.items()):
-            if owner == rank:
-                self._answer(request, Failure(f"rank {rank}, which scattered the value, is lost", "", kind="lost"))
+        self._requests.lost(rank, _lost(rank))
         for (asker, request), (scope, name) in self._lent.pop(rank, {}).items():
             if asker != rank:
                 self._on_fetch(asker, [(request, scope, name)])
@@ -205,9 +201,9 @@ class HeldValues:
                 missing[held.token.name] = held
         if missing:
             requests = self._ask(missing.values())
-            self._engine.waiting.driving(lambda: requests.keys() <= self._answers.keys())
-            for request, held in requests.items():
-                values[held.token.name] = self._received(request, held, self._answers.pop(request), keep)  # type: ignore
+            answers = self._requests.answers_to(requests)
+            for (request, held), answer in zip(requests.items(), answers, strict=True):
+                values[held.token.name] = self._received(request, held, answer, keep)  # type: ignore[union-attr]
         return values
 
     def _ask(self, missing: Iterable[Held]) -> dict[int, Held]:
@@ -217,14 +213,14 @@ class HeldValues:
         with self._engine.lock:
             for held in missing:
                 assert held.token is not None
-                self._requests += 1
-                requests[self._requests] = held
-                self._asked[self._requests] = owner = held.scope[0]
-                wanted.setdefault(owner, []).append((self._requests, held.scope, held.token.name))
+                owner = held.scope[0]
+                request = self._requests.new(owner)
+                requests[request] = held
+                wanted.setdefault(owner, []).append((request, held.scope, held.token.name))
             for owner, some in wanted.items():
                 self._post.send(owner, kind.FETCH, self._post.rank, some)
             for rank in self._post.dead.intersection(wanted):
-                self.lost(rank)
+                self._requests.lost(rank, _lost(rank))
         return requests
 
     def _received(self, request: int, held: Held, answer: Any, keep: bool) -> Any:
@@ -282,11 +278,7 @@ class HeldValues:
 
     def _on_value(self, answers: list[tuple[int, Any, bool]]) -> None:
         for request, content, is_value in answers:
-            self._answer(request, content if isinstance(content, Failure) else (content, is_value))
-
-    def _answer(self, request: int, answer: Any) -> None:
-        if self._asked.pop(request, None) is not None:
-            self._answers[request] = answer
+            self._requests.answer(request, content if isinstance(content, Failure) else (content, is_value))
 
     def _on_holds(self, scope: ScopeId, name: HeldName, rank: int, request: int, keep: bool) -> None:
         for lent in self._lent.values():
@@ -302,6 +294,10 @@ class HeldValues:
     def _on_drop(self, names: list[HeldName]) -> None:
         for name in names:
             self._values.pop(name, None)
+
+
+def _lost(owner: int) -> Failure:
+    return Failure(f"rank {owner}, which scattered the value, is lost", "", kind="lost")
 
 
 def _recipe(record: Record) -> Packed | Failure:

@@ -21,6 +21,7 @@ from mpidriver.pool._transport._messages import ScopeId
 from mpidriver.pool._transport._post import Handler, Post
 from mpidriver.pool._values._node_memory import NodeMemory, Place, attach, keep, keep_blob, read
 from mpidriver.pool._values._read_only import read_only
+from mpidriver.pool._values._requests import Requests
 
 if TYPE_CHECKING:
     from mpidriver.pool._rank._engine import Engine
@@ -29,6 +30,8 @@ __all__ = ["Shared", "SharedValues"]
 
 HAS, WANTS, WANTS_DATA = range(3)
 """What a rank says to the owner: has mapped the values itself; wants to have or find them; has not found them."""
+_NOWHERE = (None, None)
+"""The answer where there are no values any more: neither a place nor data."""
 
 
 class SharedName(NamedTuple):
@@ -154,10 +157,7 @@ class SharedValues:
         self._serial = 0
         self._owned: dict[SharedName, _Owned] = {}
         self._found: dict[SharedName, dict[str, Any]] = {}
-        self._requests = 0
-        self._asked: dict[int, SharedName] = {}
-        """What each request that has no answer is about."""
-        self._answers: dict[int, tuple[Place | None, Any]] = {}
+        self._requests = Requests(engine)
         self._kept: dict[SharedName, NodeMemory] = {}
         self.dropped: deque[SharedName] = deque()
         """What no handle is left of, not released yet."""
@@ -221,9 +221,7 @@ class SharedValues:
 
     def lost(self, rank: int) -> None:
         """Note that a rank has died: what it owned is gone, and what it kept for its host is sent again."""
-        for request, name in list(self._asked.items()):
-            if name.owner == rank:
-                self._on_shared(request, None, None)
+        self._requests.lost(rank, _NOWHERE)
         for name, owned in self._owned.items():
             owned.ranks.discard(rank)
             for host in [host for host, keeper in owned.keepers.items() if keeper == rank]:
@@ -289,12 +287,11 @@ class SharedValues:
     def _ask(self, name: SharedName, what: int) -> Any:
         """Return the memory that the owner tells of, or sends."""
         with self._engine.lock:
-            self._requests += 1
-            request = self._requests
-            self._asked[request] = name
-        self._tell(name, what, request)
-        self._engine.waiting.driving(lambda: request in self._answers or name.owner in self._post.dead)
-        place, blob = self._answers.pop(request, (None, None))
+            request = self._requests.new(name.owner)
+            self._tell(name, what, request)
+            if name.owner in self._post.dead:
+                self._requests.lost(name.owner, _NOWHERE)
+        place, blob = self._requests.answers_to([request])[0]
         if place is not None:
             memory = attach(place)
             return self._ask(name, WANTS_DATA) if memory is None else memory
@@ -344,8 +341,7 @@ class SharedValues:
             self._post.send(rank, kind.SHARED, request, place, None)
 
     def _on_shared(self, request: int, place: Place | None, blob: Any) -> None:
-        if self._asked.pop(request, None) is not None:
-            self._answers[request] = (place, blob)
+        self._requests.answer(request, (place, blob))
 
     def _on_placed(self, name: SharedName, host: str, place: Place | None) -> None:
         owned = self._owned.get(name)
