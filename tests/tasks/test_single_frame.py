@@ -26,6 +26,7 @@ from mpidriver.tasks.single_frame import (
 from mpidriver.tasks.single_frame._astrometry import match_catalogue, vote_offset
 from mpidriver.tasks.single_frame._background import pixel_noise, source_free_sky
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels
+from mpidriver.tasks.single_frame._centroids import windowed_centroids
 from mpidriver.tasks.single_frame._cosmic_rays import laplacian, remove_cosmic_rays
 from mpidriver.tasks.single_frame._photometry import aperture_fluxes
 from mpidriver.tasks.single_frame._psf import half_light_locus
@@ -136,6 +137,41 @@ def test_centroids_are_near_the_cramer_rao_limit(field):
     pull = np.concatenate([(stars["x"] - x[index]) / stars["x_err"], (stars["y"] - y[index]) / stars["y_err"]])
     assert 1.4826 * np.median(np.abs(pull)) == pytest.approx(1, abs=0.3)
     assert np.median(stars["x_err"] / centroid_limit_px(flux[index], fwhm_px=fwhm_px, beta=beta)) < 1.2
+
+
+def test_a_brighter_neighbour_pulls_half_as_much_at_most():
+    rng = np.random.default_rng(0)
+    for angle in rng.uniform(0, 2 * np.pi, 8):
+        x, y = rng.uniform(19, 21, (2, 2))
+        x[1], y[1] = x[0] + 8 * np.cos(angle), y[0] + 8 * np.sin(angle)
+        star, neighbour = (point_sources((41, 41), x[[i]], y[[i]], [f], fwhm_px=4) for i, f in ((0, 1e4), (1, 3e4)))
+        image = (star + neighbour).astype(np.float32)
+        parted = np.where(image > 20, np.where(star > neighbour, 1, 2), 0).astype(np.int32)
+        pull_px = []
+        for segmentation in (parted, np.zeros_like(parted)):
+            segments = segmentation, np.array([1])
+            found = windowed_centroids(image, np.ones_like(image), segments, x[:1], y[:1], np.array([4.0]))
+            pull_px.append(np.hypot(found[0] - x[0], found[1] - y[0])[0])
+        assert 0 < pull_px[0] < 0.5 * pull_px[1] < 0.25
+
+
+def test_a_wide_source_gets_a_wide_window():
+    """In a window of the stars' width the centroids of sources twice as wide scatter more."""
+    rng = np.random.default_rng(14)
+    shape = (512, 512)
+    x, y, flux = star_grid(shape, 48, rng, low=3.8, high=4.0)
+    stars = rng.uniform(size=x.size) < 0.3
+    flux[stars] *= 10
+    electrons = sum(
+        point_sources(shape, x[kind], y[kind], flux[kind], fwhm_px=width)
+        for kind, width in ((stars, 3.0), (~stars, 7.0))
+    )
+    found, index = matched(reduce_frame(raw_frame(expose(electrons + SKY_E, rng))).catalogue, x, y, radius_px=3)
+    wide = ~stars[index]
+    assert wide.sum() > 0.95 * np.count_nonzero(~stars)
+    error_px = np.concatenate([found["x"] - x[index], found["y"] - y[index]])[np.tile(wide, 2)]
+    assert 1.4826 * np.median(np.abs(error_px)) < 0.42
+    assert np.max(np.abs(error_px)) < 2.2
 
 
 def centroid_limit_px(flux, *, fwhm_px, beta):

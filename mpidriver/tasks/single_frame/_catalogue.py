@@ -69,25 +69,26 @@ def measure_sources(frame, sources, segmentation, options, *, fwhm_px):
     -------
     Measured
     """
-    profile = _star_profile(frame, sources, options, fwhm_px)
+    profile = _star_profile(frame, sources, segmentation, options, fwhm_px)
     found_fwhm_px = profile.fwhm_px if profile else float("nan")
     profile = profile or MoffatProfile.of_width(fwhm_px)
-    table = _centroids_and_flags(frame, sources, profile.fwhm_px)
+    numbers = np.arange(1, sources.size + 1)
+    neighbour_px = _neighbours(sources, sources["flux"], profile.fwhm_px, options, options.isolation_flux_ratio)
+    table, half_light_px = _centroids_and_flags(frame, sources, (segmentation, numbers), neighbour_px, profile.fwhm_px)
     radius_px = options.aperture_radius_fwhm * profile.fwhm_px
     _add_aperture(table, frame, radius_px)
     table["flux_auto"], table["flux_auto_err"] = kron_fluxes(
         frame.image, frame.variance, sources, segmentation, table["x"], table["y"]
     )
-    half_light_px = half_light_radii(frame.image, table["x"], table["y"], fwhm_px=profile.fwhm_px)
     order = np.lexsort((table["x"], table["y"], -table["flux_aper"]))
-    table, half_light_px = table[order], half_light_px[order]
+    table, half_light_px, numbers = table[order], half_light_px[order], numbers[order]
     neighbour_px = _neighbours(table, table["flux_aper"], profile.fwhm_px, options, options.isolation_flux_ratio)
     locus = _locus(table, half_light_px, neighbour_px, profile.fwhm_px, options)
     table["star"] = select_stars(table, half_light_px, neighbour_px, locus, fwhm_px=profile.fwhm_px, options=options)
     table["fwhm_px"] = half_light_px * _width_per_half_light(profile.fwhm_px, locus[0])
     stars = table["star"]
     any_neighbour_px = _neighbours(table, table["flux_aper"], profile.fwhm_px, options, _GROWTH_FLUX_RATIO)
-    segments = segmentation, (order + 1)[stars]
+    segments = segmentation, numbers[stars]
     correction = aperture_correction(
         frame.image, frame.variance, table[stars], any_neighbour_px[stars], segments, profile, options
     )
@@ -96,12 +97,19 @@ def measure_sources(frame, sources, segmentation, options, *, fwhm_px):
     return Measured(table, found_fwhm_px if stars.any() else float("nan"), correction, radius_px)
 
 
-def _centroids_and_flags(frame, sources, fwhm_px):
-    """Return a table with the columns that need no flux."""
+def _centroids_and_flags(frame, sources, segments, neighbour_px, fwhm_px):
+    """Return a table with the columns that need no flux, and half-light radii, px.
+
+    Windows are as wide as the half-light diameter, or half of the distance to a neighbour that matters if that is
+    less, but no narrower than a star.
+    """
     table = np.zeros(sources.size, dtype=SOURCE_DTYPE)
     table["ra"] = table["dec"] = np.nan
+    x, y = sources["x"], sources["y"]
+    half_light_px = half_light_radii(frame.image, segments, x, y, fwhm_px=fwhm_px)
+    width_px = np.fmax(np.fmin(2 * half_light_px, 0.5 * neighbour_px), fwhm_px)
     table["x"], table["y"], table["x_err"], table["y_err"], failed = windowed_centroids(
-        frame.image, frame.variance, sources["x"], sources["y"], fwhm_px=fwhm_px
+        frame.image, frame.variance, segments, x, y, width_px
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         table["ellipticity"] = np.where(sources["a"] > 0, 1 - sources["b"] / sources["a"], 0.0)
@@ -112,7 +120,7 @@ def _centroids_and_flags(frame, sources, fwhm_px):
     near = _bits_within(frame.mask, table, fwhm_px)
     for plane, flag in _FLAG_OF_PLANE:
         table["flags"][(near & plane) != 0] |= flag
-    return table
+    return table, half_light_px
 
 
 def _bits_within(mask, table, radius_px):
@@ -141,26 +149,26 @@ def _add_aperture(table, frame, radius_px):
     table["flags"][~(flux > 0)] |= SourceFlag.FLUX
 
 
-def _star_profile(frame, sources, options, fwhm_px):
+def _star_profile(frame, sources, segmentation, options, fwhm_px):
     """Return the profile of the point-like sources among the brightest, or None; from the guess in two rounds."""
     profile = None
     brightest = np.argsort(-sources["flux"], kind="stable")[:_PROFILE_SOURCES]
     for _ in range(2):
         width_px = profile.fwhm_px if profile else fwhm_px
-        stars = _bright_stars(frame, sources, brightest, options, width_px)
+        stars = _bright_stars(frame, sources, segmentation, brightest, options, width_px)
         profile = fit_profile(frame.image, frame.variance, *stars, fwhm_px=width_px) or profile
     return profile
 
 
-def _bright_stars(frame, sources, brightest, options, fwhm_px):
+def _bright_stars(frame, sources, segmentation, brightest, options, fwhm_px):
     """Return the centres of stars among the given sources and the distance to any neighbour, brightest first."""
-    table = _centroids_and_flags(frame, sources[brightest], fwhm_px)
-    _add_aperture(table, frame, fwhm_px)
-    half_light_px = half_light_radii(frame.image, table["x"], table["y"], fwhm_px=fwhm_px)
     matters_px, any_px = (
         _neighbours(sources, sources["flux"], fwhm_px, options, ratio)[brightest]
         for ratio in (options.isolation_flux_ratio, _GROWTH_FLUX_RATIO)
     )
+    segments = segmentation, brightest + 1
+    table, half_light_px = _centroids_and_flags(frame, sources[brightest], segments, matters_px, fwhm_px)
+    _add_aperture(table, frame, fwhm_px)
     locus = _locus(table, half_light_px, matters_px, fwhm_px, options)
     stars = select_stars(table, half_light_px, matters_px, locus, fwhm_px=fwhm_px, options=options)
     stars = np.flatnonzero(stars)

@@ -35,9 +35,14 @@ def aperture_fluxes(image, variance, x, y, radius_px):
     return np.asarray(flux), np.asarray(error), np.asarray(flag)
 
 
-def half_light_radii(image, x, y, *, fwhm_px):
-    """Return the radius of half the light within 1.5 FWHM, px, shape (n,); the reach is short for crowded fields."""
-    radius, _ = sep.flux_radius(image, x, y, np.full(x.size, _HALF_LIGHT_REACH_FWHM * fwhm_px), 0.5, subpix=2)
+def half_light_radii(image, segments, x, y, *, fwhm_px):
+    """Return the radius of half the light within 1.5 FWHM, px, shape (n,); the reach is short for crowded fields.
+
+    Pixels of neighbours, by the segmentation and each source's number in it, count as the mean of the others.
+    """
+    segmentation, numbers = segments
+    reach_px = np.full(x.size, _HALF_LIGHT_REACH_FWHM * fwhm_px)
+    radius, _ = sep.flux_radius(image, x, y, reach_px, 0.5, subpix=2, segmap=segmentation, seg_id=numbers)
     return np.asarray(radius)
 
 
