@@ -1,4 +1,4 @@
-"""Cubes of Faraday depth about the components of a cell, from their cut-outs.
+"""Cubes about the components of a cell: their joined cut-outs, and what these are in Faraday depth.
 
 Scatter the cells; a cell scatters its components, and each rank transforms and cleans the cut-out of one.
 """
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-__all__ = ["STAGES", "transform_cell", "transform_cutout"]
+    from mpidriver.drivers._sources._cell_layout import CellLayout
+    from mpidriver.store import Product
+
+__all__ = ["STAGES", "transform_cell", "transform_cutout", "write_cutouts"]
 
 
 def transform_cell(context: Context, quantum: Quantum) -> Record:
@@ -73,6 +76,31 @@ def transform_cutout(
     noise = float(np.sqrt(np.sum((weights * np.where(used, errors, 0.0)) ** 2)) / weights.sum())
     clean = rm_clean(dirty, transfer, phi, rmtf_fwhm(freq_hz[used]), noise=noise, **options.cleaning())
     return name, axes | {"LAMSQ0": lambda0}, wcs, dirty, clean.cleaned
+
+
+def write_cutouts(
+    context: Context,
+    quantum: Quantum,
+    layout: "CellLayout",
+    targets: "np.ndarray",
+    freq_hz: "np.ndarray",
+    cutouts: "list[Any]",
+) -> "Product":
+    """Write the joined cubes (stokes, chan, row, col) of a cell's targets, an extension each."""
+    import numpy as np
+
+    from mpidriver.tasks.polarisation import cutout_wcs
+
+    planes = np.stack(cutouts, axis=2)  # (target, stokes, chan, row, col)
+    major, minor, pa = layout.beam_deg
+    header = {"CTYPE3": "CHANNEL", "CTYPE4": "STOKES", "CRPIX4": 1.0, "CRVAL4": 1.0, "CDELT4": 1.0}
+    header |= {"BUNIT": "Jy/beam", "BMAJ": float(major), "BMIN": float(minor), "BPA": float(pa)}
+    header |= {f"FREQ{number:04d}": float(value) for number, value in enumerate(freq_hz, start=1)}
+    extensions = (
+        (str(row["cat_id"]), planes[number], cutout_wcs(row["ra"], row["dec"], layout.grid), header)
+        for number, row in enumerate(targets)
+    )
+    return context.product("source_cutouts", write_images(context.path("source_cutouts", quantum), extensions))
 
 
 STAGES = {
