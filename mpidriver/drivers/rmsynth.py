@@ -203,11 +203,18 @@ def make_synthesis(
     options: SynthesisOptions,
 ) -> Synthesis:
     """Return the work that ranks do: with the grid of Faraday depths and λ²_0 that follow from the channels."""
+    import numpy as np
+
     from mpidriver.tasks.faraday import phi_grid, reference_lambda_sq
 
     usable = weights > 0
     if not usable.any():
         raise DataError(f"{q.path}: no channel has both data and a positive weight")
+    if np.ptp(freq_hz[usable]) == 0.0 and None in (options.phi_max_radm2, options.dphi_radm2):
+        raise DataError(
+            f"{q.path}: one frequency alone has no resolution in Faraday depth; give --phi-max and --d-phi if a flat "
+            "spectrum is wanted"
+        )
     phi = phi_grid(
         freq_hz[usable],
         phi_max_radm2=options.phi_max_radm2,

@@ -13,9 +13,10 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 from ionex_text import ionex
-from survey import run_in_turn
+from survey import run, run_in_turn
 
-from mpidriver.store import read_table
+from mpidriver.drivers.pipeline import open_context
+from mpidriver.store import open_state, read_table
 from mpidriver.tasks.polarisation import TecMaps, slant_rm
 
 C_M_S = 299792458.0
@@ -129,16 +130,18 @@ def write_channel(folder, rng, beam, chan):
     fits.writeto(folder / f"image-{beam}-{chan:03d}.fits", image[None].astype(np.float32), header)
     header["PRODUCT"] = "weights"
     share = np.full((1, 3, SIZE, SIZE), weights(beam)[chan], np.float32)
+    middle = slice(SIZE // 2 - 8, SIZE // 2 + 9)
+    share[..., middle, middle] = 0.0
     fits.writeto(folder / f"weights-{beam}-{chan:03d}.fits", share, header)
 
 
 def write_catalogue(path):
     """Write the components as RACS has them, with integrated fluxes in mJy."""
-    ra, dec = positions()
-    flux = np.array([source[2] for source in SOURCES.values()]) * 1e3
-    width = np.array([source[-1] for source in SOURCES.values()])
+    ra, dec = (np.append(values, centre) for values, centre in zip(positions(), CENTRE, strict=True))
+    flux = np.array([*(source[2] for source in SOURCES.values()), 0.1]) * 1e3
+    width = np.array([*(source[-1] for source in SOURCES.values()), 0.0])
     peak = flux * 16.0**2 / (16.0**2 + width**2)
-    names = list(SOURCES)
+    names = [*SOURCES, "unseen"]
     columns = {"Gaussian_ID": names, "Source_ID": [f"island-{name}" for name in names], "RA": ra, "Dec": dec}
     columns |= {
         "Total_flux_Gaussian": flux,
@@ -201,8 +204,10 @@ def measured(tmp_path_factory):
         ("ingest", root, raw),
         ("catalogue", root, folder / "gaussians.fits"),
         ("sources", root, "--no-pictures"),
-        ("catalogue", root, "--write"),
     )
+    assert ended.code == 1, ended.text
+    assert "blank in all 12 channels" in ended.text
+    ended = run("catalogue", root, "--write")
     assert ended.code == 0, ended.text
     return root
 
@@ -235,6 +240,14 @@ def test_every_channel_has_the_weighted_mean_of_its_beams_without_the_ionosphere
             middle = hdus[name].data[:, :, hdus[name].data.shape[2] // 2, hdus[name].data.shape[3] // 2]
             for plane, letter in zip(middle, "IQU", strict=True):
                 assert plane == pytest.approx(row[f"stokes{letter}"] + row[f"stokes{letter}_bkg"], abs=1e-6)
+
+
+def test_a_component_whose_weights_are_zero_fails_alone(measured):
+    with open_state(open_context(str(measured)).repository, readonly=True) as state:
+        failed = {record.data_id["source"]: record.error for record in state.quanta("source", status="failed")}
+        assert state.counts()["source"] == {"done": 4, "failed": 1}
+    assert list(failed) == ["unseen"]
+    assert "blank in all 12 channels of the 24 images around it" in failed["unseen"]
 
 
 def test_the_catalogue_has_the_fluxes_angles_and_rotation_measures_of_the_sky(measured):

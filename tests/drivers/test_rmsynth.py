@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -259,7 +260,15 @@ def test_bad_input_is_named_and_leaves_nothing(cubes, tmp_path):
     fits.setval(bare, "CTYPE3", value="CHANNEL")
     (tmp_path / "few").write_text("1e9\n1.1e9\n")
     (tmp_path / "mixed").write_text("\n".join(map(str, [*FREQ_HZ[:5], FREQ_HZ[3], *FREQ_HZ[6:]])))
-    (tmp_path / "mhz").write_text("\n".join(map(str, FREQ_HZ / 1e6)))
+    for name, values in (
+        ("mhz", FREQ_HZ / 1e6),
+        ("nan", np.append(FREQ_HZ[1:], np.nan)),
+        ("same", np.full(24, 1e9)),
+        ("zero", np.zeros(24)),
+        ("one", np.arange(24) == 4),
+    ):
+        np.savetxt(tmp_path / name, values)
+    blank = write_fits_cube(tmp_path / "blank.fits", q * np.nan)
     good = str(cubes / "Q.fits")
     for inputs, says in (
         (CubePaths(good, str(small)), "expected the shape of"),
@@ -267,12 +276,27 @@ def test_bad_input_is_named_and_leaves_nothing(cubes, tmp_path):
         (CubePaths(str(bare), str(cubes / "U.fits")), "give --freq FILE"),
         (CubePaths(good, str(cubes / "U.fits"), frequencies=str(tmp_path / "few")), "expected 24 frequencies"),
         (CubePaths(good, str(cubes / "U.fits"), frequencies=str(tmp_path / "mixed")), "must rise or fall .* channel 5"),
-        (CubePaths(good, str(cubes / "U.fits"), frequencies=str(tmp_path / "mhz")), "expected Hz"),
+        (CubePaths(good, str(cubes / "U.fits"), frequencies=str(tmp_path / "mhz")), "mhz: .* expected Hz"),
+        (CubePaths(good, str(cubes / "U.fits"), frequencies=str(tmp_path / "nan")), "nan: .* 1 of 24 .* not finite"),
+        (CubePaths(good, str(cubes / "U.fits"), frequencies=str(tmp_path / "same")), "must rise or fall .* channel 1"),
+        (CubePaths(good, str(cubes / "U.fits"), weights=str(tmp_path / "zero")), "a positive number for at least one"),
+        (CubePaths(good, str(cubes / "U.fits"), weights=str(tmp_path / "one")), "give --phi-max and --d-phi"),
+        (CubePaths(str(blank), str(cubes / "U.fits")), "no channel has both data and a positive weight"),
         (CubePaths(good, str(cubes / "U.fits"), noise=str(tmp_path / "few")), "expected 24 values"),
     ):
         with pytest.raises(DataError, match=says):
             synthesise(cubes, tmp_path / "out", inputs=inputs)
     assert not (tmp_path / "out").exists()
+
+
+def test_one_channel_is_flat_on_depths_that_are_given(cubes, tmp_path):
+    weights = tmp_path / "one"
+    np.savetxt(weights, np.arange(24) == 4)
+    report = synthesise(cubes, tmp_path / "out", inputs=replace(paths(cubes), weights=str(weights)), dphi_radm2=100.0)
+    flat = np.abs(complex_cube(tmp_path / "out", "FDF_{}_dirty"))
+    assert report.unused_channels == 23
+    assert np.ptp(flat[:, 5, 5]) == pytest.approx(0.0, abs=1e-6)
+    assert np.isnan(flat[:, 0, 0]).all()
 
 
 def test_a_disk_that_is_too_small_refuses_at_once(cubes, tmp_path):

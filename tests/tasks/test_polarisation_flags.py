@@ -1,7 +1,9 @@
 """What compares sources: leakage, RMs that stand out, blends; and the rows of the RM table."""
 
 import numpy as np
+import pytest
 
+from mpidriver.errors import DataError
 from mpidriver.tasks.faraday import FaradayOptions
 from mpidriver.tasks.polarisation import (
     RM_TABLE_DTYPE,
@@ -134,6 +136,13 @@ def test_why_a_source_could_not_be_measured():
     assert reasons[1] == "blank in all 72 channels of the 72 images around it"
     assert reasons[2] == "only 1 of 72 channels have data: too few for an RM"
     assert reasons[3] == "it lies in none of the channel images that could be used"
+
+
+def test_one_frequency_tells_no_rotation_measure():
+    table = spectra(2)
+    table["freq"] = 9e8
+    with pytest.raises(DataError, match=r"two channels or more, got one frequency, 9e\+08 Hz"):
+        analyse_components(table, FaradayOptions())
 
 
 def test_rows_are_compared_and_sorted():

@@ -15,6 +15,7 @@ from mpidriver.tasks.polarisation import (
     cutout_wcs,
     map_window,
     primary_beam,
+    resample_weights,
     resample_window,
     smooth_cutouts,
     smoothing_covariance,
@@ -89,6 +90,22 @@ def test_a_window_off_the_image_is_none_and_blank_pixels_stay_blank():
     assert np.isfinite(found[:38]).all()
     assert np.isnan(found[46:]).all()
     assert np.isnan(cut(np.full((1, 600, 600), np.nan, np.float32), wcs)).all()
+
+
+def test_weights_are_never_negative_and_zero_where_the_map_is():
+    wcs = image_wcs(turn_deg=20.0)
+    rows, cols = np.mgrid[:600, :600]
+    weights = (1.0 + 0.01 * rows + 0.02 * cols).astype(np.float32)
+    place = map_window(wcs, weights.shape, *TARGET, GRID)
+    x, y = wcs.wcs_world2pix(*TARGET, 0)
+    found = resample_weights(weights[place.rows, place.cols], place, GRID)
+    assert found[32, 32] == pytest.approx(1.0 + 0.01 * y + 0.02 * x, rel=1e-5)
+    weights[:, round(float(x)) - 8 : round(float(x)) + 9] = 0.0
+    weights[:, round(float(x)) + 20 :] = np.nan
+    found = resample_weights(weights[place.rows, place.cols], place, GRID)
+    assert found[32, 32] == 0.0
+    assert found.min() == 0.0
+    assert (found > 1.0).any()
 
 
 def test_the_common_beam_of_round_beams_is_the_largest_and_of_others_contains_all():

@@ -23,9 +23,12 @@ def channel_frequencies(cube: CubeSource, path: str | None, *, any_order: bool =
     Raises
     ------
     DataError
-        If there are none or not as many as channels, or if they neither rise nor fall from channel to channel.
+        If there are none or not as many as channels, if they are not finite or cannot be in Hz, or if they neither
+        rise nor fall from channel to channel.
     """
     import numpy as np
+
+    from mpidriver.tasks.faraday import check_frequencies
 
     if path is not None:
         freq_hz, where = read_channel_values(path, column="freq", unit="Hz"), path
@@ -37,9 +40,14 @@ def channel_frequencies(cube: CubeSource, path: str | None, *, any_order: bool =
         raise DataError(
             f"{where}: expected {cube.shape[0]} frequencies, as {cube.path} has channels, got {freq_hz.size}"
         )
+    try:
+        freq_hz = check_frequencies(freq_hz)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
     steps = np.diff(freq_hz)
     if not any_order and not (np.all(steps > 0) or np.all(steps < 0)):
-        wrong = int(np.flatnonzero(np.sign(steps) != np.sign(freq_hz[-1] - freq_hz[0]))[0])
+        direction = np.sign(freq_hz[-1] - freq_hz[0]) or 1.0
+        wrong = int(np.flatnonzero(np.sign(steps) != direction)[0])
         raise DataError(
             f"{where}: frequencies must rise or fall from channel to channel; channel {wrong + 1} has "
             f"{freq_hz[wrong]:.10g} Hz, the next {freq_hz[wrong + 1]:.10g} Hz; if that is meant, say --any-order"

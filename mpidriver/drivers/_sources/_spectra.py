@@ -125,7 +125,7 @@ def _weights(
     """Return factor and weight of an image's pixels about a target; see `beam_weights`."""
     import numpy as np
 
-    from mpidriver.tasks.polarisation import axis_distance_deg, beam_weights, primary_beam, resample_window
+    from mpidriver.tasks.polarisation import axis_distance_deg, beam_weights, primary_beam, resample_weights
 
     options = context.config.sources
     if options.primary_beam == "weights":
@@ -133,8 +133,7 @@ def _weights(
             raise DataError(f"{image.data_id}: no weight map; name it by `weight` in [polarimeter]")
         path, hdu = image.weight
         (window,), _ = read_windows(context.repository.resolve(path), hdu, [place])
-        inverse_variance = resample_window(window[:1], place, layout.grid)[0]
-        weight = np.maximum(np.nan_to_num(inverse_variance), 0.0)
+        weight = resample_weights(window[0], place, layout.grid)
         return weight, weight
     if options.primary_beam == "none":
         response = np.ones((layout.grid.size_px, layout.grid.size_px))

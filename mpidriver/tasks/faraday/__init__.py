@@ -58,6 +58,7 @@ _HOMES = {
     "SpectraAnalysis": "_analysis",
     "analyse_spectra": "_analysis",
     "channel_noise": "_detect",
+    "check_frequencies": "_grids",
     "cube_lambda0": "_synthesis",
     "detect_sources": "_detect",
     "double_phi_grid": "_grids",

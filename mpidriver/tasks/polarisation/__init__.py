@@ -49,6 +49,7 @@ _HOMES = {
     "map_window": "_cutouts",
     "outlying_rms": "_flags",
     "primary_beam": "_primary_beam",
+    "resample_weights": "_cutouts",
     "resample_window": "_cutouts",
     "series_at": "_ionosphere",
     "slant_rm": "_electron_content",

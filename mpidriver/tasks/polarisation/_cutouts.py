@@ -11,7 +11,16 @@ import numpy as np
 from mpidriver.sphere import unit_vectors
 from mpidriver.tasks.polarisation._kernels import TAPS, sample_window
 
-__all__ = ["CutoutGrid", "WindowMap", "cutout_wcs", "map_window", "offsets_deg", "resample_window", "sky_positions"]
+__all__ = [
+    "CutoutGrid",
+    "WindowMap",
+    "cutout_wcs",
+    "map_window",
+    "offsets_deg",
+    "resample_weights",
+    "resample_window",
+    "sky_positions",
+]
 
 #: Pixels of an image around those that are asked for: the reach of a spline's taps and of its prefilter.
 MARGIN_PX = 10
@@ -133,3 +142,29 @@ def resample_window(window, place, grid):
     coefficients = np.stack([spline_filter(plane, order=5, mode="mirror") for plane in filled])
     sample_window(coefficients, blank, place.x_map, place.y_map, 2.0 / (grid.size_px - 1), out)
     return out
+
+
+def resample_weights(weights, place, grid):
+    """Return the weights of a cut-out's pixels from the window of a map of weights.
+
+    The map is smoothed over a pixel rather than interpolated: interpolation rings beside an edge, and what rings
+    about zero is positive somewhere.
+
+    Parameters
+    ----------
+    weights : float (row, col)
+        Pixels ``place.rows``, ``place.cols`` of the map.
+    place : WindowMap
+    grid : CutoutGrid
+
+    Returns
+    -------
+    float32 (row, col)
+        0 within three pixels of one whose weight is not positive and finite, and beyond the map.
+    """
+    with np.errstate(invalid="ignore"):
+        unused = ~(np.isfinite(weights) & (weights > 0))
+    out = np.zeros((1, grid.size_px, grid.size_px), np.float32)
+    coefficients = np.where(unused, 0.0, weights).astype(np.float64)[None]
+    sample_window(coefficients, unused, place.x_map, place.y_map, 2.0 / (grid.size_px - 1), out)
+    return np.nan_to_num(out[0])
