@@ -1,9 +1,5 @@
 """The Fourier transform along rows of pixels."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -24,22 +20,6 @@ def test_transform_equals_numpy(size, dtype, tolerance):
     assert np.abs(result[:, 0] + 1j * result[:, 1] - expected).max() < tolerance * np.abs(expected).max()
 
 
-def test_sizes_have_factors_two_and_three_alone():
-    assert [fast_size(n) for n in (1, 5, 7, 25, 241, 621)] == [1, 6, 8, 27, 243, 648]
+def test_sizes_are_even_and_the_cheapest_of_factors_two_and_three():
+    assert [fast_size(n) for n in (2, 5, 7, 25, 241, 621)] == [2, 6, 8, 32, 256, 768]
     assert stages(10) is None
-
-
-def test_butterflies_are_right_without_compilation():
-    script = (
-        "import numpy as np\n"
-        "from mpidriver.tasks.faraday._fourier import order_of_results, stages, twiddles\n"
-        "from mpidriver.tasks.faraday._fourier_kernels import transform_rows\n"
-        "values = np.random.default_rng(1).normal(size=(24, 2, 128))\n"
-        "rows = values.ravel().copy()\n"
-        "transform_rows(rows, np.array(stages(24)), twiddles(stages(24)))\n"
-        "result = rows.reshape(24, 2, 128)[order_of_results(stages(24))]\n"
-        "expected = np.fft.fft(values[:, 0] + 1j * values[:, 1], axis=0)\n"
-        "assert np.abs(result[:, 0] + 1j * result[:, 1] - expected).max() < 1e-12\n"
-    )
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    subprocess.run([sys.executable, "-W", "error", "-c", script], env=environment, check=True, timeout=120)

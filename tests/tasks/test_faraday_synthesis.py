@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.faraday import cube_lambda0, lambda_sq, phi_grid, pixel_lambda0, rm_synthesis, rmtf, rmtf_fwhm
-from mpidriver.tasks.faraday._kernels import synthesise_tiles
+from mpidriver.tasks.faraday._kernels import CACHED, synthesise_tiles
 from mpidriver.tasks.faraday._reference import reference_rm_synthesis
 
 TOLERANCE = 1e-6
@@ -297,16 +297,35 @@ def test_rmtf_of_uniform_coverage_is_a_sinc_of_the_expected_width():
     assert width == pytest.approx(rmtf_fwhm(freq_hz), rel=0.01)
 
 
-def test_kernel_is_right_without_compilation():
+def test_large_results_are_written_past_the_caches_with_the_same_values():
+    """Rows that begin at cache lines and those that do not, of a result that is large enough."""
+    phi_radm2 = np.linspace(-200.0, 200.0, 3)
+    q, u = np.random.default_rng(14).normal(size=(2, 2, CACHED // 24 + 1100)).astype(np.float32)
+    fdf = [rm_synthesis(q[:, :pixels], u[:, :pixels], POSSUM_HZ[:2], phi_radm2) for pixels in (q.shape[1] & -8, 1000)]
+    odd = rm_synthesis(q[:, : (q.shape[1] & -8) - 3], u[:, : (q.shape[1] & -8) - 3], POSSUM_HZ[:2], phi_radm2)
+    assert fdf[0].nbytes > CACHED
+    assert np.array_equal(fdf[0][:, :1000], fdf[1])
+    assert np.array_equal(fdf[0][:, : odd.shape[1]], odd)
+
+
+@pytest.mark.parametrize("gridded", [False, True])
+def test_kernel_is_right_without_compilation(gridded):
     """The kernel means the same as plain Python; only a tiny case is affordable."""
+    channels, depths = (101, 200) if gridded else (5, 4)
     script = (
         "import numpy as np\n"
-        "from mpidriver.tasks.faraday import rm_synthesis\n"
+        "from mpidriver.tasks.faraday import lambda_sq, rm_synthesis\n"
+        "from mpidriver.tasks.faraday._plan import make_tables\n"
         "from mpidriver.tasks.faraday._reference import reference_rm_synthesis\n"
-        "q, u = np.random.default_rng(1).normal(size=(2, 5, 2)).astype('f4')\n"
+        f"freq, phi = np.linspace(1e9, 1.5e9, {channels}), np.linspace(-300.0, 1500.0, {depths})\n"
+        "q, u = np.random.default_rng(1).normal(size=(2, freq.size, 2)).astype('f4')\n"
         "q[3, 1] = np.nan\n"
-        "arguments = q, u, np.linspace(1e9, 1.5e9, 5), np.linspace(-100.0, 300.0, 4)\n"
-        "assert np.abs(rm_synthesis(*arguments) - reference_rm_synthesis(*arguments)).max() < 1e-6\n"
+        "arguments, weights = (q, u, freq, phi), np.random.default_rng(2).random(q.shape)\n"
+        "radices = list(make_tables(freq, phi, np.ones(freq.size), 0.0, 'f4').radices)\n"
+        f"assert radices == {[4, 4, 3, 2] if gridded else []}\n"
+        "for own in ({}, {'weights': weights}):\n"
+        "    difference = rm_synthesis(*arguments, **own) - reference_rm_synthesis(*arguments, **own)\n"
+        "    assert np.abs(difference).max() < 1e-6\n"
     )
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     subprocess.run([sys.executable, "-W", "error", "-c", script], env=environment, check=True, timeout=120)

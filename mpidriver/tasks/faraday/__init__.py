@@ -8,8 +8,10 @@
     _plan           the matrices that all pixels share
     _spreading      interpolation of exponentials from a uniform grid
     _kernels        a tile of pixels through those matrices (numba)
+    _band_kernels   spreading and interpolation among them (numba)
     _fourier, _fourier_kernels
                     the Fourier transform among them (numba)
+    _vectors        how kernels are written as vector instructions (numba)
     _rows           sizes of the scratch of kernels
     _clean          rm_clean: RM-CLEAN of spectra, with a second search in windows
     _clean_kernels  that search (numba)

@@ -18,11 +18,10 @@ def stages(size):
 
 
 def fast_size(minimum):
-    """Return the smallest size from `minimum` on that has only factors 2 and 3."""
-    size = minimum
-    while stages(size) is None:
-        size += 1
-    return size
+    """Return the even size from `minimum` on, of factors 2 and 3 only, whose stages touch the fewest rows."""
+    start = minimum + minimum % 2
+    sizes = [size for size in range(start, 2 * start + 1, 2) if stages(size) is not None]
+    return min(sizes, key=lambda size: size * len(stages(size)))
 
 
 def twiddles(radices):

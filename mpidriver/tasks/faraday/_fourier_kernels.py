@@ -1,22 +1,16 @@
 """A Fourier transform along rows of scratch, in place, vectorised along the pixels of a tile.
 
-Decimation in frequency with radices 4, 3 and 2. A butterfly reads and writes two to four rows that lie far apart in one
-array, of which a compiler cannot know that they do not overlap; so it is written here as the vector instructions
-themselves. The result comes in the order of reversed digits, in which the caller reads it. Sizes and factors come
-from `mpidriver.tasks.faraday._fourier`.
+Decimation in frequency with radices 4, 3 and 2. A butterfly reads and writes two to four rows that lie far apart. The
+result comes in the order of reversed digits, in which the caller reads it. Sizes and factors come from
+`mpidriver.tasks.faraday._fourier`.
 """
-
-import numba
-from llvmlite import ir
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from mpidriver.tasks._jit import kernel
 from mpidriver.tasks.faraday._rows import LANES, ROW
+from mpidriver.tasks.faraday._vectors import instructions
 
 __all__ = ["transform_rows"]
 
-VECTOR_BYTES = 64
 SIN_60 = 0.8660254037844386
 
 
@@ -59,86 +53,34 @@ def _turned(points, twiddles):
     return first, *((a * c - b * s, a * s + b * c) for (a, b), (c, s) in zip(others, twiddles, strict=True))
 
 
-class _Vector:
-    """A vector register in the code that is being generated."""
-
-    def __init__(self, builder, value):
-        self.builder, self.value = builder, value
-
-    def _operate(self, name, other):
-        if isinstance(other, float):
-            other = _Vector(self.builder, ir.Constant(self.value.type, [other] * self.value.type.count))
-        return _Vector(self.builder, getattr(self.builder, name)(self.value, other.value, flags=("contract",)))
-
-    def __add__(self, other):
-        return self._operate("fadd", other)
-
-    def __sub__(self, other):
-        return self._operate("fsub", other)
-
-    def __mul__(self, other):
-        return self._operate("fmul", other)
-
-
-def _make_butterfly(radix):
+def _butterfly(radix):
     """Return a function (rows, first, leg, twiddles, at) for kernels: one butterfly on rows `leg` elements apart."""
-    if numba.config.DISABLE_JIT:
 
-        def in_numpy(rows, first, leg, twiddles, at):
-            starts = [first + k * leg for k in range(radix)]
-            points = [(rows[at : at + LANES].copy(), rows[at + LANES : at + ROW].copy()) for at in starts]
-            factors = [tuple(twiddles[at + 2 * k : at + 2 * k + 2]) for k in range(radix - 1)]
-            for start, (real, imag) in zip(starts, _turned(_POINTS[radix](points), factors), strict=True):
-                rows[start : start + LANES], rows[start + LANES : start + ROW] = real, imag
+    def in_numpy(rows, first, leg, twiddles, at):
+        starts = [first + k * leg for k in range(radix)]
+        points = [(rows[at : at + LANES].copy(), rows[at + LANES : at + ROW].copy()) for at in starts]
+        factors = [tuple(twiddles[at + 2 * k : at + 2 * k + 2]) for k in range(radix - 1)]
+        for start, (real, imag) in zip(starts, _turned(_POINTS[radix](points), factors), strict=True):
+            rows[start : start + LANES], rows[start + LANES : start + ROW] = real, imag
 
-        return in_numpy
-
-    @intrinsic
-    def butterfly(typing_context, rows, first, leg, twiddles, at):
-        def generate(context, builder, signature, arguments):
-            _generate(context, builder, signature, arguments, radix)
-            return context.get_dummy_value()
-
-        return numba.types.void(rows, numba.types.intp, numba.types.intp, twiddles, numba.types.intp), generate
+    @instructions(in_numpy)
+    def butterfly(code, rows, first, leg, twiddles, at):
+        numbers = [code.number(twiddles, code.index(at, k)) for k in range(2 * radix - 2)]
+        factors = [
+            (code.repeat(real), code.repeat(imag)) for real, imag in zip(numbers[::2], numbers[1::2], strict=True)
+        ]
+        with code.loop(LANES // code.width) as strip:
+            lane = code.index(first, (strip, code.width))
+            places = [[code.index(lane, (leg, k), part) for part in (0, LANES)] for k in range(radix)]
+            points = [[code.read(rows, place) for place in pair] for pair in places]
+            for pair, results in zip(places, _turned(_POINTS[radix](points), factors), strict=True):
+                for place, result in zip(pair, results, strict=True):
+                    code.write(rows, place, result)
 
     return butterfly
 
 
-def _generate(context, builder, signature, arguments, radix):
-    """Write the instructions of a butterfly."""
-    _, first, leg, _, at = arguments
-    data, factors = (context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 3))
-    scalar = data.type.pointee
-    width = VECTOR_BYTES // (4 if isinstance(scalar, ir.FloatType) else 8)
-    vector = ir.VectorType(scalar, width)
-
-    def constant(value):
-        return ir.Constant(first.type, value)
-
-    def pointer(index):
-        return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
-
-    def broadcast(k):
-        value = builder.load(builder.gep(factors, [builder.add(at, constant(k))]))
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), None)
-        return _Vector(builder, builder.shuffle_vector(one, one, zeros))
-
-    twiddles = [(broadcast(2 * k), broadcast(2 * k + 1)) for k in range(radix - 1)]
-    starts = [builder.add(first, builder.mul(leg, constant(k))) for k in range(radix)]
-    with cgutils.for_range(builder, constant(LANES // width)) as loop:
-        shift = builder.mul(loop.index, constant(width))
-        places = [
-            [pointer(builder.add(builder.add(start, shift), constant(part))) for part in (0, LANES)] for start in starts
-        ]
-        align = VECTOR_BYTES // width
-        points = [tuple(_Vector(builder, builder.load(place, align=align)) for place in pair) for pair in places]
-        for pair, results in zip(places, _turned(_POINTS[radix](points), twiddles), strict=True):
-            for place, result in zip(pair, results, strict=True):
-                builder.store(result.value, place, align=align)
-
-
-_butterfly_2, _butterfly_3, _butterfly_4 = (_make_butterfly(radix) for radix in (2, 3, 4))
+_butterfly_2, _butterfly_3, _butterfly_4 = (_butterfly(radix) for radix in (2, 3, 4))
 
 
 @kernel

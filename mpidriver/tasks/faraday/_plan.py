@@ -29,51 +29,51 @@ __all__ = ["Tables", "make_tables"]
 
 PLANS_KEPT = 8
 QUAD = 4
-"""Rows are handled in fours: see `mpidriver.tasks.faraday._kernels`."""
+"""Channels, and depths, are handled in fours: see `mpidriver.tasks.faraday._band_kernels`."""
 
 GRID_TAPS, GRID_OVERSAMPLING = 9, 1.5
 DEPTH_TAPS, DEPTH_OVERSAMPLING = 8, 1.75
 """Windows on the λ² grid and between coarse depths: the cheapest that keep real surveys below 1e-6 of the peak."""
 SMALLEST_TRANSFORM = 64
 """So that the grid, window and all, fits into its rows."""
-TRANSFORM_COST = 14
+TRANSFORM_COST = 10
 """Of a row in a stage of the transform, in the multiplications of the other steps: it is bound by loads and stores."""
 
 
 class Tables(NamedTuple):
-    """What the kernel needs; a slot is a place in a list padded to a multiple of four, -1 where it is empty."""
+    """What the kernel needs; slots are places in lists padded to a multiple of four.
+
+    Bands are matrices (row, 4) of four neighbours, one below the other.
+    """
 
     chan: np.ndarray
     """Channel of each slot, ascending in λ²."""
     weight: np.ndarray
-    shift_cos: np.ndarray
-    shift_sin: np.ndarray
-    """Turn of each channel by 2φ_c x."""
+    load_cos: np.ndarray
+    load_sin: np.ndarray
+    """Weight of each channel, and weight times its turn by 2φ_c x."""
     spread_row: np.ndarray
-    """Grid row at which the blocks of each four channels begin."""
+    """Grid row at which the band of each four channels begins."""
     spread_first: np.ndarray
-    """First block of each four channels, and the number of all."""
+    """First row of the band of each four channels, and the number of all."""
     spread: np.ndarray
-    """Blocks (block, 16)."""
+    """Bands (row, 4): what each of four channels gives to a grid row."""
     size: int
     """Of the Fourier transform; 0 for the direct way."""
     radices: np.ndarray
     twiddles: np.ndarray
-    source_row: np.ndarray
-    """Grid row in which the transform leaves each coarse depth."""
-    factor_cos: np.ndarray
-    factor_sin: np.ndarray
-    """Factors of the coarse depths: the window taken out, and the turn for a grid that does not begin at x = 0."""
     cosine: np.ndarray
     sine: np.ndarray
-    """Blocks (four depths, four channels, 16) of the direct way."""
+    """Matrices (four depths, channel, 4) of the direct way."""
     plus_row: np.ndarray
     minus_row: np.ndarray
     """Coarse rows that receive +ψ and -ψ."""
+    source_row: np.ndarray
+    """Row in which each coarse depth is found."""
     interpolate_row: np.ndarray
     interpolate_first: np.ndarray
     interpolate: np.ndarray
-    """As for spreading, from coarse rows to four wanted depths."""
+    """As for spreading: what each of four wanted depths takes from a coarse one."""
     phi: np.ndarray
     """Wanted depth of each slot, ascending."""
     turn_cos: np.ndarray
@@ -84,18 +84,15 @@ class Tables(NamedTuple):
 
 
 class _Matrices(NamedTuple):
-    """A plan before it is cut into blocks; the direct way has no transform, the gridded no cosine and sine."""
+    """A plan before it is cut into bands; the direct way has no transform, the gridded no cosine and sine."""
 
     spread_first: np.ndarray
     spread: np.ndarray
     interpolate_first: np.ndarray
     interpolate: np.ndarray
     grid_rows: int
-    coarse_rows: int
+    source_row: np.ndarray
     radices: list[int] | None = None
-    frequency: np.ndarray = np.zeros(0, np.intp)
-    factor: np.ndarray = np.zeros(0, complex)
-    """Frequency of the transform, 0 ... N - 1, and complex factor of each coarse depth."""
     cosine: np.ndarray = np.zeros((0, 0))
     sine: np.ndarray = np.zeros((0, 0))
     plus_row: np.ndarray = np.zeros(0, np.intp)
@@ -137,37 +134,34 @@ def _kept_tables(freq_hz, phi_radm2, weights, lambda0_sq_m2, dtype):
     psi, phi_centre = _centred(phi_radm2[order])
     matrices = _best(x, psi, gridding_allowed=dtype == np.float32)
 
-    spread_row, spread_first, spread = _blocks_of_columns(matrices.spread_first, matrices.spread)
-    interpolate_row, interpolate_first, interpolate = _blocks_of_rows(matrices.interpolate_first, matrices.interpolate)
+    spread_row, spread_first, spread = _bands(matrices.spread_first, matrices.spread)
+    interpolate_row, interpolate_first, interpolate = _bands(matrices.interpolate_first, matrices.interpolate)
     radices = matrices.radices or []
-    turn = 2.0 * phi_radm2[order] * (x_centre - lambda0_sq_m2)
+    weight, chan_turn, turn = weights[chan], 2.0 * phi_centre * x, 2.0 * phi_radm2[order] * (x_centre - lambda0_sq_m2)
     return Tables(
-        chan=_padded(chan, -1),
-        weight=_padded(weights[chan], 0).astype(dtype),
-        shift_cos=_padded(np.cos(2.0 * phi_centre * x), 0).astype(dtype),
-        shift_sin=_padded(np.sin(2.0 * phi_centre * x), 0).astype(dtype),
+        chan=_padded(chan),
+        weight=_padded(weight, 0).astype(dtype),
+        load_cos=_padded(weight * np.cos(chan_turn), 0).astype(dtype),
+        load_sin=_padded(weight * np.sin(chan_turn), 0).astype(dtype),
         spread_row=spread_row,
         spread_first=spread_first,
         spread=spread.astype(dtype),
         size=math.prod(radices) if radices else 0,
         radices=np.array(radices, np.intp),
         twiddles=twiddles(radices).astype(dtype),
-        source_row=order_of_results(radices)[matrices.frequency],
-        factor_cos=matrices.factor.real.astype(dtype),
-        factor_sin=matrices.factor.imag.astype(dtype),
-        cosine=_dense_blocks(matrices.cosine).astype(dtype),
-        sine=_dense_blocks(matrices.sine).astype(dtype),
-        plus_row=_padded(matrices.plus_row, matrices.coarse_rows),
-        minus_row=_padded(matrices.minus_row, matrices.coarse_rows),
+        cosine=_fours(matrices.cosine).astype(dtype),
+        sine=_fours(matrices.sine).astype(dtype),
+        plus_row=_padded(matrices.plus_row),
+        minus_row=_padded(matrices.minus_row),
+        source_row=matrices.source_row,
         interpolate_row=interpolate_row,
         interpolate_first=interpolate_first,
         interpolate=interpolate.astype(dtype),
-        phi=_padded(order, -1),
-        turn_cos=_padded(np.cos(turn), 0).astype(dtype),
-        turn_sin=_padded(np.sin(turn), 0).astype(dtype),
-        # Blocks may reach past the last row that counts; these rows are zero, or written and not read.
-        grid_rows=matrices.grid_rows + 2 * QUAD,
-        coarse_rows=matrices.coarse_rows + 4 * QUAD,
+        phi=_padded(order),
+        turn_cos=_padded(np.cos(turn)).astype(dtype),
+        turn_sin=_padded(np.sin(turn)).astype(dtype),
+        grid_rows=matrices.grid_rows,
+        coarse_rows=0 if radices else matrices.source_row.size,
     )
 
 
@@ -222,11 +216,11 @@ def _direct(x, psi):
         interpolate_first=np.arange(psi.size),
         interpolate=np.ones((psi.size, 1)),
         grid_rows=x.size,
-        coarse_rows=psi.size,
+        # A row that nobody reads takes what is not wanted. The middle depth is its own mirror image.
+        source_row=np.arange(psi.size + 1),
         cosine=np.cos(angle),
         sine=np.sin(angle),
         plus_row=plus_row,
-        # A row that nobody reads takes what is not wanted. The middle depth is its own mirror image.
         minus_row=np.where(2 * plus_row == psi.size - 1, psi.size, psi.size - 1 - plus_row)
         if mirrored
         else np.full(count, psi.size),
@@ -234,60 +228,57 @@ def _direct(x, psi):
 
 
 def _gridded(x, psi):
-    """Return spreading, the transform with the windows taken out, and interpolation."""
-    coarse, grid, m_max, g_max, size = _windows(x, psi)
+    """Return spreading, the transform, and interpolation with the windows taken out."""
+    coarse, grid, m_max, _, size = _windows(x, psi)
     m = np.arange(-m_max, m_max + 1)
+    # Grid point g lies in row g + N/2, which the transform answers with a factor (-1)^m.
+    factor = (1.0 - 2.0 * (m % 2)) / grid.transform(coarse.step * m)
+    first = coarse.first(psi) + m_max
     return _Matrices(
-        spread_first=grid.first(x) + g_max,
+        spread_first=grid.first(x) + size // 2,
         spread=grid.interpolation(x) / coarse.transform(x)[:, None],
-        interpolate_first=coarse.first(psi) + m_max,
-        interpolate=coarse.interpolation(psi),
+        interpolate_first=first,
+        interpolate=coarse.interpolation(psi) * factor[first[:, None] + np.arange(coarse.taps)],
         grid_rows=size,
-        coarse_rows=m.size,
+        source_row=order_of_results(stages(size))[m % size],
         radices=stages(size),
-        frequency=m % size,
-        # Grid point g lies in row g + g_max.
-        factor=np.exp(2j * np.pi * (m * g_max % size) / size) / grid.transform(coarse.step * m),
     )
 
 
-def _padded(values, fill):
-    """Return values with as many of `fill` behind them as make a multiple of four."""
+def _padded(values, fill=None):
+    """Return values with as many of `fill`, or of the last one, behind them as make a multiple of four."""
     missing = -len(values) % QUAD
-    return np.concatenate([values, np.full(missing, fill, dtype=np.asarray(values).dtype)])
+    if missing == 0:
+        return values
+    last = values[-1:] if fill is None else np.full_like(values[-1:], fill)
+    return np.concatenate([values, *[last] * missing])
 
 
-def _dense_blocks(matrix):
-    """Cut (row, column) into blocks (quad of rows, quad of columns, 16), padded with zeros."""
-    rows, columns = (-size % QUAD for size in matrix.shape)
-    full = np.pad(matrix, ((0, rows), (0, columns)))
-    cut = full.reshape(full.shape[0] // QUAD, QUAD, full.shape[1] // QUAD, QUAD)
-    return np.ascontiguousarray(cut.transpose(0, 2, 1, 3)).reshape(cut.shape[0], cut.shape[2], QUAD * QUAD)
+def _fours(matrix):
+    """Cut (row, column) into (four rows, column, 4), padded with repeated rows."""
+    rows = _padded(matrix)
+    return np.ascontiguousarray(rows.reshape(len(rows) // QUAD, QUAD, matrix.shape[1]).transpose(0, 2, 1))
 
 
 def _bands(first, taps):
-    """Yield for each four neighbours where their taps begin, and the band (4, width), width a multiple of 4."""
-    for start in range(0, first.size, QUAD):
-        own, values = first[start : start + QUAD], taps[start : start + QUAD]
-        begin = int(own.min())
-        width = int(own.max()) - begin + taps.shape[1]
-        band = np.zeros((QUAD, width + -width % QUAD))
-        for j, offset in enumerate(own - begin):
-            band[j, offset : offset + taps.shape[1]] = values[j]
-        yield begin, band
+    """Cut a banded matrix whose row r has `taps[r]` from column `first[r]` on.
 
-
-def _blocks_of_rows(first, taps):
-    """Cut a banded matrix, whose row r has `taps[r]` from column `first[r]` on, into blocks for each four rows."""
-    begins, counts, blocks = [], [0], [np.zeros((0, QUAD * QUAD))]
-    for begin, band in _bands(first, taps):
-        begins.append(begin)
-        blocks.append(_dense_blocks(band)[0])
-        counts.append(counts[-1] + len(blocks[-1]))
-    return np.array(begins, np.intp), np.array(counts, np.intp), np.concatenate(blocks)
-
-
-def _blocks_of_columns(first, taps):
-    """Do the same for a matrix whose column c has `taps[c]` from row `first[c]` on, for each four columns."""
-    begins, counts, blocks = _blocks_of_rows(first, taps)
-    return begins, counts, np.ascontiguousarray(blocks.reshape(-1, QUAD, QUAD).transpose(0, 2, 1)).reshape(-1, QUAD**2)
+    Returns
+    -------
+    begin : int (four,)
+        Column at which each four neighbours begin.
+    start : int (four + 1,)
+        First row in `band` of each four, and the number of all.
+    band : float (column, 4)
+    """
+    begins, starts, bands = [], [0], [np.zeros((0, QUAD))]
+    first, taps = _padded(first), _padded(taps)
+    for four in range(0, first.size, QUAD):
+        own = first[four : four + QUAD]
+        begins.append(int(own.min()))
+        band = np.zeros((int(own.max()) - begins[-1] + taps.shape[1], QUAD))
+        for j, offset in enumerate(own - begins[-1]):
+            band[offset : offset + taps.shape[1], j] = taps[four + j]
+        bands.append(band)
+        starts.append(starts[-1] + len(band))
+    return np.array(begins, np.intp), np.array(starts, np.intp), np.concatenate(bands)

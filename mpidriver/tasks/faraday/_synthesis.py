@@ -1,10 +1,12 @@
 """RM synthesis and the RMTF: checks of the input, weights, λ²_0, and tiles dealt to threads."""
 
+import math
+
 import numpy as np
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.faraday._grids import check_frequencies, check_phi, lambda_sq, reference_lambda_sq
-from mpidriver.tasks.faraday._kernels import synthesise_tiles
+from mpidriver.tasks.faraday._kernels import CACHE_LINE, synthesise_tiles
 from mpidriver.tasks.faraday._plan import make_tables
 from mpidriver.tasks.faraday._rows import LANES
 from mpidriver.tasks.faraday._tiles import share_tiles
@@ -57,14 +59,31 @@ def rm_synthesis(q, u, freq_hz, phi_radm2, *, weights=None, lambda0_sq_m2=None, 
     channel_weights, voxel_weights = _split_weights(weights, q.shape, real)
     common, own = _lambda0(lambda0_sq_m2, q, u, freq_hz, weights)
     tables = make_tables(freq_hz, phi_radm2, channel_weights, common, real)
-    fdf = np.empty((phi_radm2.size, q[0].size), dtype)
+    fdf = _empty_at_cache_line((phi_radm2.size, q[0].size), dtype)
     planes, out = (_planes(q), _planes(u), _planes(voxel_weights)), fdf.view(real)
-    share_tiles(
-        lambda first, last: synthesise_tiles(*planes, tables, first, last, out), -(-fdf.shape[1] // LANES), threads
-    )
+    whole, rest = divmod(fdf.shape[1], LANES)
+    share_tiles(lambda first, last: synthesise_tiles(*planes, tables, first, last, out), whole, threads)
+    if rest:
+        _synthesise_rest(planes, tables, whole * LANES, out)
     if own is not None:
         _turn(fdf, phi_radm2, own.ravel() - common, threads)
     return fdf.reshape(phi_radm2.size, *q.shape[1:])
+
+
+def _empty_at_cache_line(shape, dtype):
+    """Return an array that begins at a cache line, as the kernel needs it to write past the caches."""
+    room = np.empty(math.prod(shape) * np.dtype(dtype).itemsize + CACHE_LINE, np.uint8)
+    first = -room.ctypes.data % CACHE_LINE
+    return room[first : first + room.size - CACHE_LINE].view(dtype).reshape(shape)
+
+
+def _synthesise_rest(planes, tables, start, out):
+    """Transform the pixels from `start` on, fewer than a tile, in a tile of their own."""
+    rest = planes[0].shape[1] - start
+    own = np.empty((len(out), 2 * LANES), out.dtype)
+    tile = (_planes(np.pad(plane[:, start:], ((0, 0), (0, LANES - rest)))) if plane.size else plane for plane in planes)
+    synthesise_tiles(*tile, tables, 0, 1, own)
+    out[:, 2 * start :] = own[:, : 2 * rest]
 
 
 def rmtf(freq_hz, phi_radm2, *, weights=None, flags=None, lambda0_sq_m2=None, threads=None, dtype=np.complex64):
