@@ -3,14 +3,15 @@
 import dataclasses
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mpidriver.drivers._backgrounds import read_corrections
+from mpidriver.drivers._reference import standard_columns
 from mpidriver.drivers._solutions import Solution, read_solutions
 from mpidriver.drivers._sources._cells import cell_numbers
 from mpidriver.drivers._stage import Context
 from mpidriver.drivers.catalogue import load_components
-from mpidriver.errors import ConfigError, DataError
+from mpidriver.errors import DataError
 from mpidriver.store import read_table
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class Desk:
         from mpidriver.sphere import unit_vectors
 
         path = self.context.repository.root / options.path
-        stars = _standard_columns(read_table(path), options, str(path))
+        stars = standard_columns(read_table(path), options, str(path))
         return stars, unit_vectors(stars["ra"], stars["dec"])
 
     def file_digest(self, path: Path) -> str:
@@ -180,24 +181,3 @@ class Desk:
             path = self.context.repository.path("background_match", tract=tract)
             self._corrections[tract] = read_corrections(path)
         return self._corrections[tract].get((exposure, detector), ())
-
-
-def _standard_columns(table: "np.ndarray", options: Any, where: str) -> "np.ndarray":
-    """Return the reference table with columns ra, dec, mag_<band> and, if there is one, error_mas."""
-    import numpy as np
-
-    names = table.dtype.names or ()
-    columns: dict[str, str] = {options.ra: "ra", options.dec: "dec"}
-    before, _, after = options.magnitude.partition("{band}")
-    for name in names:
-        if name.startswith(before) and name.endswith(after) and name not in columns:
-            columns[name] = f"mag_{name[len(before) : len(name) - len(after)]}"
-    if options.position_error:
-        columns[options.position_error] = "error_mas"
-    missing = [name for name in columns if name not in names]
-    if missing:
-        raise ConfigError(f"{where}: no column {missing[0]!r}; the table has {', '.join(names)}; see [reference]")
-    stars = np.zeros(len(table), dtype=[(new, "f8") for new in columns.values()])
-    for old, new in columns.items():
-        stars[new] = table[old]
-    return stars

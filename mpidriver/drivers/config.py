@@ -57,7 +57,19 @@ class ReferenceOptions:
     magnitude: str = option(
         "mag_{band}", "column of AB magnitudes of a band; bands without a column are not tied", unit="mag"
     )
-    position_error: str = option("", "column of the positional error; empty: mosaic.reference_error_mas", unit="mas")
+    magnitude_error: str = option(
+        "mag_{band}_err", "column of their errors; bands without one: mosaic.reference_error_mmag", unit="mag"
+    )
+    position_error: str = option(
+        "", "column of the error of a coordinate; empty, and no ra_error: mosaic.reference_error_mas", unit="mas"
+    )
+    ra_error: str = option("", "column of the error of ra times cos dec, with dec_error for position_error", unit="mas")
+    dec_error: str = option("", "column of the error of dec", unit="mas")
+    pm_ra: str = option("", "column of the proper motion of ra times cos dec; needs pm_dec and epoch", unit="mas/yr")
+    pm_dec: str = option("", "column of the proper motion of dec", unit="mas/yr")
+    pm_ra_error: str = option("", "column of the error of pm_ra", unit="mas/yr")
+    pm_dec_error: str = option("", "column of the error of pm_dec", unit="mas/yr")
+    epoch: str = option("", 'column of the positions\' epoch, or one for all, as "2016.0"', unit="Julian year")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Scatter the frames' catalogues, gather their stars, solve on one rank.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +26,13 @@ REFERENCE_MARGIN_DEG = 30.0 / 3600
 
 
 def solve(
-    context: Context, quantum: Quantum, *, members: Sequence[tuple[int, int]], reference: "np.ndarray | None"
+    context: Context, quantum: Quantum, *, members: Sequence[tuple[int, int, float]], reference: "np.ndarray | None"
 ) -> Record:
     """Solve one tract and write the solution of each of its frames."""
     from mpidriver.tasks.mosaic import solve_mosaic
 
-    paths = [context.repository.path("frame_catalogue", exposure=e, detector=d) for e, d in members]
-    frames = current_pool().map(load_stars, paths)
+    paths = [context.repository.path("frame_catalogue", exposure=e, detector=d) for e, d, _ in members]
+    frames = current_pool().map(load_stars, paths, [mjd for _, _, mjd in members])
     solution = solve_mosaic(frames, reference=reference, options=context.config.mosaic)
     header = {
         "TRACT": quantum.data_id.tract,
@@ -44,8 +45,8 @@ def solve(
     return Record(products=(context.product("mosaic", written),))
 
 
-def load_stars(path: Path) -> Any:
-    """Read the stars of one frame's catalogue, with the frame's own solution."""
+def load_stars(path: Path, mjd: float) -> Any:
+    """Read the stars of one frame's catalogue, with the frame's own solution and when it was taken."""
     from mpidriver.tasks.mosaic import FrameSources
 
     sources = read_table(path)
@@ -58,11 +59,13 @@ def load_stars(path: Path) -> Any:
         shape=(int(header["NROW"]), int(header["NCOL"])),
         zero_point_mag=float(header["ZEROPNT"]),
         sources=sources[sources["star"]],
+        mjd=mjd,
     )
 
 
 def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
-    members = tuple((source.data_id.exposure, source.data_id.detector) for source in inputs)
+    frames = [desk.frame(one.data_id.exposure, one.data_id.detector, one.data_id.band) for one in inputs]
+    members = tuple((one.exposure, one.detector, math.nan if one.mjd is None else one.mjd) for one in frames)
     tract = desk.context.tract(quantum)
     reference = desk.reference_in(tract.corners_xyz, REFERENCE_MARGIN_DEG)
     fingerprint = (members, None if reference is None else reference.tobytes().hex())

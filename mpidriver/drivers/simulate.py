@@ -61,7 +61,7 @@ def simulated_config(options: SimulationOptions, *, name: str = "simulated surve
             flat="calib/flat-{band}-{detector:03d}.fits",
             defects="calib/defects-{detector:03d}.fits",
         ),
-        reference=ReferenceOptions(path="calib/reference.fits", position_error="ra_err_mas"),
+        reference=ReferenceOptions(path="calib/reference.fits", ra_error="ra_err_mas", dec_error="dec_err_mas"),
         pipeline=PipelineOptions(pointing_margin_arcsec=max(5.0, 5.0 * options.errors.pointing_arcsec)),
         sources=_source_options(options),
         ionosphere=_ionosphere_options(options),

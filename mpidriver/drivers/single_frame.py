@@ -98,12 +98,15 @@ def _write(context: Context, frame: "Frame", reduced: "ReducedFrame") -> tuple[P
 
 def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     from mpidriver.sphere import unit_vectors
+    from mpidriver.tasks.reference import at_epoch, julian_year
 
     ids = quantum.data_id
     frame = desk.frame(ids.exposure, ids.detector, ids.band)
     reference = None
     if frame.corners is not None:
         reference = desk.reference_in(unit_vectors(*frame.corners.T), REFERENCE_MARGIN_DEG)
+    if reference is not None and frame.mjd is not None:
+        reference = at_epoch(reference, julian_year(frame.mjd))
     made = made_calibrations(desk.context, inputs) | desk.fringes.get((ids.detector, ids.band), {})
     calibrations = list(calibration_paths(desk.context, frame, made).values())
     return Prepared(

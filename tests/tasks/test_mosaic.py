@@ -10,6 +10,7 @@ from astropy.wcs import WCS
 
 from mpidriver.sphere import angular_separation_deg, unit_vectors
 from mpidriver.tasks.mosaic import FrameSources, MosaicOptions, fit_sip, flat_magnitudes, flatten, solve_mosaic
+from mpidriver.tasks.reference import at_epoch, julian_year
 from mpidriver.tasks.skymap import TangentPlane
 
 SCALE_ARCSEC = 0.2
@@ -332,6 +333,42 @@ def bent(x, y):
     """Return pixel positions moved by a cubic distortion of up to 0.1 arcsec."""
     u, v = (x - 500.0) / 500.0, (y - 500.0) / 500.0
     return x + 0.3 * u**2 - 0.2 * u * v + 0.1 * v**3, y + 0.2 * v**2 - 0.1 * u * v + 0.2 * u**2 * v
+
+
+def test_stars_that_move_are_met_at_each_exposures_epoch():
+    """Eight exposures over six years of stars that move by 150 mas a year, and the catalogue of ten years before."""
+    rng = np.random.default_rng(5)
+    survey, mjd = make_survey(n_exposures=1, n_detectors=1), 51544.5 + 365.25 * np.linspace(20.0, 26.0, 8)
+    motion, stars = rng.normal(0.0, 150.0, (2, len(survey.stars))), survey.stars
+    listed = survey.reference(every=1)
+    names = [*listed.dtype.descr, ("epoch_yr", "f8"), ("pm_ra_masyr", "f8"), ("pm_dec_masyr", "f8")]
+    reference = np.zeros(len(listed), dtype=names)
+    for name in listed.dtype.names:
+        reference[name] = listed[name]
+    reference["epoch_yr"] = 2010.0
+    reference["pm_ra_masyr"], reference["pm_dec_masyr"] = motion
+    moving = Survey(stars, [], np.zeros(0), [], [])
+    places = np.zeros(len(stars), dtype=[*stars.dtype.descr, *names[-3:]])
+    for name in stars.dtype.names:
+        places[name] = stars[name]
+    places["epoch_yr"], places["pm_ra_masyr"], places["pm_dec_masyr"] = 2010.0, *motion
+    for exposure, day in enumerate(mjd):
+        now = at_epoch(places, julian_year(day))
+        number, xy, sources = observe(rng, now, tan_wcs((150.0, 2.2)), 30.0, None, None)
+        guess = tan_wcs((150.0 + rng.normal(0.0, 1e-4), 2.2))
+        moving.frames.append(FrameSources(exposure, 0, "r", guess, SHAPE, 30.0, sources, mjd=day))
+        moving.true_xy.append(xy)
+        moving.number.append(number)
+    solution = solve_mosaic(moving.frames, reference=reference)
+    true = tan_wcs((150.0, 2.2))
+    x, y = np.meshgrid(np.linspace(0.0, 999.0, 11), np.linspace(0.0, 999.0, 11))
+    for frame in solution.frames:
+        apart = angular_separation_deg(
+            unit_vectors(*frame.wcs.all_pix2world(x, y, 0)), unit_vectors(*true.all_pix2world(x, y, 0))
+        )
+        assert rms(apart) * 3.6e6 < 6.0
+    still = solve_mosaic(moving.frames, reference=reference[list(listed.dtype.names)])
+    assert solution.reference_rms_mas < 0.2 * still.reference_rms_mas
 
 
 def shaded(x, y):

@@ -614,6 +614,28 @@ def test_few_matches_give_a_shift_only():
     np.testing.assert_allclose(match.wcs.wcs.cd, truth.wcs.cd)
 
 
+def test_reference_stars_weigh_what_their_errors_say():
+    """They are off by 5 to 150 mas and known to be so."""
+    shape, rng = (500, 500), np.random.default_rng(4)
+    truth = tan_wcs(shape)
+    x, y = rng.uniform(20, 480, (2, 300))
+    plain = reference_of(truth, x, y, 20.0)
+    reference = np.zeros(len(x), dtype=[*plain.dtype.descr, ("error_mas", "f8")])
+    for name in plain.dtype.names:
+        reference[name] = plain[name]
+    reference["error_mas"] = np.linspace(5.0, 150.0, len(x))
+    reference["dec"] += rng.normal(0, 1, len(x)) * reference["error_mas"] / 3.6e6
+    plane, grid = TangentPlane(*truth.all_pix2world(250, 250, 0)), np.mgrid[:500:50, :500:50].reshape(2, -1)
+    error = {}
+    for name, stars in (("weighed", reference), ("alike", reference[list(plain.dtype.names)])):
+        found = match_catalogue(x, y, truth, shape, stars, OPTIONS).wcs
+        offset = plane.project_arcsec(*found.all_pix2world(*grid, 0)) - plane.project_arcsec(
+            *truth.all_pix2world(*grid, 0)
+        )
+        error[name] = np.sqrt(np.mean(offset**2))
+    assert error["weighed"] < 0.8 * error["alike"]
+
+
 def test_the_zero_point_ignores_variables():
     rng = np.random.default_rng(81)
     flux = 10 ** rng.uniform(3, 5, 60)

@@ -53,7 +53,13 @@ class _Group:
     frames: list[int] = field(default_factory=list)
 
 
-def match_stars(points: list[np.ndarray], reference: np.ndarray, options: MosaicOptions) -> Matches:
+def match_stars(
+    points: list[np.ndarray],
+    reference: np.ndarray,
+    options: MosaicOptions,
+    *,
+    shifts: list[np.ndarray] | None = None,
+) -> Matches:
     """Find the stars that frames share with each other and with the reference.
 
     Parameters
@@ -64,13 +70,16 @@ def match_stars(points: list[np.ndarray], reference: np.ndarray, options: Mosaic
         Reference stars; they get the first numbers.
     options
         Radii.
+    shifts
+        For each frame by how much the reference stars have moved when it was taken, shape (k, 2), arcsec.
     """
-    return _Matcher(points, options).match(reference)
+    return _Matcher(points, options, shifts).match(reference)
 
 
 class _Matcher:
-    def __init__(self, points: list[np.ndarray], options: MosaicOptions) -> None:
+    def __init__(self, points: list[np.ndarray], options: MosaicOptions, shifts: list[np.ndarray] | None) -> None:
         self.points = points
+        self.shifts = shifts
         self.options = options
         self.sizes = np.array([len(frame) for frame in points])
         self.boxes = np.array([_box(frame) for frame in points]).reshape(-1, 4)
@@ -114,6 +123,8 @@ class _Matcher:
     def _lay(self, group: _Group, index: int) -> Alignment | None:
         options = self.options
         nearby, chosen = _within(group.known, self.boxes[index], options.search_radius_arcsec)
+        if self.shifts is not None:
+            nearby = nearby + self._moved(index, group.number[chosen])
         alignment = align(
             self.points[index],
             nearby,
@@ -125,6 +136,12 @@ class _Matcher:
             return None
         numbers = np.append(group.number[chosen], -1)  # -1 stays -1
         return Alignment(alignment.positions, numbers[alignment.star], alignment.near)
+
+    def _moved(self, index: int, number: np.ndarray) -> np.ndarray:
+        """Return by how much stars have moved when a frame was taken; only those of the reference do."""
+        shift = self.shifts[index]
+        moves = number < len(shift)
+        return np.where(moves[:, None], shift[np.where(moves, number, 0)], 0.0)
 
     def _add(self, group: _Group, index: int, alignment: Alignment) -> None:
         """Take a frame into a group; its stars that no known one is near become known."""

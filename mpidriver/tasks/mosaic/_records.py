@@ -26,6 +26,8 @@ class FrameSources:
     """Input magnitude of one electron; NaN if not known."""
     sources: np.ndarray
     """Stars, structured: x, y, x_err, y_err (pixel), flux_aper, flux_aper_err (electron), snr."""
+    mjd: float = np.nan
+    """When it was taken; NaN if not known, and then reference stars do not move for it."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The mosaic of one tract, from the frames' stars to their WCS and zero points."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from mpidriver.tasks.mosaic._photometry import Photometry, solve_photometry
 from mpidriver.tasks.mosaic._records import FrameSolution, FrameSources, MosaicSolution, Summary
 from mpidriver.tasks.mosaic._sip import fit_sip
 from mpidriver.tasks.mosaic._stars import choose_stars
+from mpidriver.tasks.reference import at_epoch, julian_year, position_errors_mas
 from mpidriver.tasks.skymap import TangentPlane
 
 __all__ = ["solve_mosaic"]
@@ -36,8 +37,8 @@ def solve_mosaic(
     frames
         Stars of each frame with its own WCS and zero point; in any order, each (exposure, detector) once.
     reference
-        Structured array with ra, dec (deg) and, if known, ra_err_mas and dec_err_mas or error_mas, and mag_<band> with
-        mag_<band>_err for any of the bands.
+        Structured array with ra, dec (deg) and, if known, their errors and proper motions as `at_epoch` takes them, and
+        mag_<band> with mag_<band>_err for any of the bands.
     options
         Defaults if None.
 
@@ -51,9 +52,14 @@ def solve_mosaic(
         return MosaicSolution()
     plane = _common_plane(frames)
     stars = [choose_stars(frame, plane, options) for frame in frames]
-    ties = _Reference.of(reference, plane)
-    matches = match_stars([frame.position for frame in stars], ties.position, options)
+    years, epoch_yr = _epochs(frames)
+    ties = _Reference.of(reference, plane, epoch_yr)
+    matches = match_stars([frame.position for frame in stars], ties.position, options, shifts=ties.shifts(years))
     common = _measured_together(matches, ties)
+    stars = [
+        replace(each, position=ties.at_rest(each.position, star, year))
+        for each, star, year in zip(stars, common.star, years, strict=True)
+    ]
     astrometry = solve_astrometry(stars, detector_numbers(frames), common, ties.position, ties.sigma(options), options)
     photometry = solve_photometry(frames, stars, common, ties.stars, options)
     solved = [
@@ -65,32 +71,54 @@ def solve_mosaic(
     return MosaicSolution.of(_summary(solved, astrometry, photometry), solved)
 
 
+def _epochs(frames: Sequence[FrameSources]) -> tuple[np.ndarray, float]:
+    """Return the years from the frames' mean epoch to each, 0 if not known, and that epoch, NaN if none is known."""
+    year = np.array([julian_year(frame.mjd) for frame in frames])
+    known = np.isfinite(year)
+    if not known.any():
+        return np.zeros(len(frames)), float("nan")
+    mean = float(np.mean(year[known]))
+    return np.where(known, year - mean, 0.0), mean
+
+
 @dataclass(frozen=True)
 class _Reference:
     """Reference stars in the common plane."""
 
     stars: np.ndarray | None
     position: np.ndarray
-    """Shape (k, 2), arcsec."""
+    """At the frames' mean epoch, shape (k, 2), arcsec."""
+    motion: np.ndarray
+    """Shape (k, 2), arcsec/yr."""
 
     @classmethod
-    def of(cls, reference: np.ndarray | None, plane: TangentPlane) -> "_Reference":
+    def of(cls, reference: np.ndarray | None, plane: TangentPlane, epoch_yr: float) -> "_Reference":
         if reference is None or not len(reference):
-            return cls(None, np.empty((0, 2)))
-        position = plane.project_arcsec(reference["ra"], reference["dec"])
+            return cls(None, np.empty((0, 2)), np.empty((0, 2)))
+        stars = at_epoch(reference, epoch_yr)
+        later = at_epoch(reference, epoch_yr + 1.0)
+        position = plane.project_arcsec(stars["ra"], stars["dec"])
+        motion = plane.project_arcsec(later["ra"], later["dec"]) - position
         known = np.isfinite(position).all(axis=1)
-        return cls(reference[known], position[known])
+        return cls(stars[known], position[known], motion[known])
+
+    def shifts(self, years: np.ndarray) -> list[np.ndarray] | None:
+        """Return by how much the stars have moved at each frame's epoch, shape (k, 2); none if they do not move."""
+        return [self.motion * year for year in years] if self.motion.any() else None
+
+    def at_rest(self, position: np.ndarray, star: np.ndarray, year: float) -> np.ndarray:
+        """Return measured positions, those of reference stars carried back to the mean epoch."""
+        moving = np.flatnonzero((star >= 0) & (star < len(self.motion)))
+        carried = position.copy()
+        carried[moving] -= self.motion[star[moving]] * year
+        return carried
 
     def sigma(self, options: MosaicOptions) -> np.ndarray:
         """Return the error of one coordinate, arcsec, shape (k,)."""
-        names = (self.stars.dtype.names or ()) if self.stars is not None else ()
-        if {"ra_err_mas", "dec_err_mas"} <= set(names):
-            error_mas = np.sqrt((self.stars["ra_err_mas"] ** 2 + self.stars["dec_err_mas"] ** 2) / 2)
-        elif "error_mas" in names:
-            error_mas = self.stars["error_mas"]
-        else:
-            error_mas = np.full(len(self.position), options.reference_error_mas)
-        return np.where(error_mas > 0, error_mas, options.reference_error_mas) / 1000.0
+        if self.stars is None:
+            return np.empty(0)
+        error_mas = position_errors_mas(self.stars)
+        return np.where(np.isfinite(error_mas), error_mas, options.reference_error_mas) / 1000.0
 
 
 def _common_plane(frames: Sequence[FrameSources]) -> TangentPlane:

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from scipy.spatial import cKDTree
 
+from mpidriver.tasks.reference import position_errors_mas
 from mpidriver.tasks.skymap import TangentPlane
 
 __all__ = ["Match", "match_catalogue", "sky_corners", "vote_offset"]
@@ -14,6 +15,8 @@ _ARCSEC_PER_DEG = 3600.0
 _VOTE_SIGMA = 5.0
 _CLIP_SIGMA = 3.5
 _ROUNDS = 6
+#: Typical error of our own stars, which reference stars' errors come on top of, mas.
+_CENTROID_MAS = 20.0
 #: An affine correction takes this many matches; fewer give a shift.
 _AFFINE_MIN = 10
 
@@ -51,7 +54,7 @@ def match_catalogue(x, y, wcs, shape, reference, options):
     shape : tuple of int
         Rows and columns of the frame.
     reference : ndarray
-        Structured, with ra and dec in deg, brightest first.
+        Structured, with ra and dec in deg and perhaps their errors, brightest first.
     options : SingleFrameOptions
 
     Returns
@@ -70,13 +73,14 @@ def match_catalogue(x, y, wcs, shape, reference, options):
     offset = vote_offset(ours[:count], theirs[:count], options.search_radius_arcsec, options.match_radius_arcsec, least)
     if offset is None:
         return _no_match(wcs, f"no offset within {options.search_radius_arcsec:g} arcsec brings {least} stars together")
-    stars, found = _match_by_affine(ours, theirs, offset, options.match_radius_arcsec)
+    weight = _weights(reference[near])
+    stars, found = _match_by_affine(ours, theirs, weight, offset, options.match_radius_arcsec)
     if stars.size < least:
         return _no_match(wcs, f"{stars.size} matches after clipping: {least} needed")
     if not options.refine_wcs:
         note = "WCS of the header kept: refine_wcs is off"
         return Match(wcs, stars, near[found], _rms_mas(ours[stars] - theirs[found]), note)
-    refined = _correct_wcs(wcs, x[stars], y[stars], reference[near[found]])
+    refined = _correct_wcs(wcs, x[stars], y[stars], reference[near[found]], weight[found])
     residual = plane.project_arcsec(*_sky(refined, x[stars], y[stars])) - theirs[found]
     return Match(refined, stars, near[found], _rms_mas(residual))
 
@@ -119,7 +123,14 @@ def vote_offset(ours, theirs, search_radius, match_radius, least):
     return np.median(difference[near], axis=0)
 
 
-def _match_by_affine(ours, theirs, offset, radius):
+def _weights(reference):
+    """Return the weights of the reference stars in a fit, shape (n,); an unknown error counts as the worst known."""
+    error_mas = position_errors_mas(reference)
+    error_mas = np.nan_to_num(error_mas, nan=max(np.nan_to_num(error_mas), default=0.0))
+    return _CENTROID_MAS**2 / (_CENTROID_MAS**2 + error_mas**2)
+
+
+def _match_by_affine(ours, theirs, weight, offset, radius):
     """Match, fit an affine map and clip in turn; return indices of both."""
     tree, linear, shift = cKDTree(theirs), np.eye(2), offset
     stars = found = np.zeros(0, dtype=int)
@@ -129,7 +140,7 @@ def _match_by_affine(ours, theirs, offset, radius):
         stars, found = _mutual_nearest(moved, tree, tolerance)
         if stars.size < 3:
             break
-        linear, shift = _affine(ours[stars], theirs[found])
+        linear, shift = _affine(ours[stars], theirs[found], weight[found])
         residual = np.hypot(*(ours[stars] @ linear.T + shift - theirs[found]).T)
         tolerance = min(radius, max(_CLIP_SIGMA * 0.85 * float(np.median(residual)), 1e-3 * radius))
         keep = residual <= tolerance
@@ -146,18 +157,19 @@ def _mutual_nearest(points, tree, tolerance):
     return stars[mutual], nearest[stars[mutual]]
 
 
-def _affine(source, target):
-    """Return the least-squares map source -> target as (linear (2, 2), shift (2,)); only a shift for few points."""
+def _affine(source, target, weight):
+    """Return the weighted least-squares map source -> target as (linear (2, 2), shift (2,)); a shift for few points."""
     if len(source) < _AFFINE_MIN:
         return np.eye(2), np.median(target - source, axis=0)
     centre = source.mean(axis=0)
+    root = np.sqrt(weight)[:, None]
     design = np.column_stack([source - centre, np.ones(len(source))])
-    solution, *_ = np.linalg.lstsq(design, target, rcond=None)
+    solution, *_ = np.linalg.lstsq(design * root, target * root, rcond=None)
     linear = solution[:2].T
     return linear, solution[2] - linear @ centre
 
 
-def _correct_wcs(wcs, x, y, reference):
+def _correct_wcs(wcs, x, y, reference, weight):
     """Return a copy of the WCS whose CRVAL and linear terms bring the stars onto the reference.
 
     The correction acts beyond the distortion polynomials, in whatever projection the WCS has; where it does not
@@ -167,7 +179,7 @@ def _correct_wcs(wcs, x, y, reference):
     for _ in range(_ROUNDS):
         plane = TangentPlane(*wcs.wcs.crval)
         ours = plane.project_arcsec(*_sky(wcs, x, y))
-        linear, shift = _affine(ours, plane.project_arcsec(reference["ra"], reference["dec"]))
+        linear, shift = _affine(ours, plane.project_arcsec(reference["ra"], reference["dec"]), weight)
         _apply(wcs, linear, shift)
         if np.hypot(*shift) < 1e-6 and np.abs(linear - np.eye(2)).max() < 1e-10:
             break
