@@ -39,11 +39,12 @@ def match(context: Context, quantum: Quantum, *, members: tuple[Member, ...]) ->
     options = context.config.matching
     corrections: list[tuple[Any, ...]] = []
     seams: list[tuple[Any, ...]] = []
-    cells = current_pool().map(functools.partial(load_cells, context, quantum), members)
+    pool = current_pool()
+    cells = pool.map(functools.partial(load_cells, context, quantum), members)
     for band in sorted({member.band for member in members}):
         numbers = [number for number, member in enumerate(members) if member.band == band]
         own = [members[number] for number in numbers]
-        matched = match_backgrounds([cells[number] for number in numbers], options=options)
+        matched = match_backgrounds([cells[number] for number in numbers], options=options, ranks=pool)
         corrections += [
             (member.exposure, member.detector, band, n_cells, correction)
             for member, n_cells, correction in zip(own, matched.n_cells, matched.coefficients, strict=True)

@@ -1,6 +1,7 @@
 """The mosaic driver: one astrometric and photometric solution a tract over all its overlapping frames.
 
-Scatter the frames' catalogues, gather their stars, solve on one rank.
+Scatter the frames' catalogues, gather their stars; scatter these by blocks, reduce their normal equations, solve on one
+rank.
 """
 
 import math
@@ -32,8 +33,9 @@ def solve(
     from mpidriver.tasks.mosaic import solve_mosaic
 
     paths = [context.repository.path("frame_catalogue", exposure=e, detector=d) for e, d, _ in members]
-    frames = current_pool().map(load_stars, paths, [mjd for _, _, mjd in members])
-    solution = solve_mosaic(frames, reference=reference, options=context.config.mosaic)
+    pool = current_pool()
+    frames = pool.map(load_stars, paths, [mjd for _, _, mjd in members])
+    solution = solve_mosaic(frames, reference=reference, options=context.config.mosaic, ranks=pool)
     header = {
         "TRACT": quantum.data_id.tract,
         "NMATCH": solution.n_matches,

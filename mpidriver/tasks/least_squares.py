@@ -12,7 +12,10 @@ in common is turned with each of them.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg, sparse, special
+from scipy import linalg, special
+
+from mpidriver.tasks.normal_equations import Blocks
+from mpidriver.tasks.scattering import ALONE, Ranks
 
 __all__ = [
     "Fit",
@@ -78,7 +81,9 @@ class Fit:
     """The same for the reference value, shape (s,)."""
 
 
-def solve_robustly(m: Measurements, used: np.ndarray, *, clip_sigma: float, max_iterations: int) -> Fit:
+def solve_robustly(
+    m: Measurements, used: np.ndarray, *, clip_sigma: float, max_iterations: int, ranks: Ranks = ALONE
+) -> Fit:
     """Solve, drop the worst outlier of each star, and solve again until none is left.
 
     Parameters
@@ -91,10 +96,13 @@ def solve_robustly(m: Measurements, used: np.ndarray, *, clip_sigma: float, max_
         In units of the expected error, scaled up where the residuals' median says that errors are underestimated.
     max_iterations
         Solutions at most.
+    ranks
+        Who sets up the normal equations.
     """
+    blocks = Blocks(m, ranks)
     tied = np.isfinite(m.tie_sigma)
     for _ in range(max_iterations):
-        fit = solve(m, used, tied)
+        fit = solve(m, used, tied, blocks)
         out, tie_out = worst_outliers(m, fit, clip_sigma)
         if not out.any() and not tie_out.any():
             break
@@ -119,31 +127,12 @@ def worst_outliers(m: Measurements, fit: Fit, clip_sigma: float) -> tuple[np.nda
     return (pulls > 1.0) & (pulls >= worst[m.star]), (tie_pulls > 1.0) & (tie_pulls >= worst)
 
 
-def solve(m: Measurements, used: np.ndarray, tied: np.ndarray) -> Fit:
+def solve(m: Measurements, used: np.ndarray, tied: np.ndarray, blocks: Blocks | None = None) -> Fit:
     """Return the least-squares solution from some of the measurements and reference values."""
-    weight = np.where(used, m.sigma**-2.0, 0.0)
-    tie_weight = np.where(tied, m.tie_sigma, np.inf) ** -2.0
-    total = np.bincount(m.star, weight, len(tied)) + tie_weight
-    inverse = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
-
-    columns = m.parameter[m.frame]
-    starts = np.arange(len(m.frame) + 1) * columns.shape[1]
-    design = sparse.csr_array((m.basis.ravel(), columns.ravel(), starts), shape=(len(m.frame), len(m.precision)))
-    weighted = sparse.diags_array(weight) @ design
-    by_star = sparse.csr_array((np.ones(len(m.star)), (m.star, np.arange(len(m.star)))), (len(tied), len(m.star)))
-    coupling = by_star @ weighted
-    tie = np.where(tied[:, None], m.tie, 0.0)
-    star_sum = by_star @ (weight[:, None] * m.numbers(m.value)) + tie_weight[:, None] * m.numbers(tie)
-
-    design, back = design.conj().T, coupling.conj().T
-    normal = (design @ weighted - back @ (sparse.diags_array(inverse) @ coupling)).toarray()
-    if m.precision.ndim == 1:
-        normal[np.diag_indices_from(normal)] += m.precision
-    else:
-        normal += m.precision
-    right = back @ (inverse[:, None] * star_sum) - weighted.conj().T @ m.numbers(m.value)
-    solved = linalg.cho_solve(linalg.cho_factor(normal, lower=True), right)
-    return evaluate(m, solved[m.parameter], used, tied)
+    equations = (blocks or Blocks(m, ALONE)).equations(used, tied)
+    normal = equations.matrix + (np.diag(m.precision) if m.precision.ndim == 1 else m.precision)
+    factor = linalg.cho_factor(normal, lower=True, overwrite_a=True)
+    return evaluate(m, linalg.cho_solve(factor, equations.right)[m.parameter], used, tied)
 
 
 def evaluate(m: Measurements, coefficients: np.ndarray, used: np.ndarray, tied: np.ndarray) -> Fit:

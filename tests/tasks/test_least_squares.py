@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mpidriver.pool import Pool
+from mpidriver.tasks import normal_equations
 from mpidriver.tasks.least_squares import Measurements, solve, solve_robustly, weighted_rms
+from mpidriver.tasks.scattering import ALONE
 
 
 def make_problem(seed, n_frames=3, n_stars=20, terms=3, coordinates=2):
@@ -124,3 +127,31 @@ def test_one_wild_measurement_is_dropped_without_its_star():
     )
     fit = solve_robustly(m, np.ones(300, dtype=bool), clip_sigma=5.0, max_iterations=10)
     assert np.flatnonzero(~fit.used).tolist() == [7]
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=10, deadline=None, derandomize=True, database=None)
+def test_blocks_of_stars_add_up_to_the_whole(seed):
+    m = make_problem(seed, n_frames=5, n_stars=60)
+    used, tied = np.random.default_rng(seed).random(len(m.frame)) < 0.9, np.isfinite(m.tie_sigma)
+    whole = solve(m, used, tied)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normal_equations, "BLOCK", 7)
+        parted = solve(m, used, tied)
+    assert parted.coefficients == pytest.approx(whole.coefficients, abs=1e-10)
+
+
+def test_a_pool_gives_the_same_bits_as_one_process(monkeypatch):
+    monkeypatch.setattr(normal_equations, "BLOCK", 7)
+    m = make_problem(3, n_frames=5, n_stars=60)
+    everything = np.ones(len(m.frame), dtype=bool)
+    with Pool() as pool:
+        fits = [solve_robustly(m, everything, clip_sigma=4.0, max_iterations=3, ranks=ranks) for ranks in (ALONE, pool)]
+    assert np.array_equal(fits[0].coefficients, fits[1].coefficients)
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+def test_one_process_combines_in_the_order_of_a_pool(count):
+    with Pool() as pool:
+        alone, together = (ranks.reduce(lambda a, b: f"({a}{b})", str, range(count)) for ranks in (ALONE, pool))
+    assert alone == together

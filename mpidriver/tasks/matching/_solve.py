@@ -13,6 +13,7 @@ import numpy as np
 from mpidriver.tasks.least_squares import Fit, Measurements, solve_robustly
 from mpidriver.tasks.matching._cells import FrameCells
 from mpidriver.tasks.matching._options import MatchingOptions
+from mpidriver.tasks.scattering import ALONE, Ranks
 
 __all__ = ["MatchedBackgrounds", "Seam", "match_backgrounds"]
 
@@ -56,7 +57,9 @@ class MatchedBackgrounds:
         return float(before), float(after)
 
 
-def match_backgrounds(frames: Sequence[FrameCells], *, options: MatchingOptions | None = None) -> MatchedBackgrounds:
+def match_backgrounds(
+    frames: Sequence[FrameCells], *, options: MatchingOptions | None = None, ranks: Ranks = ALONE
+) -> MatchedBackgrounds:
     """Find the polynomials that make the backgrounds of overlapping frames the same.
 
     Parameters
@@ -65,6 +68,8 @@ def match_backgrounds(frames: Sequence[FrameCells], *, options: MatchingOptions 
         The background of each frame in the cells of the tract, in any order, all with as many terms.
     options
         Defaults if None.
+    ranks
+        Who sets up the normal equations, a pool for example; the solution does not depend on it.
     """
     options = options or MatchingOptions()
     count = frames[0].basis.shape[1] if frames else 0
@@ -86,7 +91,9 @@ def match_backgrounds(frames: Sequence[FrameCells], *, options: MatchingOptions 
     if not len(frame):
         return MatchedBackgrounds(np.zeros((len(frames), count)), n_shared, ())
     everything = np.ones(len(frame), dtype=bool)
-    fit = solve_robustly(m, everything, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations)
+    fit = solve_robustly(
+        m, everything, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations, ranks=ranks
+    )
     used = np.bincount(frame[fit.used], minlength=len(frames))
     return MatchedBackgrounds(fit.coefficients[:, :, 0], used, _seams(m, fit))
 

@@ -22,6 +22,7 @@ from mpidriver.tasks.mosaic._matching import Matches
 from mpidriver.tasks.mosaic._options import MosaicOptions
 from mpidriver.tasks.mosaic._records import FrameSources
 from mpidriver.tasks.mosaic._stars import FrameStars, unit_square
+from mpidriver.tasks.scattering import Ranks
 from mpidriver.tasks.skymap import TangentPlane
 
 __all__ = ["Astrometry", "solve_astrometry"]
@@ -70,6 +71,7 @@ def solve_astrometry(
     reference: np.ndarray,
     reference_sigma: np.ndarray,
     options: MosaicOptions,
+    ranks: Ranks,
 ) -> Astrometry:
     """Solve the frames' corrections.
 
@@ -85,6 +87,8 @@ def solve_astrometry(
     reference_sigma : ndarray, shape (k,), arcsec
     options
         Degree, priors, clipping.
+    ranks
+        Who sets up the normal equations.
     """
     if not len(reference):  # dithers alone tell a detector's distortion from the sky's three times worse than none does
         options = replace(options, detector_degree=0)
@@ -92,10 +96,12 @@ def solve_astrometry(
     kept_out = _validation_measurements(measured, options.validation_fraction)
     is_shift = np.isin(np.arange(len(measured.precision)), measured.parameter[:, 0])
     shifts_only = replace(measured, precision=np.where(is_shift, measured.precision, HELD**-2.0))
-    fit = solve_robustly(shifts_only, ~kept_out, clip_sigma=np.inf, max_iterations=1)
+    fit = solve_robustly(shifts_only, ~kept_out, clip_sigma=np.inf, max_iterations=1, ranks=ranks)
     for _ in range(2):
         m = _at_places_of_means(measured, fit, frames, options)
-        fit = solve_robustly(m, ~kept_out, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations)
+        fit = solve_robustly(
+            m, ~kept_out, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations, ranks=ranks
+        )
     return _astrometry(m, fit, kept_out, _turns(frames, options), options)
 
 

@@ -16,6 +16,7 @@ from mpidriver.tasks.mosaic._matching import Matches
 from mpidriver.tasks.mosaic._options import MosaicOptions
 from mpidriver.tasks.mosaic._records import FrameSources
 from mpidriver.tasks.mosaic._stars import FrameStars
+from mpidriver.tasks.scattering import Ranks
 
 __all__ = ["Photometry", "solve_photometry"]
 
@@ -46,6 +47,7 @@ def solve_photometry(
     matches: Matches,
     reference: np.ndarray | None,
     options: MosaicOptions,
+    ranks: Ranks,
 ) -> Photometry:
     """Solve the frames' zero points.
 
@@ -61,6 +63,8 @@ def solve_photometry(
         Reference stars with mag_<band> and perhaps mag_<band>_err; None if there are none.
     options
         Priors and clipping.
+    ranks
+        Who sets up the normal equations.
     """
     bands = sorted({frame.band for frame in frames})
     band_of_frame = np.array([bands.index(frame.band) for frame in frames])
@@ -83,9 +87,9 @@ def solve_photometry(
         parameter=np.column_stack([np.arange(len(frames)), len(frames) + _flat_numbers(detectors, size.shape[1])]),
         precision=_precision(design, size, np.full(len(frames), FIRST_SCATTER_MAG), options),
     )
-    fit = _solve(m, options)
+    fit = _solve(m, options, ranks)
     scatter = _scatter(m, fit, design, exposures, options)
-    fit = _solve(replace(m, precision=_precision(design, size, scatter, options)), options)
+    fit = _solve(replace(m, precision=_precision(design, size, scatter, options)), options, ranks)
     frame_rms = grouped_rms(fit.residual, m.sigma, fit.share, fit.used, frame, len(frames))
     return Photometry(
         zero_point_mag=start + fit.coefficients[:, 0, 0],
@@ -95,9 +99,11 @@ def solve_photometry(
     )
 
 
-def _solve(m: Measurements, options: MosaicOptions) -> Fit:
+def _solve(m: Measurements, options: MosaicOptions, ranks: Ranks) -> Fit:
     everything = np.ones(len(m.frame), dtype=bool)
-    return solve_robustly(m, everything, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations)
+    return solve_robustly(
+        m, everything, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations, ranks=ranks
+    )
 
 
 def _scatter(

@@ -15,6 +15,7 @@ from mpidriver.tasks.mosaic._records import FrameSolution, FrameSources, MosaicS
 from mpidriver.tasks.mosaic._sip import fit_sip
 from mpidriver.tasks.mosaic._stars import choose_stars
 from mpidriver.tasks.reference import at_epoch, julian_year, position_errors_mas
+from mpidriver.tasks.scattering import ALONE, Ranks
 from mpidriver.tasks.skymap import TangentPlane
 
 __all__ = ["solve_mosaic"]
@@ -25,6 +26,7 @@ def solve_mosaic(
     *,
     reference: np.ndarray | None = None,
     options: MosaicOptions | None = None,
+    ranks: Ranks = ALONE,
 ) -> MosaicSolution:
     """Solve positions and zero points of all frames of a tract at once.
 
@@ -41,6 +43,8 @@ def solve_mosaic(
         mag_<band> with mag_<band>_err for any of the bands.
     options
         Defaults if None.
+    ranks
+        Who sets up the normal equations, a pool for example; the solution does not depend on it.
 
     Returns
     -------
@@ -60,8 +64,10 @@ def solve_mosaic(
         replace(each, position=ties.at_rest(each.position, star, year))
         for each, star, year in zip(stars, common.star, years, strict=True)
     ]
-    astrometry = solve_astrometry(stars, detector_numbers(frames), common, ties.position, ties.sigma(options), options)
-    photometry = solve_photometry(frames, stars, common, ties.stars, options)
+    astrometry = solve_astrometry(
+        stars, detector_numbers(frames), common, ties.position, ties.sigma(options), options, ranks
+    )
+    photometry = solve_photometry(frames, stars, common, ties.stars, options, ranks)
     solved = [
         _solved(index, frame, plane, astrometry, photometry, options)
         if astrometry.n_used[index]
