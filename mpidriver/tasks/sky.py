@@ -8,6 +8,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
+from mpidriver.tasks._jit import kernel
+
 __all__ = ["clipped_mean", "mesh_centres", "mesh_size", "mesh_sky", "mesh_statistics"]
 
 #: A mesh with a smaller share of sky takes the value of its neighbours.
@@ -16,6 +18,8 @@ _CLIP_SIGMA = 3.0
 #: Standard deviation of a normal distribution cut off at 3 sigma.
 _CLIPPED_DEVIATION = 0.98658
 _CLIP_ROUNDS = 10
+#: Sums may be taken in another order, as vectors do.
+_VECTOR = {"contract", "reassoc", "nsz"}
 
 
 def mesh_sky(image, sky_pixels, mesh_px, filter_meshes):
@@ -39,21 +43,14 @@ def mesh_sky(image, sky_pixels, mesh_px, filter_meshes):
     if not np.isfinite(mean).any():
         return None
     mean, rms = (_median_filter(_fill_from_nearest(g), filter_meshes) for g in (mean, rms))
-    return _interpolate(mean, image.shape), np.maximum(_interpolate(rms, image.shape), np.float32(rms.min()))
+    noise = _interpolate(rms, image.shape)
+    return _interpolate(mean, image.shape), np.maximum(noise, np.float32(rms.min()), out=noise)
 
 
 def mesh_statistics(image, sky_pixels, mesh_px):
     """Return clipped mean and rms of each mesh, shape (2, mesh row, mesh col); NaN where there is too little sky."""
     height, width = (mesh_size(size, mesh_px) for size in image.shape)
-    starts = [range(0, size, side) for size, side in zip(image.shape, (height, width), strict=True)]
-    grid = np.full((2, len(starts[0]), len(starts[1])), np.nan)
-    for i, row in enumerate(starts[0]):
-        for j, col in enumerate(starts[1]):
-            part = (slice(row, row + height), slice(col, col + width))
-            sky = sky_pixels[part]
-            if sky.sum() >= _LEAST_SKY * sky.size:
-                grid[:, i, j] = clipped_mean(image[part][sky])
-    return grid
+    return _mesh_statistics(np.ascontiguousarray(image), np.ascontiguousarray(sky_pixels), height, width)
 
 
 def clipped_mean(values):
@@ -61,14 +58,63 @@ def clipped_mean(values):
 
     The deviation is corrected for the tails that a normal distribution loses by the clipping.
     """
-    kept = np.sort(values).astype(np.float64)
+    return _clipped_mean(np.ascontiguousarray(values))
+
+
+@kernel
+def _mesh_statistics(image, sky_pixels, height, width):
+    rows, cols = image.shape
+    grid = np.full((2, -(-rows // height), -(-cols // width)), np.nan)
+    values = np.empty(height * width, image.dtype)
+    for i in range(grid.shape[1]):
+        for j in range(grid.shape[2]):
+            mesh = slice(i * height, (i + 1) * height), slice(j * width, (j + 1) * width)
+            count = _gather(image[mesh], sky_pixels[mesh], values)
+            if count >= _LEAST_SKY * sky_pixels[mesh].size:
+                grid[0, i, j], grid[1, i, j] = _clipped_mean(values[:count])
+    return grid
+
+
+@kernel
+def _gather(image, chosen, values):
+    """Write the chosen pixels one after the other; return how many there are."""
+    count = 0
+    for row in range(image.shape[0]):
+        for col in range(image.shape[1]):
+            values[count] = image[row, col]
+            count += chosen[row, col]
+    return count
+
+
+@kernel
+def _clipped_mean(values):
+    mean, deviation, kept = np.nan, np.nan, 0.0
+    low, high = -np.inf, np.inf
     for _ in range(_CLIP_ROUNDS):
-        mean, deviation = kept.mean(), kept.std()
-        first, last = np.searchsorted(kept, (mean - _CLIP_SIGMA * deviation, mean + _CLIP_SIGMA * deviation))
-        if last - first in (0, kept.size):
+        number, total, squares = _sums_within(values, values.dtype.type(low), values.dtype.type(high))
+        if number in (0.0, kept):
             break
-        kept = kept[first:last]
-    return kept.mean(), kept.std() / _CLIPPED_DEVIATION
+        origin = np.float64(values[values.size // 2])
+        kept, mean = number, origin + total / number
+        deviation = np.sqrt(max(squares / number - (total / number) ** 2, 0.0))
+        low, high = max(low, mean - _CLIP_SIGMA * deviation), min(high, mean + _CLIP_SIGMA * deviation)
+    return mean, deviation / _CLIPPED_DEVIATION
+
+
+@kernel(fastmath=_VECTOR)
+def _sums_within(values, low, high):
+    """Return how many values lie from `low` to `high`, their sum and sum of squares above the middle value."""
+    number, total, squares = 0.0, 0.0, 0.0
+    if values.size == 0:
+        return number, total, squares
+    origin = np.float64(values[values.size // 2])
+    for i in range(values.size):
+        within = (values[i] >= low) & (values[i] <= high)
+        above = np.float64(values[i]) - origin if within else 0.0
+        number += 1.0 if within else 0.0
+        total += above
+        squares += above * above
+    return number, total, squares
 
 
 def _fill_from_nearest(grid):
