@@ -6,9 +6,10 @@ import functools
 import numpy as np
 from scipy import optimize
 
+from mpidriver.tasks._jit import kernel
 from mpidriver.tasks.windows import windows
 
-__all__ = ["MoffatProfile", "fit_profile", "pixel_average"]
+__all__ = ["MoffatProfile", "fit_profile", "normal_equations", "pixel_average"]
 
 #: Pixels of a star that are fitted, number of stars, and of pixels of all stars.
 _FIT_REACH_FWHM = 2.0
@@ -23,6 +24,8 @@ _OUTLIER = 2.0
 _BETA = 3.0
 _BETA_STARS_MIN = 3
 _BETA_RANGE = (1.8, 50.0)
+#: Most steps of the fit, damping of the first, and share of the cost that the last one gains.
+_STEPS, _DAMPING, _SETTLED = 50, 1e-3, 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,14 +127,68 @@ def _fit(radius2, values, errors, fwhm_px, beta_range):
     alpha = fwhm_px / 2 / np.sqrt(2 ** (1 / _BETA) - 1)
     peak = np.percentile(values, 99)
     spread = peak * (_STAR_SPREAD * pixel_average(radius2, alpha, _BETA) + _SKY_SPREAD)
-    errors = np.hypot(errors, spread)
+    pixels = radius2, values, np.hypot(errors, spread)
+    low = np.array([0.0, np.log(0.2), np.log(beta_range[0]), -0.1 * peak])
+    high = np.array([10 * peak, np.log(200.0), np.log(beta_range[1]), 0.1 * peak])
+    found = _least_squares(pixels, np.clip([peak, np.log(alpha), np.log(_BETA), 0.0], low, high), low, high)
+    profile = MoffatProfile(float(np.exp(found[1])), float(np.exp(found[2])))
+    return profile if found[0] > 0 and np.isfinite(profile.fwhm_px) else None
 
-    def residual(p):
-        return (p[0] * pixel_average(radius2, np.exp(p[1]), np.exp(p[2])) + p[3] - values) / errors
 
-    low = [0.0, np.log(0.2), np.log(beta_range[0]), -0.1 * peak]
-    high = [10 * peak, np.log(200.0), np.log(beta_range[1]), 0.1 * peak]
-    start = np.clip([peak, np.log(alpha), np.log(_BETA), 0.0], np.add(low, 1e-9), np.subtract(high, 1e-9))
-    fit = optimize.least_squares(residual, start, bounds=(low, high), loss="soft_l1", f_scale=_OUTLIER, x_scale="jac")
-    profile = MoffatProfile(float(np.exp(fit.x[1])), float(np.exp(fit.x[2])))
-    return profile if fit.x[0] > 0 and np.isfinite(profile.fwhm_px) else None
+def _least_squares(pixels, parameters, low, high):
+    """Return the parameters within bounds of the least robust cost, by Levenberg-Marquardt."""
+    cost, gradient, curvature = normal_equations(*pixels, parameters)
+    damping = _DAMPING
+    for _ in range(_STEPS):
+        free = ~(((parameters <= low) & (gradient > 0)) | ((parameters >= high) & (gradient < 0)))
+        matrix = curvature[np.ix_(free, free)]
+        step = np.zeros(parameters.size)
+        step[free] = np.linalg.lstsq(matrix + damping * np.diag(np.diag(matrix)), -gradient[free], rcond=None)[0]
+        trial = np.clip(parameters + step, low, high)
+        trial_cost, trial_gradient, trial_curvature = normal_equations(*pixels, trial)
+        if not trial_cost < cost:
+            damping *= 10
+            if damping > 1 / _DAMPING:
+                break
+            continue
+        settled = cost - trial_cost < _SETTLED * cost
+        parameters, cost, gradient, curvature = trial, trial_cost, trial_gradient, trial_curvature
+        damping *= 0.1
+        if settled:
+            break
+    return parameters
+
+
+@kernel
+def normal_equations(radius2, values, errors, parameters):
+    """Return cost, its gradient and curvature (Gauss-Newton); the cost of a residual grows linearly beyond 2 sigma.
+
+    The profile is `pixel_average` of ln alpha and ln beta, times a peak, plus a constant.
+    """
+    peak, alpha2, beta, level = parameters[0], np.exp(2 * parameters[1]), np.exp(parameters[2]), parameters[3]
+    cost, gradient, curvature = 0.0, np.zeros(4), np.zeros((4, 4))
+    slopes = np.empty(4)
+    slopes[3] = 1.0
+    for i in range(values.size):
+        u = radius2[i] / alpha2
+        log_inverse = -np.log1p(u)
+        inverse, power = 1 / (1 + u), np.exp(beta * log_inverse)
+        bend, scale = (beta + 1) * u * inverse - 1, 4 * beta / alpha2
+        average = 1 + scale * inverse * bend / 24
+        slopes[0] = power * average
+        bend_by_alpha = scale * inverse * (2 * (u * inverse - 1) * bend - 2 * (beta + 1) * u * inverse * inverse)
+        slopes[1] = peak * power * (2 * beta * u * inverse * average + bend_by_alpha / 24)
+        bend_by_beta = scale * inverse * (bend + beta * u * inverse)
+        slopes[2] = peak * power * (beta * log_inverse * average + bend_by_beta / 24)
+        residual = (peak * slopes[0] + level - values[i]) / errors[i]
+        root = np.sqrt(1 + (residual / _OUTLIER) ** 2)
+        cost += root - 1
+        weight = 1 / (root * errors[i] * _OUTLIER * _OUTLIER)
+        for j in range(4):
+            gradient[j] += weight * residual * slopes[j]
+            for k in range(j + 1):
+                curvature[j, k] += weight / errors[i] * slopes[j] * slopes[k]
+    for j in range(4):
+        for k in range(j):
+            curvature[k, j] = curvature[j, k]
+    return cost, gradient, curvature
