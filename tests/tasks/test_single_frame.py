@@ -9,11 +9,13 @@ import pytest
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from mpidriver.errors import DataError
+from mpidriver.tasks.filters import gaussian_kernel, mexican_hat_kernel, smooth
 from mpidriver.tasks.image import MaskedImage, MaskPlane
-from mpidriver.tasks.moffat import MoffatProfile
+from mpidriver.tasks.moffat import MoffatProfile, normal_equations
 from mpidriver.tasks.single_frame import (
     SOURCE_DTYPE,
     SOURCE_UNITS,
@@ -28,6 +30,7 @@ from mpidriver.tasks.single_frame._background import pixel_noise, source_free_sk
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels
 from mpidriver.tasks.single_frame._centroids import windowed_centroids
 from mpidriver.tasks.single_frame._cosmic_rays import laplacian, remove_cosmic_rays
+from mpidriver.tasks.single_frame._cover import _grown, cover_sources
 from mpidriver.tasks.single_frame._photometry import aperture_fluxes
 from mpidriver.tasks.single_frame._psf import half_light_locus
 from mpidriver.tasks.single_frame._signature import remove_signature, subtract_overscan
@@ -274,6 +277,37 @@ def test_a_crowded_field_is_parted():
         number[kind] = len(set(index[flux[index] > np.median(flux)]))
     assert number["auto"] > 0.6 * count / 2
     assert number["auto"] > 1.5 * number["gaussian"]
+
+
+@pytest.mark.parametrize("kernel", [gaussian_kernel(3.3), mexican_hat_kernel(2.5)], ids=["gaussian", "mexican hat"])
+@pytest.mark.parametrize("shape", [(40, 53), (5, 3)])
+def test_smoothing_is_the_convolution(kernel, shape):
+    image = np.random.default_rng(3).normal(0, 10, shape).astype(np.float32)
+    expected = ndimage.convolve(image.astype(np.float64), kernel.astype(np.float64), mode="constant")
+    np.testing.assert_allclose(smooth(image, kernel), expected, atol=1e-4)
+
+
+@given(st.integers(0, 9), st.integers(0, 100))
+@settings(derandomize=True, database=None, max_examples=30)
+def test_what_sources_cover_grows_by_squares(reach, seed):
+    pixels = np.random.default_rng(seed).random((23, 18)) < 0.02
+    np.testing.assert_array_equal(_grown(pixels, reach), ndimage.maximum_filter(pixels, 2 * reach + 1))
+
+
+@pytest.mark.parametrize("shape", [(64, 66), (65, 67)])
+def test_bright_stars_are_covered_in_frames_of_any_size(shape):
+    x, y = np.array([20.0, 66.0]), np.array([30.0, 64.0])
+    rng = np.random.default_rng(4)
+    image = expose(point_sources(shape, x, y, [3e4, 3e4], fwhm_px=3) + SKY_E, rng) * GAIN
+    frame = MaskedImage(image, image.copy(), np.zeros(shape, np.int32))
+    frame.image[50, 10], frame.mask[50, 10] = np.nan, MaskPlane.NO_DATA
+    cover = cover_sources(frame, OPTIONS)
+    rows, cols = np.indices(shape)
+    distance = np.min([np.hypot(cols - cx, rows - cy) for cx, cy in zip(x, y, strict=True)], axis=0)
+    assert cover.pixels.shape == shape
+    assert cover.pixels[distance < 6].all()
+    assert not cover.pixels[distance > 25].any()
+    assert cover.fwhm_px == pytest.approx(3, rel=0.3)
 
 
 # Instrument signature
@@ -703,6 +737,17 @@ def test_the_profile_knows_what_pixels_and_apertures_do_to_it(beta):
         profile.fwhm_px / 2, abs=0.05
     )
     assert 3.2 < profile.fwhm_px < 3.4
+
+
+def test_the_slopes_of_the_fit_are_those_of_its_cost():
+    rng = np.random.default_rng(6)
+    radius2 = rng.uniform(0, 60, 300)
+    values = 0.04 * MoffatProfile(4.0, 3.0).density(radius2) / MoffatProfile(4.0, 3.0).density(0)
+    pixels = radius2, values + rng.normal(0, 0.002, values.size), np.full(values.size, 0.002)
+    at, step = np.array([0.03, np.log(4.4), np.log(2.4), 1e-4]), np.array([1e-7, 1e-6, 1e-6, 1e-7])
+    for i, change in enumerate(np.diag(step)):
+        cost = [normal_equations(*pixels, at + sign * change)[0] for sign in (-1, 1)]
+        assert normal_equations(*pixels, at)[1][i] == pytest.approx((cost[1] - cost[0]) / (2 * step[i]), rel=1e-4)
 
 
 @pytest.mark.parametrize("beta", [2.5, 3.5, 40.0])

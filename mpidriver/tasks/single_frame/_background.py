@@ -37,27 +37,30 @@ class Sky:
     """Spread over the frame of what its own meshes show above `level`, e."""
 
 
-def mode_sky(frame, options):
+def mode_sky(image, mask, options, *, binning=1):
     """Return the sky by the mode of each mesh, which sources hardly shift but the skewness of photon noise does.
 
     Parameters
     ----------
-    frame : MaskedImage
+    image : ndarray of float32, shape (row, col)
         Electrons.
+    mask : ndarray of int32, shape (row, col)
     options : SingleFrameOptions
+    binning : int
+        Side of the squares of pixels that the image's are sums of.
 
     Returns
     -------
     Sky
+        In units of the image.
     """
-    bad = frame.mask != 0
+    bad = mask != 0
     if bad.all():
-        bad = ~np.isfinite(frame.image)
-    width, height = (mesh_size(size, options.background_mesh_px) for size in frame.image.shape[::-1])
+        bad = ~np.isfinite(image)
+    width, height = (mesh_size(size, options.background_mesh_px / binning) for size in image.shape[::-1])
     side = options.background_filter
-    image = np.ascontiguousarray(without_nan(frame.image))
-    model = sep.Background(image, mask=bad, bw=width, bh=height, fw=side, fh=side)
-    return _sky(frame, ~bad, model.back(dtype=np.float32), model.rms(dtype=np.float32))
+    model = sep.Background(np.ascontiguousarray(without_nan(image)), mask=bad, bw=width, bh=height, fw=side, fh=side)
+    return _sky(image, ~bad, model.back(dtype=np.float32), model.rms(dtype=np.float32))
 
 
 def without_nan(image):
@@ -81,10 +84,10 @@ def source_free_sky(frame, sources, options):
     Sky
     """
     sky_pixels = (frame.mask == 0) & ~sources
-    if sky_pixels.sum() < (1 - _MOST_COVERED) * np.count_nonzero(frame.mask == 0):
-        return mode_sky(frame, options)
+    if np.count_nonzero(sky_pixels) < (1 - _MOST_COVERED) * np.count_nonzero(frame.mask == 0):
+        return mode_sky(frame.image, frame.mask, options)
     sky = mesh_sky(frame.image, sky_pixels, options.background_mesh_px, options.background_filter)
-    return mode_sky(frame, options) if sky is None else _sky(frame, sky_pixels, *sky)
+    return mode_sky(frame.image, frame.mask, options) if sky is None else _sky(frame.image, sky_pixels, *sky)
 
 
 def given_sky(own, model):
@@ -106,9 +109,9 @@ def given_sky(own, model):
     return Sky(level, own.rms, _typical(level), own.rms_e, float(np.median(above)), float(np.std(above)))
 
 
-def _sky(frame, sky_pixels, level, rms):
+def _sky(image, sky_pixels, level, rms):
     """Return the record; noise is never zero, so that it can divide."""
-    rms_e = _typical(rms) or pixel_noise(frame.image, sky_pixels)
+    rms_e = _typical(rms) or pixel_noise(image, sky_pixels)
     floor = np.float32(max(1e-3 * rms_e, 1e-6))
     np.maximum(rms, floor, out=rms)
     return Sky(level, rms, _typical(level), max(rms_e, float(floor)))

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import sep
 
+from mpidriver.tasks.gaussian_windows import mask_bits
 from mpidriver.tasks.image import MaskPlane
 from mpidriver.tasks.moffat import MoffatProfile, fit_profile
 from mpidriver.tasks.single_frame._centroids import windowed_centroids
@@ -17,7 +18,6 @@ from mpidriver.tasks.single_frame._photometry import (
 from mpidriver.tasks.single_frame._psf import half_light_locus
 from mpidriver.tasks.single_frame._records import SOURCE_DTYPE, SourceFlag
 from mpidriver.tasks.single_frame._stars import UNFIT, nearest_that_matters_px, select_stars
-from mpidriver.tasks.windows import chunks, windows
 
 __all__ = ["Measured", "measure_sources"]
 
@@ -27,7 +27,6 @@ _GROWTH_FLUX_RATIO = 0.005
 _PROFILE_SOURCES = 1000
 #: Brightest sources among which the stars' locus is looked for.
 _LOCUS_SOURCES = 200
-_CHUNK = 4_000
 _FLAG_OF_PLANE = (
     (MaskPlane.SATURATED, SourceFlag.SATURATED),
     (MaskPlane.COSMIC_RAY, SourceFlag.COSMIC_RAY),
@@ -117,24 +116,10 @@ def _centroids_and_flags(frame, sources, segments, neighbour_px, fwhm_px):
     table["flags"][failed] |= SourceFlag.CENTROID
     table["flags"][(sources["flag"] & sep.OBJ_MERGED) != 0] |= SourceFlag.BLENDED
     table["flags"][(sources["flag"] & sep.OBJ_TRUNC) != 0] |= SourceFlag.EDGE
-    near = _bits_within(frame.mask, table, fwhm_px)
+    near = mask_bits(frame.mask, table["x"], table["y"], fwhm_px)
     for plane, flag in _FLAG_OF_PLANE:
         table["flags"][(near & plane) != 0] |= flag
     return table, half_light_px
-
-
-def _bits_within(mask, table, radius_px):
-    """Return the mask bits of all pixels whose middles lie within `radius_px` of each source, int32, shape (n,)."""
-    half = int(np.ceil(radius_px)) + 1
-    offsets = np.arange(-half, half + 1)
-    bits = np.zeros(table.size, dtype=np.int32)
-    for part in chunks(table.size, _CHUNK):
-        rows, cols = (np.rint(table[axis][part]).astype(int) for axis in ("y", "x"))
-        dy = rows[:, None, None] + offsets[:, None] - table["y"][part][:, None, None]
-        dx = cols[:, None, None] + offsets - table["x"][part][:, None, None]
-        inside = dx**2 + dy**2 <= radius_px**2
-        bits[part] = np.bitwise_or.reduce(np.where(inside, windows(mask, rows, cols, half), 0), axis=(1, 2))
-    return bits
 
 
 def _add_aperture(table, frame, radius_px):

@@ -35,7 +35,7 @@ def subtract_fringes(frame, fringe, options):
     if np.shape(fringe) != frame.image.shape:
         raise DataError(f"calibrations: fringe has the shape {np.shape(fringe)}, the frame {frame.image.shape}")
     pattern = np.nan_to_num(np.asarray(fringe, dtype=np.float32))
-    sky = mode_sky(frame, options)
+    sky = mode_sky(frame.image, frame.mask, options)
     above = np.nan_to_num(frame.image) - sky.level
     between = (frame.mask == 0) & (np.abs(above) < _SKY_SIGMA * sky.rms) & (pattern != 0)
     power = float(np.sum(pattern[between] ** 2, dtype=np.float64))

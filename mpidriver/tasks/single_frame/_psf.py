@@ -16,35 +16,35 @@ _GUESS_SIGNAL = 20.0
 _LOCUS_SMOOTHING = 0.04
 
 
-def seeing_guess(image, sources, rms, mask):
+def seeing_guess(frame, rows, cols, sky):
     """Return a first FWHM from the area above half the peak of the brightest unsaturated sources.
 
     Neither the sources' fluxes nor their footprints enter, which crowding spoils.
 
     Parameters
     ----------
-    image : ndarray of float32, shape (row, col)
-        Sky subtracted.
-    sources : ndarray
-        From `detect`.
-    rms : ndarray, shape (row, col)
-        Noise; where sources of clear signal are wanting, the few brightest are taken.
-    mask : ndarray of int32, shape (row, col)
-        Sources whose peak is masked are left out.
+    frame : MaskedImage
+        Sky still in it. Sources whose peak is masked are left out.
+    rows, cols : ndarray of int, shape (n,)
+        Peaks of the sources.
+    sky : tuple of ndarray, shape (n,)
+        Level and noise at the sources; where sources of clear signal are wanting, the few brightest are taken.
 
     Returns
     -------
     float
         px; 3 for no sources.
     """
-    clean = sources[mask[sources["ypeak"], sources["xpeak"]] == 0]
-    signal = clean["peak"] / rms[clean["ypeak"], clean["xpeak"]]
+    clean = frame.mask[rows, cols] == 0
+    rows, cols, level, noise = (values[clean] for values in (rows, cols, *sky))
+    signal = (frame.image[rows, cols] - level) / noise
     count = min(max(np.count_nonzero(signal > _GUESS_SIGNAL), _GUESS_SOURCES_MIN), _GUESS_SOURCES)
-    brightest = clean[np.argsort(-signal, kind="stable")][:count]
+    brightest = np.argsort(-signal, kind="stable")[:count]
     if brightest.size == 0:
         return DEFAULT_FWHM_PX
+    rows, cols, level = rows[brightest], cols[brightest], level[brightest, None, None]
     for half in (12, 40):
-        around = windows(image, brightest["ypeak"], brightest["xpeak"], half)
+        around = windows(frame.image, rows, cols, half) - level
         area = np.sum(around > 0.5 * around[:, half, half][:, None, None], axis=(1, 2))
         guess_px, _ = half_light_locus(2 * np.sqrt(area / np.pi))
         if guess_px < 0.7 * half:

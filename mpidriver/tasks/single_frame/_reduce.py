@@ -10,7 +10,6 @@ from mpidriver.tasks.single_frame._astrometry import match_catalogue, sky_corner
 from mpidriver.tasks.single_frame._background import (
     add_missing_sky_noise,
     given_sky,
-    mode_sky,
     pixel_noise,
     source_free_sky,
     without_nan,
@@ -18,22 +17,17 @@ from mpidriver.tasks.single_frame._background import (
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels, require_content, require_signal
 from mpidriver.tasks.single_frame._catalogue import measure_sources
 from mpidriver.tasks.single_frame._cosmic_rays import remove_cosmic_rays
-from mpidriver.tasks.single_frame._detection import (
-    detect,
-    detect_roughly,
-    flag_detected,
-    source_pixels,
-)
+from mpidriver.tasks.single_frame._cover import cover_sources
+from mpidriver.tasks.single_frame._detection import detect, flag_detected
 from mpidriver.tasks.single_frame._fringes import subtract_fringes
 from mpidriver.tasks.single_frame._options import SingleFrameOptions
-from mpidriver.tasks.single_frame._psf import DEFAULT_FWHM_PX, seeing_guess
 from mpidriver.tasks.single_frame._quality import frame_quality
 from mpidriver.tasks.single_frame._records import Calibrations, ReducedFrame
 from mpidriver.tasks.single_frame._signature import remove_signature
 from mpidriver.tasks.single_frame._stars import UNFIT
 from mpidriver.tasks.single_frame._zero_point import fit_zero_point, header_zero_point
 
-__all__ = ["clean_frame", "cover_sources", "reduce_frame", "science_wcs", "subtract_sky"]
+__all__ = ["clean_frame", "reduce_frame", "science_wcs", "subtract_sky"]
 
 #: Share of the frame that detected sources cover when it is crowded.
 _CROWDED = 0.15
@@ -136,51 +130,24 @@ def subtract_sky(frame, options, *, sky_model=None):
     """
     no_data = (frame.mask & MaskPlane.NO_DATA) != 0
     image, variance = without_nan(frame.image), _finite_variance(frame.variance)
-    covered, first, segmentation, fwhm_px = cover_sources(frame, options)
-    sky = source_free_sky(frame, covered, options)
+    cover = cover_sources(frame, options)
+    sky = source_free_sky(frame, cover.pixels, options)
     if sky_model is not None:
         sky = given_sky(sky, sky_model)
     above = _above_sky(image, sky, no_data)
-    if is_crowded(first, segmentation, options):
-        rms, kernel = crowded_noise(frame, sky), mexican_hat_kernel(fwhm_px)
+    if is_crowded(cover, options):
+        rms, kernel = crowded_noise(frame, sky), mexican_hat_kernel(cover.fwhm_px)
     else:
-        rms, kernel = sky.rms, gaussian_kernel(fwhm_px)
+        rms, kernel = sky.rms, gaussian_kernel(cover.fwhm_px)
     sources, segmentation = detect(above, rms, no_data, options, kernel=kernel)
     frame = MaskedImage(above, variance, flag_detected(frame.mask, segmentation))
-    return frame, sky, sources, segmentation, fwhm_px
+    return frame, sky, sources, segmentation, cover.fwhm_px
 
 
-def cover_sources(frame, options):
-    """Find the sources of a frame with its sky still in it, roughly.
-
-    Parameters
-    ----------
-    frame : MaskedImage
-        From `clean_frame`.
-    options : SingleFrameOptions
-
-    Returns
-    -------
-    covered : ndarray of bool, shape (row, col)
-        Their pixels and what is around them.
-    sources, segmentation : ndarray
-        From `detect_roughly`.
-    fwhm_px : float
-        First guess of the stars' width.
-    """
-    no_data = (frame.mask & MaskPlane.NO_DATA) != 0
-    sky = mode_sky(frame, options)
-    above = _above_sky(without_nan(frame.image), sky, no_data)
-    sources, segmentation = detect_roughly(above, sky.rms, no_data, options, fwhm_px=DEFAULT_FWHM_PX)
-    fwhm_px = seeing_guess(above, sources, sky.rms, frame.mask)
-    return source_pixels(segmentation, above.shape, int(np.ceil(2 * fwhm_px))), sources, segmentation, fwhm_px
-
-
-def is_crowded(sources, segmentation, options):
+def is_crowded(cover, options):
     """Tell whether a Mexican hat is to part the sources: as the options say, or if many cover much of the frame."""
     if options.detection_filter == "auto":
-        covered = np.count_nonzero(segmentation) > _CROWDED * segmentation.size
-        return covered and sources.size >= _CROWD
+        return cover.share > _CROWDED and cover.n_sources >= _CROWD
     return options.detection_filter == "mexican_hat"
 
 
@@ -192,7 +159,8 @@ def crowded_noise(frame, sky):
 
 def _above_sky(image, sky, no_data):
     above = image - sky.level
-    above[no_data] = 0
+    if no_data.any():
+        above[no_data] = 0
     return above
 
 

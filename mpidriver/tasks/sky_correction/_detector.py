@@ -7,7 +7,8 @@ import numpy as np
 from mpidriver.errors import DataError
 from mpidriver.tasks.polynomials import polynomial_nodes
 from mpidriver.tasks.single_frame import SingleFrameOptions
-from mpidriver.tasks.single_frame._reduce import clean_frame, cover_sources, science_wcs
+from mpidriver.tasks.single_frame._cover import cover_sources
+from mpidriver.tasks.single_frame._reduce import clean_frame, science_wcs
 from mpidriver.tasks.sky import mesh_centres, mesh_statistics
 
 __all__ = ["DetectorSky", "detector_sky"]
@@ -58,7 +59,7 @@ def detector_sky(raw, *, calibrations=None, nodes=3, options=None):
     if wcs is None:
         raise DataError("no WCS: a place in the focal plane is needed for the sky correction")
     frame = clean_frame(raw, calibrations, options)
-    covered, *_ = cover_sources(frame, options)
+    covered = cover_sources(frame, options).pixels
     levels, _ = mesh_statistics(frame.image, (frame.mask == 0) & ~covered, options.background_mesh_px)
     shape = frame.image.shape
     y, x = (mesh_centres(size, meshes) for size, meshes in zip(shape, levels.shape, strict=True))
