@@ -204,6 +204,13 @@ def test_spectra_are_not_divided_by_a_stokes_i_below_zero():
     assert np.isnan([found["fracpol"], without["fracpol"], without["stokesI"]]).all()
 
 
+def test_a_source_beyond_the_depths_that_are_searched_has_the_rotation_measure_of_the_last():
+    p = thin_spectra(np.array([120.0]), np.array([0.0]), 1.0)
+    found = measure_faraday(p.real, p.imag, None, FREQ_HZ, SIGMA, SIGMA, phi_radm2=np.arange(-100.0, 101.0, 5.0))
+    assert found["rm"][0] == pytest.approx(100.0, abs=5.1)
+    assert np.isfinite(found["rm_err"][0])
+
+
 def test_peaks_of_a_cube_are_refined_between_samples():
     phi_radm2 = phi_grid(FREQ_HZ, phi_max_radm2=400.0, samples=10)
     rm = np.linspace(-350.0, 350.0, 60).reshape(6, 10)

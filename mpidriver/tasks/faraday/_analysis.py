@@ -144,7 +144,8 @@ def _analyse(stokes, freq_hz, phi_radm2, options, threads):
     fill_spectra(table, parameters, noise)
     fill_clean(table, clean, phi_radm2, options.clean_cutoff)
     fill_complexity(table, fractions, scale)
-    thin = fit_thin(fractions, table["dirty_rm_radm2"], phi_radm2[1] - phi_radm2[0])
+    highest = np.where(fractions.channels > 0, phi_radm2[np.argmax(np.nan_to_num(np.abs(fdf)), axis=0)], np.nan)
+    thin = fit_thin(fractions, highest, phi_radm2[1] - phi_radm2[0])
     fill_thin(table, thin, scale, fractions.lambda0_sq_m2, options.debias_snr)
     return SpectraAnalysis(table, phi_radm2, fdf, transfer, clean, divisor)
 
