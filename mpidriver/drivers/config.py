@@ -12,7 +12,7 @@ from mpidriver.tasks.faraday import FaradayOptions
 from mpidriver.tasks.matching import MatchingOptions
 from mpidriver.tasks.mosaic import MosaicOptions
 from mpidriver.tasks.multiband import MultibandOptions
-from mpidriver.tasks.polarisation import IonosphereOptions, RMTableOptions, SourceOptions
+from mpidriver.tasks.polarisation import IonosphereOptions, QUFittingOptions, RMTableOptions, SourceOptions
 from mpidriver.tasks.simulate import SimulationOptions
 from mpidriver.tasks.single_frame import SingleFrameOptions
 from mpidriver.tasks.sky_correction import SkyCorrectionOptions
@@ -118,6 +118,8 @@ class SurveyConfig:
     """Table [sources]: the sources of a catalogue of components."""
     ionosphere: IonosphereOptions = IonosphereOptions()
     """Table [ionosphere]."""
+    qu_fitting: QUFittingOptions = QUFittingOptions()
+    """Table [qu_fitting]."""
     rm_table: RMTableOptions = RMTableOptions()
     """Table [rm_table]."""
     pipeline: PipelineOptions = PipelineOptions()

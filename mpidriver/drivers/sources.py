@@ -5,8 +5,8 @@ images of every beam (its channels scattered again), smooths them to a common re
 ionosphere back and extracts spectra; their RMs follow, and cubes about them on demand. Gather the survey's RM table.
 """
 
-from mpidriver.drivers._sources import _cubes, _ionosphere, _rm, _spectra
+from mpidriver.drivers._sources import _cubes, _ionosphere, _qu, _rm, _spectra
 
 __all__ = ["STAGES"]
 
-STAGES = {**_ionosphere.STAGES, **_spectra.STAGES, **_rm.STAGES, **_cubes.STAGES}
+STAGES = {**_ionosphere.STAGES, **_spectra.STAGES, **_qu.STAGES, **_rm.STAGES, **_cubes.STAGES}

@@ -51,6 +51,7 @@ DATASETS: dict[str, str] = {
     "source_spectra": "faraday/cells/{cell:07d}/spectra.fits",
     "source_fdf": "faraday/cells/{cell:07d}/fdf.fits",
     "source_rm": "faraday/cells/{cell:07d}/rm.fits",
+    "source_qu": "faraday/cells/{cell:07d}/qu.fits",
     "source_cutouts": "cutouts/{cell:07d}.fits",
     "source_cubes": "cutouts/{cell:07d}-fdf.fits",
     "rm_table": "catalogues/rmtable.fits",

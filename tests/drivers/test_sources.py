@@ -9,7 +9,10 @@ from astropy.io.votable import parse_single_table
 from astropy.table import Table
 from survey import digests, run, run_in_turn
 
+from mpidriver.drivers._quantum import DataId, Quantum
+from mpidriver.drivers._sources._qu import fit_cell
 from mpidriver.drivers.pipeline import open_context
+from mpidriver.pool import Pool
 from mpidriver.store import open_state, read_table
 from mpidriver.tasks.polarisation import analyse_components
 
@@ -133,6 +136,39 @@ def test_a_second_run_changes_nothing_and_a_new_component_is_measured_with_its_c
     blended = table[table["is_blended_flag"]]
     assert set(blended["cat_id"]) == {"new", first["cat_id"]}
     assert np.isfinite(blended["N_blended"]).all()
+
+
+def test_models_of_q_and_u_are_fitted_if_asked_for_and_one_that_fails_stops_no_other(measured, tmp_path, monkeypatch):
+    root = tmp_path / "repo"
+    shutil.copytree(measured, root)
+    config = root / "survey.toml"
+    config.write_text(config.read_text().replace("models = []", 'models = ["thin", "slab"]'))
+    ended = run("sources", root, "--no-pictures")
+    assert ended.code == 0, ended.text
+    table, rows, _, _ = with_truth(root)
+    assert set(table["qu_model"]) <= {"thin", "slab"}
+    thin = table["qu_model"] == "thin"
+    assert thin.sum() >= 6
+    assert (np.abs(table["qu_rm_radm2"] - rows["rm_1_radm2"])[thin] < 5 * table["qu_rm_radm2_err"][thin]).all()
+    np.testing.assert_allclose(table["qu_amplitude"][thin], rows["fraction_1"][thin], rtol=0.05)
+    state = open_state(open_context(str(root)).repository, readonly=True)
+    assert state.counts()["qu_fit"] == {"done": 8}
+    assert state.counts()["source_rm"] == state.counts()["source_qu"]
+
+    from mpidriver.tasks import polarisation
+
+    def failing(options, spectrum, model):
+        if spectrum["cat_id"] == table["cat_id"][0]:
+            raise ArithmeticError("no fit")
+        return fit(options, spectrum, model)
+
+    fit = polarisation.fit_component
+    monkeypatch.setattr(polarisation, "fit_component", failing, raising=False)
+    with Pool():
+        record = fit_cell(open_context(str(root)), Quantum("source_qu", DataId(cell=int(table["cell"][0]))))
+    reasons = {part.quantum.data_id.source: part.error for part in record.parts}
+    assert [name for name, reason in reasons.items() if reason] == [table["cat_id"][0]]
+    assert "ArithmeticError: no fit" in reasons[table["cat_id"][0]]
 
 
 def test_every_source_has_its_record(measured):

@@ -88,7 +88,10 @@ def plan_sources(
         inputs = [image for corners in cells[cell] for image in images[corners]]
         turned = _distinct(rotation.get(_beam(image)) for image in inputs)
         spectra = plan.add("source_spectra", uses=[*inputs, *turned], cell=cell)
-        measured.append(plan.add("source_rm", needs=[spectra], cell=cell))
+        rms = plan.add("source_rm", needs=[spectra], cell=cell)
+        measured.append(rms)
+        if config.qu_fitting.models:
+            measured.append(plan.add("source_qu", needs=[spectra, rms], cell=cell))
         if config.sources.cubes:
             plan.add("source_cubes", needs=[spectra], cell=cell)
     if measured:

@@ -80,6 +80,7 @@ def _write_faraday(context: Context, quantum: Quantum, spectra: "np.ndarray", an
     }
     sides = [(f"{name}_{side}", values.shape[1:]) for name, values in parts.items() for side in ("real", "imag")]
     columns = [(name, "f4", shape) for name, shape in sides]
+    columns.append(("stokesI_model", "f4", analysis.stokes_i_model.shape[1:]))
     scalars = [("cat_id", "U64"), ("ra", "f8"), ("dec", "f8"), ("noise", "f4"), ("lambda0_sq", "f8")]
     table = np.zeros(len(spectra), dtype=[*scalars, *columns])
     for name in ("cat_id", "ra", "dec"):
@@ -87,22 +88,39 @@ def _write_faraday(context: Context, quantum: Quantum, spectra: "np.ndarray", an
     table["noise"], table["lambda0_sq"] = analysis.table["noise_theory"], analysis.table["lambda0_sq_m2"]
     for name, values in parts.items():
         table[f"{name}_real"], table[f"{name}_imag"] = values.real, values.imag
+    table["stokesI_model"] = analysis.stokes_i_model
     phi = analysis.phi_radm2
     header = {"PHI0": float(phi[0]), "DPHI": float(phi[1] - phi[0]), "NPHI": len(phi)}
     units = {name: "" if name.startswith("rmtf") else "Jy/beam/RMSF" for name, *_ in columns}
-    units |= {"noise": "Jy/beam/RMSF", "lambda0_sq": "m2"}
+    units |= {"noise": "Jy/beam/RMSF", "lambda0_sq": "m2", "stokesI_model": "Jy/beam"}
     path = context.path("source_fdf", quantum)
     return context.product("source_fdf", write_table(path, table, units=units, header=header))
 
 
-def join_survey(context: Context, quantum: Quantum, *, cells: Sequence[int], catalogue: "np.ndarray") -> Record:
-    """Write the RM table as FITS and VOTable, and the spectra of its sources in the PolSpectra format."""
+def join_survey(
+    context: Context, quantum: Quantum, *, cells: Sequence[int], fitted: Sequence[int], catalogue: "np.ndarray"
+) -> Record:
+    """Write the RM table as FITS and VOTable, and the spectra of its sources in the PolSpectra format.
+
+    Parameters
+    ----------
+    context, quantum
+        The survey.
+    cells
+        Those whose components have been measured.
+    fitted
+        Those of which there are QU fits.
+    catalogue
+        Positions and fluxes of all components.
+    """
     import numpy as np
 
-    from mpidriver.tasks.polarisation import RM_TABLE_UNITS, RM_TABLE_WORDS, compare_rows
+    from mpidriver.tasks.polarisation import RM_TABLE_UNITS, RM_TABLE_WORDS, compare_rows, fill_qu_columns
 
     rows = np.concatenate([read_table(context.repository.path("source_rm", cell=cell)) for cell in cells])
     rows = compare_rows(_standard(rows), catalogue, context.config.rm_table)
+    for cell in fitted:
+        fill_qu_columns(rows, read_table(context.repository.path("source_qu", cell=cell)))
     words = {name: text for name, (_, text) in RM_TABLE_WORDS.items()}
     header = {"VERSION": "1.3"}
     path = context.repository.path("rm_table")
@@ -168,9 +186,11 @@ def _prepare_survey(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Pr
     catalogue = np.empty(len(desk.components), dtype=[(name, "f8") for name in names])
     for name in names:
         catalogue[name] = desk.components[name]
-    cells = [source.data_id.cell for source in inputs]
+    cells, fitted = (
+        [source.data_id.cell for source in inputs if source.task == task] for task in ("source_rm", "source_qu")
+    )
     digest = desk.file_digest(desk.context.repository.path("components"))
-    return Prepared({"cells": cells, "catalogue": catalogue}, (digest,))
+    return Prepared({"cells": cells, "fitted": fitted, "catalogue": catalogue}, (digest,))
 
 
 def _options(config: "SurveyConfig") -> tuple[Any, ...]:

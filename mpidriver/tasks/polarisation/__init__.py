@@ -13,18 +13,22 @@
     _linmos             beams smoothed and joined
     _extraction         spectra with background and noise
     _analysis           their Faraday spectra and what these tell
+    _qu_table           QU fits, and the model that the data prefer
     _flags              leakage, RMs that stand out, blends
     _rm_columns         columns of the RM table
     _rm_rows            its rows
 """
 
 from mpidriver.lazy import loaded_on_use
-from mpidriver.tasks.polarisation._options import IonosphereOptions, RMTableOptions, SourceOptions
+from mpidriver.tasks.polarisation._options import IonosphereOptions, QUFittingOptions, RMTableOptions, SourceOptions
 
 _HOMES = {
     "CutoutGrid": "_cutouts",
     "Extracted": "_extraction",
     "Mosaic": "_linmos",
+    "QU_COLUMNS": "_qu_table",
+    "QU_DTYPE": "_qu_table",
+    "QU_UNITS": "_qu_table",
     "RM_TABLE_DTYPE": "_rm_columns",
     "RM_TABLE_UNITS": "_rm_columns",
     "RM_TABLE_WORDS": "_rm_columns",
@@ -42,6 +46,8 @@ _HOMES = {
     "cutout_wcs": "_cutouts",
     "exposure_times": "_ionosphere",
     "extract_sources": "_extraction",
+    "fill_qu_columns": "_qu_table",
+    "fit_component": "_qu_table",
     "flag_channels": "_extraction",
     "ionospheric_factor": "_ionosphere",
     "leakage_by_distance": "_flags",
@@ -49,6 +55,7 @@ _HOMES = {
     "map_window": "_cutouts",
     "outlying_rms": "_flags",
     "primary_beam": "_primary_beam",
+    "qu_table": "_qu_table",
     "resample_weights": "_cutouts",
     "resample_window": "_cutouts",
     "series_at": "_ionosphere",
@@ -59,6 +66,6 @@ _HOMES = {
     "why_unmeasured": "_rm_rows",
 }
 
-__all__ = ["IonosphereOptions", "RMTableOptions", "SourceOptions", *_HOMES]
+__all__ = ["IonosphereOptions", "QUFittingOptions", "RMTableOptions", "SourceOptions", *_HOMES]
 
 __getattr__, __dir__ = loaded_on_use(__name__, _HOMES)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mpidriver.errors import ConfigError
 from mpidriver.options import option
 
-__all__ = ["IonosphereOptions", "RMTableOptions", "SourceOptions"]
+__all__ = ["IonosphereOptions", "QUFittingOptions", "RMTableOptions", "SourceOptions"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,20 @@ class IonosphereOptions:
             raise ConfigError(f"kind = {self.kind!r} needs path, the file with the ionosphere")
         if self.kind == "ionex" and (self.longitude_deg is None or self.latitude_deg is None):
             raise ConfigError("kind = 'ionex' needs longitude_deg and latitude_deg of the telescope")
+
+
+@dataclass(frozen=True)
+class QUFittingOptions:
+    """Which models are fitted to Q and U of catalogued sources against wavelength squared."""
+
+    models: tuple[str, ...] = option((), "models: thin, two (components), slab; empty: none are fitted")
+    criterion: str = option("bic", "what tells which model the data prefer", choices=("aic", "bic", "evidence"))
+    phi_max_radm2: float | None = option(None, "largest depth allowed; unset: as for RM synthesis", unit="rad/m2")
+
+    def __post_init__(self) -> None:
+        unknown = [model for model in self.models if model not in ("thin", "two", "slab")]
+        if unknown:
+            raise ConfigError(f"models: expected some of thin, two, slab, got {unknown[0]!r}")
 
 
 @dataclass(frozen=True)

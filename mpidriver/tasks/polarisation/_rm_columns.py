@@ -3,6 +3,7 @@
 import numpy as np
 
 from mpidriver.tasks.faraday import ANALYSIS_DTYPE, ANALYSIS_UNITS, RM_DTYPE, RM_UNITS
+from mpidriver.tasks.polarisation._qu_table import QU_COLUMNS
 
 __all__ = ["ANALYSED", "RM_TABLE_DTYPE", "RM_TABLE_UNITS", "RM_TABLE_WORDS"]
 
@@ -118,6 +119,10 @@ ANALYSED = {name: source for name, (source, _, _) in _ANALYSED.items()}
 _MORE |= {
     name: (ANALYSIS_DTYPE[source], ANALYSIS_UNITS[source].replace("flux", "Jy"), ucd, text)
     for name, (source, ucd, text) in _ANALYSED.items()
+}
+_MORE |= {
+    name: ("U8" if name == "qu_model" else "f8", unit, "meta.code" if name == "qu_model" else "stat.fit", text)
+    for name, (unit, text) in QU_COLUMNS.items()
 }
 # What the standard says of its columns: UCD and description.
 _STANDARD = {

@@ -4,6 +4,7 @@ import numpy as np
 
 from mpidriver.tasks.faraday import rm_measurements, rm_table
 from mpidriver.tasks.polarisation._flags import blends, leakage_by_distance, outlying_rms
+from mpidriver.tasks.polarisation._qu_table import QU_COLUMNS
 from mpidriver.tasks.polarisation._rm_columns import ANALYSED, RM_TABLE_DTYPE
 
 __all__ = ["compare_rows", "source_rows", "why_unmeasured"]
@@ -49,7 +50,8 @@ def source_rows(spectra, analysed, options, *, ionosphere):
     either = rows["complex_sigma_add_flag"] | rows["complex_M2_CC_flag"]
     rows["complex_flag"] = np.where(rows["complex_flag"] == "U", "U", np.where(either, "Y", "N"))
     rows["complex_test"] = "Sigma_add"
-    rows["blend_ratio"] = np.nan
+    for name in ("blend_ratio", *QU_COLUMNS):
+        rows[name] = "" if name == "qu_model" else np.nan
     return rows
 
 
