@@ -9,7 +9,7 @@ from mpidriver.cli._arguments import add_limits, add_memory, add_verb, positive
 
 if TYPE_CHECKING:
     from mpidriver.cli._arguments import Verbs
-    from mpidriver.drivers.rmclean import CleanOptions
+    from mpidriver.drivers.rmclean import CleanOptions, CleanReport
     from mpidriver.pool import Pool
 
 __all__ = ["add_arguments"]
@@ -34,6 +34,7 @@ def add_arguments(verbs: "Verbs") -> None:
     limits.add_argument("--noise", metavar="X|MAP", help="standard deviation, or a map of it (default: measured)")
     limits.add_argument("--gain", type=float, default=0.1, help="share of the peak a step (default: 0.1)")
     limits.add_argument("--max-iterations", type=positive, default=1000, metavar="N", help="steps (default: 1000)")
+    parser.add_argument("--pictures", action="store_true", help="draw maps and spectra into FOLDER/pictures")
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of a rank (default: 1)")
     add_memory(parser)
     add_limits(parser)
@@ -49,17 +50,31 @@ def rmclean(pool: "Pool", options: argparse.Namespace) -> int:
     started = time.monotonic()
     with shown_progress(pool, options, "rmclean", noun="pixels") as progress:
         report = clean_cubes(pool, options.dirty, folder, how, observer=progress)
-    if options.quiet:
-        return 0
-    where, seconds = report.filled.files[0].parent, time.monotonic() - started
+    if not options.quiet:
+        _say(report, how.max_iterations, time.monotonic() - started)
+    if options.pictures:
+        _draw(report, options)
+    return 0
+
+
+def _say(report: "CleanReport", max_iterations: int, seconds: float) -> None:
+    where = report.filled.files[0].parent
     if report.filled.was_done:
         print(f"{where}: done before, nothing to do")
-        return 0
+        return
     print(f"{where}: {len(report.filled.files)} products, {report.iterations} components subtracted")
     print(f"{report.pixels} pixels in {seconds:.1f} s, {report.pixels / seconds:.3g} pixels/s")
     if report.unfinished:
-        print(f"{report.unfinished} spectra did not come below their limit in {how.max_iterations} steps")
-    return 0
+        print(f"{report.unfinished} spectra did not come below their limit in {max_iterations} steps")
+
+
+def _draw(report: "CleanReport", options: argparse.Namespace) -> None:
+    from mpidriver.report import draw_clean_pictures
+
+    folder, suffix = report.filled.files[0].parent, report.filled.files[0].suffix
+    drawn = draw_clean_pictures(report.dirty, folder, prefix=report.prefix, suffix=suffix)
+    if not options.quiet:
+        print(f"pictures: {', '.join(map(str, drawn))}")
 
 
 def _clean_options(options: argparse.Namespace) -> "CleanOptions":

@@ -60,6 +60,10 @@ class CleanReport:
     """Products, and whether there was anything to do."""
     pixels: int
     """Pixels of the sky."""
+    dirty: Path
+    """Folder of the dirty cubes."""
+    prefix: str
+    """Begins the names of all cubes."""
 
     @property
     def iterations(self) -> int:
@@ -122,7 +126,7 @@ def clean_cubes(
         digest=digest(replace(options, threads=1), *facts),
         observer=observer,
     )
-    return CleanReport(filled, pixels=sky[0] * sky[1])
+    return CleanReport(filled, pixels=sky[0] * sky[1], dirty=base, prefix=prefix)
 
 
 def _find_dirty(dirty: Path) -> tuple[Path, str, str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mpidriver.report._clip_map import draw_clip_map
     from mpidriver.report._colour import draw_colour_coadd, lupton_rgb
     from mpidriver.report._coverage import draw_coverage, point_source_depth_mag
-    from mpidriver.report._cube_pictures import brightest_pixels, draw_cube_pictures
+    from mpidriver.report._cube_pictures import brightest_pixels, draw_clean_pictures, draw_cube_pictures
     from mpidriver.report._exposure import DetectorImage, draw_exposure
     from mpidriver.report._failures import failures_page, group_failures
     from mpidriver.report._fakes import draw_fakes, fakes_notes
@@ -53,6 +53,7 @@ _HOMES = {
     "_failures": ("failures_page", "group_failures"),
     "_cube_pictures": (
         "brightest_pixels",
+        "draw_clean_pictures",
         "draw_cube_pictures",
     ),
     "_fakes": ("draw_fakes", "fakes_notes"),
@@ -125,6 +126,7 @@ __all__ = [
     "draw_all",
     "draw_astrometry",
     "draw_catalogue",
+    "draw_clean_pictures",
     "draw_clip_map",
     "draw_colour_coadd",
     "draw_coverage",

@@ -1,4 +1,4 @@
-"""Pictures of the products of `mpidriver rmsynth`: maps of the peaks, and the spectra of the brightest pixels."""
+"""Pictures of cubes of Faraday spectra, dirty or cleaned: maps of the peaks, and spectra of the brightest pixels."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,14 @@ from mpidriver.report._faraday_spectra import FaradaySpectrum, draw_faraday_spec
 from mpidriver.store import depth_axis, open_cube, read_map, wcs_from_header
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mpidriver.store import CubeSource
 
-__all__ = ["brightest_pixels", "draw_cube_pictures"]
+__all__ = ["brightest_pixels", "draw_clean_pictures", "draw_cube_pictures"]
 
+DIRTY = ("FDF_real_dirty", "FDF_im_dirty", "RMSF_real", "RMSF_im")
+CLEAN = ("FDF_clean_real", "FDF_clean_im", "FDF_clean_tot")
 SPECTRA = 6
 """Pixels whose spectra are drawn."""
 APART = 8
@@ -45,24 +49,72 @@ def draw_cube_pictures(
         Of the products' names.
     """
     folder = Path(folder)
-
-    def product(name: str) -> Path:
-        return folder / f"{prefix}{name}{suffix}"
-
-    cubes = {name: open_cube(product(name)) for name in ("FDF_real_dirty", "FDF_im_dirty", "RMSF_real", "RMSF_im")}
+    cubes = _open_products(folder, DIRTY, prefix, suffix)
     real = cubes["FDF_real_dirty"]
     everywhere = slice(0, real.shape[1]), slice(0, real.shape[2])
-    peak_pi, peak_rm = (read_map(product(name), *everywhere) for name in ("FDF_maxPI", "FDF_peakRM"))
+    peak_pi, peak_rm = (
+        read_map(folder / f"{prefix}{name}{suffix}", *everywhere) for name in ("FDF_maxPI", "FDF_peakRM")
+    )
+    cubes |= {"Q": open_cube(cube_q, stokes="Q"), "U": open_cube(cube_u, stokes="U")}
+    return _draw(folder / "pictures", prefix, cubes, freq_hz, peak_pi, peak_rm, title="Peaks of the Faraday spectra")
+
+
+def draw_clean_pictures(
+    dirty: str | os.PathLike[str], folder: str | os.PathLike[str], *, prefix: str = "", suffix: str = ".fits"
+) -> list[Path]:
+    """Draw the peaks of cleaned spectra as maps, and the brightest pixels' spectra before and after RM-CLEAN.
+
+    Parameters
+    ----------
+    dirty
+        Folder of the dirty cubes and their transfer functions.
+    folder
+        Folder of the cleaned cubes; the pictures go into ``pictures`` there.
+    prefix, suffix
+        Of the products' names.
+    """
+    folder = Path(folder)
+    cubes = _open_products(Path(dirty), DIRTY, prefix, suffix)
+    cubes |= _open_products(folder, CLEAN, prefix, suffix)
+    peak_pi, peak_rm = _highest(cubes["FDF_clean_tot"])
+    pictures, title = folder / "pictures", "Peaks of the cleaned Faraday spectra"
+    return _draw(pictures, f"{prefix}clean-", cubes, np.zeros(0), peak_pi, peak_rm, title=title)
+
+
+def _open_products(folder: Path, names: "Sequence[str]", prefix: str, suffix: str) -> "dict[str, CubeSource]":
+    return {name: open_cube(folder / f"{prefix}{name}{suffix}") for name in names}
+
+
+def _highest(cube: "CubeSource") -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest value of each pixel of a cube and its depth, NaN where there is none; read plane by plane."""
+    sky = slice(0, cube.shape[1]), slice(0, cube.shape[2])
+    value, depth = np.full((2, *cube.shape[1:]), np.nan)
+    for number, phi in enumerate(_depths(cube)):
+        plane = np.asarray(cube.read(*sky, slice(number, number + 1)), dtype=float)[0]
+        higher = plane > np.where(np.isnan(value), -np.inf, value)
+        value[higher], depth[higher] = plane[higher], phi
+    return value, depth
+
+
+def _draw(
+    pictures: Path,
+    prefix: str,
+    cubes: "dict[str, CubeSource]",
+    freq_hz: np.ndarray,
+    peak_pi: np.ndarray,
+    peak_rm: np.ndarray,
+    *,
+    title: str,
+) -> list[Path]:
+    real = cubes["FDF_real_dirty"]
     wcs = wcs_from_header(real.header)
     wcs = wcs if wcs.has_celestial else None
     unit = str(real.header.get("BUNIT", "")).replace("/RMSF", "") or "Jy/beam"
-    stokes = open_cube(cube_q, stokes="Q"), open_cube(cube_u, stokes="U")
     spectra = [
-        _spectrum(cubes, stokes, freq_hz, row, col, wcs, float(peak_rm[row, col]))
-        for row, col in brightest_pixels(peak_pi)
+        _spectrum(cubes, freq_hz, row, col, wcs, float(peak_rm[row, col])) for row, col in brightest_pixels(peak_pi)
     ]
-    maps, spectra_path = (folder / "pictures" / f"{prefix}{name}.png" for name in ("peaks", "spectra"))
-    draw_faraday_maps(maps, peak_rm, peak_pi, wcs, unit=f"{unit}/RMTF", title="Peaks of the Faraday spectra")
+    maps, spectra_path = (pictures / f"{prefix}{name}.png" for name in ("peaks", "spectra"))
+    draw_faraday_maps(maps, peak_rm, peak_pi, wcs, unit=f"{unit}/RMTF", title=title)
     draw_faraday_spectra(spectra_path, spectra, unit=unit, title="Brightest pixels")
     return [maps, spectra_path]
 
@@ -90,7 +142,7 @@ def brightest_pixels(image: np.ndarray, *, count: int = SPECTRA, apart: int = AP
     return found
 
 
-def _spectrum(cubes, stokes, freq_hz, row, col, wcs, rm_radm2):
+def _spectrum(cubes, freq_hz, row, col, wcs, rm_radm2):
     real = cubes["FDF_real_dirty"]
     transfer = cubes["RMSF_real"]
     at = (0, 0) if transfer.shape[1:] == (1, 1) else (row, col)
@@ -100,18 +152,25 @@ def _spectrum(cubes, stokes, freq_hz, row, col, wcs, rm_radm2):
     return FaradaySpectrum(
         name=name,
         phi_radm2=_depths(real),
-        fdf=_along(real, row, col) + 1j * _along(cubes["FDF_im_dirty"], row, col),
+        fdf=_complex(cubes, "FDF_{}_dirty", row, col),
         freq_hz=np.asarray(freq_hz),
-        q=_along(stokes[0], row, col),
-        u=_along(stokes[1], row, col),
+        q=_along(cubes["Q"], row, col) if "Q" in cubes else np.zeros(0),
+        u=_along(cubes["U"], row, col) if "U" in cubes else np.zeros(0),
         rmtf_phi_radm2=_depths(transfer),
-        rmtf=_along(transfer, *at) + 1j * _along(cubes["RMSF_im"], *at),
+        rmtf=_complex(cubes, "RMSF_{}", *at),
+        clean=_complex(cubes, "FDF_clean_{}", row, col) if "FDF_clean_real" in cubes else None,
         rm_radm2=rm_radm2,
     )
 
 
 def _depths(cube: "CubeSource") -> np.ndarray:
     return depth_axis(dict(cube.spectral_header), cube.shape[0], cube.path)
+
+
+def _complex(cubes: "dict[str, CubeSource]", name: str, row: int, col: int) -> np.ndarray:
+    real, imaginary = (_along(cubes[name.format(part)], row, col) for part in ("real", "im"))
+    joined: np.ndarray = real + 1j * imaginary
+    return joined
 
 
 def _along(cube: "CubeSource", row: int, col: int) -> np.ndarray:

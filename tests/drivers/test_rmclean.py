@@ -13,6 +13,7 @@ from mpidriver.drivers.rmclean import CleanOptions, clean_cubes
 from mpidriver.drivers.rmsynth import CubePaths, SynthesisOptions, synthesise_cubes
 from mpidriver.errors import ConfigError, DataError
 from mpidriver.pool import Pool
+from mpidriver.report import draw_clean_pictures
 from mpidriver.tasks.faraday import rm_clean, spectrum_noise
 
 MANY_REGIONS = BASE_BYTES + (1 << 16)
@@ -85,6 +86,13 @@ def test_limits_may_be_absolute_or_in_multiples_of_a_map(dirty, tmp_path):
     clean(common, tmp_path / "b", cutoff=4.0, noise=str(tmp_path / "noise.fits"), gain=0.2)
     wanted = expected(common, cutoff=4.0, noise=noise[0], gain=0.2)
     assert np.array_equal(values(tmp_path / "b", "FDF_CC_{}"), wanted.components, equal_nan=True)
+
+
+def test_pictures_show_the_cleaned_peaks_and_the_brightest_pixels(dirty, tmp_path):
+    report = clean(dirty / "pixel", tmp_path)
+    drawn = draw_clean_pictures(report.dirty, tmp_path)
+    assert [path.name for path in drawn] == ["clean-peaks.png", "clean-spectra.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 20_000 for path in drawn)
 
 
 @pytest.mark.slow
