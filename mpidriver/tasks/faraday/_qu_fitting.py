@@ -4,7 +4,7 @@ Models of fractional polarisation or of flux, as in O'Sullivan et al. (2012, MNR
 
     thin    p exp(2i(χ + φ λ²))
     two     the sum of two thin components
-    slab    p exp(2i(χ + ½ R λ²)) sin(R λ²)/(R λ²) about a foreground φ: a uniform slab (Burn 1966), R its depth
+    slab    p exp(2i(χ + ½ R λ²)) sin(R λ²)/(R λ²) behind a foreground φ: a uniform slab (Burn 1966), R > 0 its depth
 """
 
 from typing import NamedTuple
@@ -197,8 +197,14 @@ def _describe(model, values, jacobian, chi_sq, sigma, phi_max, amplitude_max):
 
 
 def _in_order(model, values):
-    """Return values with the brighter component first, and the matrix that reorders their covariance."""
-    order = np.arange(len(values))
+    """Return values of the same model in the form that is reported, and the matrix that takes their covariance there.
+
+    Of two components the brighter comes first. A slab's depth is positive: behind a foreground φ, depth R looks like
+    depth -R behind φ + R.
+    """
+    turn = np.eye(len(values))
     if model == "two" and np.hypot(*values[3:5]) > np.hypot(*values[:2]):
-        order = np.array([3, 4, 5, 0, 1, 2])
-    return values[order], np.eye(len(values))[order]
+        turn = turn[[3, 4, 5, 0, 1, 2]]
+    elif model == "slab" and values[3] < 0:
+        turn[2, 3], turn[3, 3] = 1.0, -1.0
+    return turn @ values, turn
