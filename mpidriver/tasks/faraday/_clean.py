@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpidriver.errors import DataError
-from mpidriver.tasks.faraday._clean_kernels import BLOCK, CONVERGED, ROW, STOPPED, clean_spectra
+from mpidriver.tasks.faraday._clean_kernels import CONVERGED, DEPTHS, STOPPED, clean_spectra
 from mpidriver.tasks.faraday._grids import check_phi, uniform_step
 from mpidriver.tasks.faraday._tiles import share_tiles
 
@@ -202,20 +202,16 @@ def _clean_all(task, pixels, threads):
 def _clean_tile(task, some, result):
     """Clean some neighbouring spectra and write them into the result."""
     spectra = _rows(task.fdf[:, some])
-    blocks = -(-spectra.shape[1] // BLOCK)
-    work = np.empty((blocks, ROW))
     components, residual, cleaned = np.zeros_like(spectra), np.empty_like(spectra), np.empty_like(spectra)
     iterations, end = clean_spectra(
         spectra,
-        _padded_responses(_own(task.rmtf, some), blocks),
+        _padded_responses(_own(task.rmtf, some), spectra.shape[1]),
         np.ascontiguousarray(_own(task.allowed, some).T),
         task.limit[some],
         task.window_limit[some],
         task.fwhm[some],
         float(task.gain),
         int(task.max_iterations),
-        work,
-        work.view(np.int64),
         components,
         residual,
         cleaned,
@@ -239,9 +235,9 @@ def _rows(planes):
     return rows.view(np.float64).reshape(*rows.shape, 2)
 
 
-def _padded_responses(rmtf, blocks):
-    """Return (spectrum, 2, k), of which the last `blocks` blocks begin with the value at 0."""
+def _padded_responses(rmtf, depths):
+    """Return (spectrum, 2, k), of which the last `depths`, filled up for the kernel, begin with the value at 0."""
     centre = rmtf.shape[0] // 2
-    padded = np.zeros((rmtf.shape[1], 2, centre + blocks * BLOCK))
+    padded = np.zeros((rmtf.shape[1], 2, centre + depths + -depths % DEPTHS))
     padded[:, 0, : len(rmtf)], padded[:, 1, : len(rmtf)] = rmtf.real.T, rmtf.imag.T
     return padded

@@ -16,10 +16,10 @@ from mpidriver.tasks._jit import kernel
 from mpidriver.tasks.faraday._band_kernels import emit_four, multiply_four, spread_four, spread_four_weighted
 from mpidriver.tasks.faraday._fourier_kernels import transform_rows
 from mpidriver.tasks.faraday._rows import BLOCK, LANES, ROW
+from mpidriver.tasks.faraday._scratch_kernels import CACHE_LINE, aligned_zeros
 
-__all__ = ["CACHED", "CACHE_LINE", "find_largest", "synthesise_tiles"]
+__all__ = ["CACHED", "find_largest", "synthesise_tiles"]
 
-CACHE_LINE = 64
 CACHED = 1 << 24
 """Bytes of a result that may still be in the caches when its reader comes."""
 
@@ -47,14 +47,6 @@ def _multiply_tile(tables, grid, rows, coarse):
             a, b = tables.plus_row[4 * four + j] * ROW, tables.minus_row[4 * four + j] * ROW
             e, o = even[j * ROW : (j + 1) * ROW], odd[j * ROW : (j + 1) * ROW]
             _mirror(e, o, coarse[a : a + ROW], coarse[b : b + ROW])
-
-
-@kernel
-def _aligned_zeros(size, dtype):
-    """Return zeros that begin at a cache line."""
-    values = np.zeros(size + CACHE_LINE, dtype)
-    first = -values.ctypes.data % CACHE_LINE // values.itemsize
-    return values[first : first + size]
 
 
 @kernel
@@ -96,10 +88,10 @@ def synthesise_tiles(q, u, weights, tables, first_tile, last_tile, out):
         Receives real and imaginary parts by turns.
     """
     dtype = tables.weight.dtype
-    grid = _aligned_zeros(tables.grid_rows * ROW, dtype)
-    coarse = grid if tables.size > 0 else _aligned_zeros(tables.coarse_rows * ROW, dtype)
-    rows = _aligned_zeros(2 * BLOCK, dtype)
-    norm, weight_sum = _aligned_zeros(LANES, dtype), _aligned_zeros(LANES, np.float64)
+    grid = aligned_zeros(tables.grid_rows * ROW, dtype)
+    coarse = grid if tables.size > 0 else aligned_zeros(tables.coarse_rows * ROW, dtype)
+    rows = aligned_zeros(2 * BLOCK, dtype)
+    norm, weight_sum = aligned_zeros(LANES, dtype), aligned_zeros(LANES, np.float64)
     streaming = _may_stream(out)
     for tile in range(first_tile, last_tile):
         start = tile * LANES

@@ -6,9 +6,10 @@ import numpy as np
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.faraday._grids import check_frequencies, check_phi, lambda_sq, reference_lambda_sq
-from mpidriver.tasks.faraday._kernels import CACHE_LINE, synthesise_tiles
+from mpidriver.tasks.faraday._kernels import synthesise_tiles
 from mpidriver.tasks.faraday._plan import make_tables
 from mpidriver.tasks.faraday._rows import LANES
+from mpidriver.tasks.faraday._scratch_kernels import CACHE_LINE
 from mpidriver.tasks.faraday._tiles import share_tiles
 from mpidriver.tasks.faraday._turn_kernels import turn_tiles
 

@@ -85,6 +85,14 @@ class Writer:
         """Return a vector of zeros."""
         return Vector(self.builder, ir.Constant(self.vector, None))
 
+    def constant(self, value):
+        """Return a vector of one number that is known now."""
+        return Vector(self.builder, ir.Constant(self.vector, [value] * self.width))
+
+    def count_from(self, first):
+        """Return a vector of the numbers from one on."""
+        return Vector(self.builder, ir.Constant(self.vector, [float(first + k) for k in range(self.width)]))
+
     def read(self, array, index):
         """Read a vector from an index on."""
         place, scalar = self._place(array, index)
@@ -132,14 +140,28 @@ class Writer:
         """Return where two conditions hold."""
         return self.builder.and_(a, b)
 
+    def either(self, a, b):
+        """Return where one of two conditions holds, or both."""
+        return self.builder.or_(a, b)
+
     def where(self, condition, vector):
         """Return a vector with zeros where a condition does not hold."""
         return Vector(self.builder, self.builder.select(condition, vector.value, self.zero().value))
+
+    def choose(self, condition, vector, other):
+        """Return a vector with the elements of another where a condition does not hold."""
+        return Vector(self.builder, self.builder.select(condition, vector.value, other.value))
 
     def double(self, vector):
         """Return a vector in float64, of as many elements."""
         kind = ir.VectorType(ir.DoubleType(), self.width)
         return vector if vector.value.type == kind else Vector(self.builder, self.builder.fpext(vector.value, kind))
+
+    def rotate(self, vector, distance):
+        """Return a vector whose elements come from others so many places farther on, in a circle."""
+        order = [(k + distance) % self.width for k in range(self.width)]
+        mask = ir.Constant(ir.VectorType(INT32, self.width), order)
+        return Vector(self.builder, self.builder.shuffle_vector(vector.value, vector.value, mask))
 
     def interleave(self, even, odd):
         """Return two vectors that hold the elements of two by turns."""
