@@ -254,7 +254,6 @@ def compare_clean(repeats, count=10_000, checked=200):
 def _rm_lite_clean(spectra, phi_radm2, response, phi2, fwhm, cutoff):
     from rm_lite.utils.clean import RMCleanOptions, RMSynthArrays, rmclean
 
-    logging.disable()
     for spectrum in spectra.T:
         arrays = RMSynthArrays(spectrum, phi_radm2, phi2, response, np.array(fwhm))
         rmclean(arrays, RMCleanOptions(mask=cutoff, threshold=cutoff))
@@ -302,6 +301,7 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--parts", default="cubes,other,clean,analysis", help="what to measure")
     arguments = parser.parse_args()
+    logging.disable()  # rm-lite reports each call
     parts = arguments.parts.split(",")
     print(f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, load {os.getloadavg()[0]:.1f}")
     if "cubes" in parts:
