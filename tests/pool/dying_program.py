@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
+from raising import raises
 
 from mpidriver.errors import LeaderLostError, PoolError, TaskError
 from mpidriver.pool import current_pool, launch
@@ -137,7 +137,7 @@ def check_killer(pool):
     assert [outcome.value for outcome in outcomes if outcome.index != 17] == [x * x for x in range(100) if x != 17]
     assert outcomes[17].error.kind == "lost"
     assert pool.alive == 3
-    with pytest.raises(TaskError, match=r"rank . of .* died while it ran this") as caught:
+    with raises(TaskError, match=r"rank . of .* died while it ran this") as caught:
         pool.map(die_always, [8], [{8}], retries=0)
     assert (caught.value.kind, caught.value.failed, caught.value.item) == ("lost", 1, (8, {8}))
     assert pool.alive == 2
@@ -163,7 +163,7 @@ def check_gangs(pool):
     assert pool.map(gang, range(4), [9] * 4, ranks=3) == [[3 * x] * 3 for x in range(4)]
     (outcome,) = pool.map(gang, [10], [10], ranks=4, on_error="return")
     assert (outcome.error.kind, pool.alive) == ("lost", 3)
-    with pytest.raises(PoolError, match="at most 3 ranks"):
+    with raises(PoolError, match="at most 3 ranks"):
         pool.map(gang, [11], [11], ranks=4)
 
 

@@ -10,7 +10,7 @@ import time
 import weakref
 
 import numpy as np
-import pytest
+from raising import raises
 
 from mpidriver.errors import PoolError, TaskError
 from mpidriver.pool import current_pool
@@ -106,11 +106,11 @@ def check_an_executor_is_one_of_the_standard_library(pool):
         assert list(executor.map(square, range(50), buffersize=3)) == [i * i for i in range(50)]
         assert sorted(executor.map(square, range(50), unordered=True)) == [i * i for i in range(50)]
         assert list(executor.map(square, [])) == []
-    with pytest.raises(RuntimeError, match="after shutdown"):
+    with raises(RuntimeError, match="after shutdown"):
         executor.submit(square, 1)
-    with pytest.raises(ValueError, match="max_workers must be greater than 0"):
+    with raises(ValueError, match="max_workers must be greater than 0"):
         pool.executor(max_workers=0)
-    with pytest.raises(TypeError, match="initializer"):
+    with raises(TypeError, match="initializer"):
         pool.executor(initializer=3)
 
 
@@ -130,18 +130,18 @@ def check_waits_of_the_standard_library_come_to_an_end(pool):
 
 def check_a_future_raises_what_its_task_has_raised(pool):
     with pool.executor() as executor:
-        with pytest.raises(ValueError, match="on purpose") as caught:
+        with raises(ValueError, match="on purpose") as caught:
             executor.submit(fail, "on purpose").result()
         if pool.size > 1:
             assert "in fail" in str(caught.value.__cause__)
-        with pytest.raises(SystemExit):
+        with raises(SystemExit):
             executor.submit(os.sys.exit, 3).result()
         stubborn = executor.submit(fail_stubbornly).exception()
         assert isinstance(stubborn, TaskError if pool.size > 1 else StubbornError)
         assert "1 and 2" in str(stubborn)
         results = executor.map(divmod, [6, 6, 6], [2, 0, 3])
         assert next(results) == (3, 0)
-        with pytest.raises(ZeroDivisionError):
+        with raises(ZeroDivisionError):
             next(results)
 
 
@@ -151,7 +151,7 @@ def check_what_an_executor_cannot_pickle_is_the_future_s_error(pool):
     with pool.executor() as executor:
         lock = threading.Lock()
         for future in (executor.submit(id, lock), executor.submit(lambda: lock), executor.submit(threading.Lock)):
-            with pytest.raises(TypeError, match="cannot pickle"):
+            with raises(TypeError, match="cannot pickle"):
                 future.result()
 
 
@@ -196,9 +196,9 @@ def check_an_initializer_runs_once_in_each_process(pool):
 
 def check_a_failing_initializer_breaks_its_executor_only(pool):
     executor = pool.executor(initializer=fail, initargs=("no data",))
-    with pytest.raises(concurrent.futures.BrokenExecutor, match="ValueError: no data"):
+    with raises(concurrent.futures.BrokenExecutor, match="ValueError: no data"):
         list(executor.map(square, range(20)))
-    with pytest.raises(PoolError, match="no data"):
+    with raises(PoolError, match="no data"):
         executor.submit(square, 1)
     executor.shutdown()
     with pool.executor() as other:
@@ -245,7 +245,7 @@ def check_map_with_a_timeout(pool):
     with pool.executor() as executor:
         assert list(executor.map(time.sleep, [0, 0], timeout=60)) == [None, None]
         for unordered in (False, True):
-            with pytest.raises(concurrent.futures.TimeoutError):
+            with raises(concurrent.futures.TimeoutError):
                 next(executor.map(time.sleep, [0.2], timeout=0, unordered=unordered))
 
 

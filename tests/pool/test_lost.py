@@ -1,6 +1,5 @@
 """Ranks that die, one by one and several at once, and what the others make of it."""
 
-import os
 import re
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import dying_program
 import pytest
-from test_contract import run_on_mpich, run_on_ranks
+from test_contract import environment_of_programs, run_on_mpich, run_on_ranks
 
 from mpidriver.batch import rank_environment
 
@@ -64,7 +63,7 @@ def ends(pid):
 
 def without_ulfm(*arguments):
     command = [Path(sys.executable).with_name("mpirun"), "-n", "5", sys.executable, *map(str, arguments)]
-    environment = rank_environment(os.environ)
+    environment = rank_environment(environment_of_programs())
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
