@@ -63,7 +63,7 @@ def test_nothing_is_left_of_many_that_died():
     with Pool() as pool:
         pool.map(square, range(3), isolate=True)
         before = descriptors()
-        outcomes = pool.map(die, [1] * 200, isolate=True, retries=0, on_error="return")
+        outcomes = pool.map(die, [1] * 40, isolate=True, retries=0, on_error="return")
         assert {outcome.error.kind for outcome in outcomes} == {"killed"}
         assert pool.map(square, range(3), isolate=True) == [0, 1, 4]
         assert descriptors() == before
