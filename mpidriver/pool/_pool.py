@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from mpidriver.errors import PoolClosedError, PoolError, PoolStopped
 from mpidriver.pool._futures._when import WHEN_OVER, looking_when_changed, stay_undone
 from mpidriver.pool._outcome import Outcome
-from mpidriver.pool._rank._calls import Call, MapCall, OutcomesCall, SubmitCall, TaskFuture, counted
+from mpidriver.pool._rank._calls import Call, MapCall, OutcomesCall, counted
 from mpidriver.pool._rank._communicators import Together, TogetherCall, own_communicator
 from mpidriver.pool._rank._context import Context, contexts_of_thread
 from mpidriver.pool._rank._engine import Engine, name_of
 from mpidriver.pool._rank._scope import Scope
+from mpidriver.pool._rank._submitted import SubmitCall, TaskFuture
 from mpidriver.pool._stream import Stream
 from mpidriver.pool._terms import PLAIN, Terms, TermsArguments
 from mpidriver.pool._transport._serial import SerialWire

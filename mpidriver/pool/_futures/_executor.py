@@ -22,9 +22,9 @@ from mpidriver.pool._futures._errand import (
 from mpidriver.pool._futures._results import check_map, chunks_of, each_of, results
 from mpidriver.pool._futures._runner import Runner
 from mpidriver.pool._outcome import Outcome
-from mpidriver.pool._rank._calls import PoolFuture, SubmitCall
 from mpidriver.pool._rank._context import Context
 from mpidriver.pool._rank._scope import Scope
+from mpidriver.pool._rank._submitted import PoolFuture, SubmitCall
 from mpidriver.pool._terms import PLAIN, Terms
 
 __all__ = ["PoolExecutor"]

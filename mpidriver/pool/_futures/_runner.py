@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mpidriver.pool._futures._errand import Errand
-from mpidriver.pool._rank._calls import SubmitCall
+from mpidriver.pool._rank._submitted import SubmitCall
 from mpidriver.pool._terms import Terms
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from mpidriver.pool._isolated._link import Link, LinkLostError
 from mpidriver.pool._isolated._standin import ANSWER, PULL
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool
-from mpidriver.pool._rank._calls import TaskFuture
+from mpidriver.pool._rank._submitted import TaskFuture
 from mpidriver.pool._transport._codec import Packed, pack, unpack
 
 __all__ = ["Deputy"]

@@ -21,8 +21,8 @@ from mpidriver.errors import PoolError
 from mpidriver.pool._isolated._link import Link
 from mpidriver.pool._outcome import Outcome
 from mpidriver.pool._pool import Pool
-from mpidriver.pool._rank._calls import TaskFuture
 from mpidriver.pool._rank._context import Context
+from mpidriver.pool._rank._submitted import TaskFuture
 from mpidriver.pool._terms import Terms
 from mpidriver.pool._transport._codec import pack, unpack
 

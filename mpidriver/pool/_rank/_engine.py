@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from mpidriver.errors import PoolError
 from mpidriver.pool._futures._callbacks import Callbacks
 from mpidriver.pool._isolated._isolation import Isolation
-from mpidriver.pool._rank._calls import Call, SubmitCall
+from mpidriver.pool._rank._calls import Call
 from mpidriver.pool._rank._communicators import Communicators
 from mpidriver.pool._rank._context import Context, MainThread
 from mpidriver.pool._rank._farewell import Farewell
@@ -23,6 +23,7 @@ from mpidriver.pool._rank._leader import Leader
 from mpidriver.pool._rank._recovery import Recovery
 from mpidriver.pool._rank._scope import Scope
 from mpidriver.pool._rank._stopping import Stopping
+from mpidriver.pool._rank._submitted import SubmitCall
 from mpidriver.pool._rank._traffic import Traffic
 from mpidriver.pool._rank._waiting import Waiting
 from mpidriver.pool._rank._worker import Worker
