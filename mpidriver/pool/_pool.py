@@ -2,18 +2,20 @@
 
 import concurrent.futures
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from mpidriver.errors import PoolClosedError, PoolError, PoolStopped
 from mpidriver.pool._futures._when import WHEN_OVER, looking_when_changed, stay_undone
+from mpidriver.pool._items import Cost, costliest_first, costs_of, items_of
 from mpidriver.pool._outcome import Outcome
-from mpidriver.pool._rank._calls import Call, MapCall, OutcomesCall, counted
+from mpidriver.pool._rank._calls import MapCall, OutcomesCall, counted
 from mpidriver.pool._rank._communicators import Together, TogetherCall, own_communicator
 from mpidriver.pool._rank._context import Context, contexts_of_thread
-from mpidriver.pool._rank._engine import Engine, name_of
+from mpidriver.pool._rank._engine import Engine
+from mpidriver.pool._rank._scattering import name_of
 from mpidriver.pool._rank._scope import Scope
 from mpidriver.pool._rank._submitted import SubmitCall, TaskFuture
 from mpidriver.pool._stream import Stream
@@ -31,10 +33,7 @@ from mpidriver.pool._watching._usage import Usage, usage_of
 if TYPE_CHECKING:
     from mpidriver.pool._futures._executor import PoolExecutor
 
-__all__ = ["Cost", "Pool", "current_pool"]
-
-Cost = Callable[..., float] | Sequence[float] | LearnedCosts | None
-"""Expected work of each item, in any one unit: a function of the item, a number for each, or what it took before."""
+__all__ = ["Pool", "current_pool"]
 
 _NOTHING: Any = object()
 
@@ -185,14 +184,15 @@ class Pool:
         how = Terms(**terms) if terms else PLAIN
         cost = learning(cost, name or name_of(fn))
         bare = len(iterables) == 1 and how.are_plain
-        items = _items("map", iterables, on_error, bare=bare)
-        costs = _costs(cost, zip(items) if bare else items, len(items))
+        items = items_of("map", iterables, on_error, bare=bare)
+        costs = costs_of(cost, zip(items) if bare else items, len(items))
         kind = MapCall if on_error == "raise" else OutcomesCall
         if not items:
             return []
-        call = self._engine.start(scope, fn, lambda function: kind(function, items, bare=bare), terms=how, name=name)
+        scattering = context.engine.scattering
+        call = scattering.start(scope, fn, lambda function: kind(function, items, bare=bare), terms=how, name=name)
         call.learn_with(cost)
-        self._wait_for(context, scope, call, costs, len(items))
+        scattering.run(context, scope, call, costliest_first(len(items), costs), costs)
         return call.result()
 
     def stream(
@@ -278,17 +278,17 @@ class Pool:
         def wait(future: TaskFuture, timeout: float | None) -> float | None:
             return engine.waiting.helping(context, future.done, timeout)
 
-        future = TaskFuture(wait, lambda: engine.cancel(scope, call))
+        future = TaskFuture(wait, lambda: engine.scattering.cancel(scope, call))
 
         def make(function: int) -> SubmitCall:
             return SubmitCall(function, args, kwargs, future)
 
-        call = engine.start(scope, fn, make, terms=terms, keywords=bool(kwargs))
+        call = engine.scattering.start(scope, fn, make, terms=terms, keywords=bool(kwargs))
         if isinstance(cost, LearnedCosts):
             learned = cost.of(call.name)
             call.learn_with(learned)
             cost = learned(*args)
-        engine.add(scope, call, range(1), [cost] if cost else None)
+        engine.scattering.add(scope, call, range(1), [cost] if cost else None)
         return future
 
     def scatter(
@@ -324,9 +324,9 @@ class Pool:
             If an item failed; its ``failed`` says how many did.
         """
         context, scope = self._open()
-        engine, items = self._engine, _items("scatter", iterables, on_error)
+        engine, items = self._engine, items_of("scatter", iterables, on_error)
         cost = learning(cost, name or name_of(fn))
-        costs = _costs(cost, items, len(items))
+        costs = costs_of(cost, items, len(items))
         if not items:
             return []
 
@@ -336,9 +336,9 @@ class Pool:
         def make(function: int) -> ScatterCall:
             return ScatterCall(function, items, scope.name, own, keeps_errors=on_error == "return")
 
-        call = engine.start(scope, fn, make, terms=Terms(**terms, holds=True), name=name)
+        call = engine.scattering.start(scope, fn, make, terms=Terms(**terms, holds=True), name=name)
         call.learn_with(cost)
-        self._wait_for(context, scope, call, costs, len(items))
+        engine.scattering.run(context, scope, call, costliest_first(len(items), costs), costs)
         return call.result()
 
     def gather(self, held: Iterable[Held]) -> list[Any]:
@@ -407,7 +407,7 @@ class Pool:
             If `fn` or `op` failed, when all others are done; its ``item`` is the item, or the indexes of several.
         """
         context, scope = self._open()
-        engine, items = self._engine, _items("reduce", iterables, "raise")
+        engine, items = self._engine, items_of("reduce", iterables, "raise")
         if not items and initial is _NOTHING:
             raise TypeError("pool.reduce of no items needs initial=")
         if not items:
@@ -418,10 +418,10 @@ class Pool:
             return engine.held.own(scope.name, token, rank, step, args)
 
         def make(function: int) -> ReduceCall:
-            return ReduceCall(function, items, size, own, partial(engine.extend, scope))
+            return ReduceCall(function, items, size, own, partial(engine.scattering.extend, scope))
 
-        call = engine.start(scope, step, make, terms=Terms(**terms, holds=True), name=name or name_of(fn))
-        self._wait_for(context, scope, call, None, call.blocks)
+        call = engine.scattering.start(scope, step, make, terms=Terms(**terms, holds=True), name=name or name_of(fn))
+        engine.scattering.run(context, scope, call, range(call.blocks), None)
         whole = call.result()
         if initial is _NOTHING:
             return self.gather([whole])[0]
@@ -564,13 +564,8 @@ class Pool:
         def make(function: int) -> TogetherCall:
             return TogetherCall(function, items, lambda: engine.communicators.give_up(scope.name))
 
-        call = engine.start(scope, Together(fn), make, name=name)
-        try:
-            engine.add_together(scope, call)
-            engine.waiting.until(context, lambda: not call.left)
-        finally:
-            engine.finish(scope, call)
-        engine.check_result(call)
+        call = engine.scattering.start(scope, Together(fn), make, name=name)
+        engine.scattering.run_together(context, scope, call)
         return call.result()
 
     @property
@@ -603,13 +598,13 @@ class Pool:
         ranks = self._own_ranks(scope, "split")
         if not 1 <= count <= len(ranks):
             raise PoolError(f"pool.split: {len(ranks)} ranks can be split into 1 to {len(ranks)} parts, got {count}")
-        parts = self._engine.split(context, count)
+        parts = self._engine.parts.split(context, count)
         failed = True
         try:
             yield [Pool(part) for part in parts]
             failed = False
         finally:
-            self._engine.join(context, parts, cancel=failed)
+            self._engine.parts.join(context, parts, cancel=failed)
 
     def _own_ranks(self, scope: Scope, what: str) -> tuple[int, ...]:
         if not scope.scheduler.owns_ranks:
@@ -627,15 +622,6 @@ class Pool:
             self._engine.close_root(self._context, cancel=cancel)
             self._engine.isolation.close()
 
-    def _wait_for(self, context: Context, scope: Scope, call: Call, costs: list[float] | None, count: int) -> None:
-        """Let so many items of a call be run, and wait until they are."""
-        try:
-            self._engine.add(scope, call, _costliest_first(count, costs), costs, then_waits=True)
-            self._engine.waiting.until(context, lambda: not call.left)
-        finally:
-            self._engine.finish(scope, call)
-        self._engine.check_result(call)
-
     def _open(self) -> tuple[Context, Scope]:
         """Return on whose behalf this pool is used just now."""
         context = self._context
@@ -644,31 +630,6 @@ class Pool:
         engine = context.engine
         context = engine.acting_context(context)
         return context, context.scope or engine.scope_of(context)
-
-
-def _items(what: str, iterables: tuple[Iterable[Any], ...], on_error: str, *, bare: bool = False) -> Sequence[Any]:
-    if on_error not in ("raise", "return"):
-        raise ValueError(f"pool.{what}: on_error must be 'raise' or 'return', got {on_error!r}")
-    if not iterables:
-        raise TypeError(f"pool.{what} needs at least one iterable")
-    if bare:
-        return iterables[0] if isinstance(iterables[0], range) else list(iterables[0])
-    return list(zip(*iterables, strict=False))
-
-
-def _costs(cost: Any, items: Iterable[tuple[Any, ...]], count: int) -> list[float] | None:
-    if cost is None:
-        return None
-    costs = [float(cost(*item)) for item in items] if callable(cost) else [float(one) for one in cost]
-    if len(costs) != count:
-        raise ValueError(f"pool.map: cost has {len(costs)} numbers for {count} items")
-    return costs
-
-
-def _costliest_first(count: int, costs: list[float] | None) -> Sequence[int]:
-    if costs is None:
-        return range(count)
-    return sorted(range(count), key=lambda index: (-costs[index], index))
 
 
 stand_ins: list[Pool] = []

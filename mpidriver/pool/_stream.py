@@ -42,14 +42,13 @@ class Stream:
         terms: Terms,
         name: str | None,
     ) -> None:
-        self._engine = context.engine
+        self._engine, scattering = context.engine, context.engine.scattering
         self._context = context
         self._scope = scope
         self._items = enumerate(items)
         self._cost = cost
         self._buffersize = buffersize
-        engine = context.engine
-        self._start: Callable[[], StreamCall] = lambda: engine.start(scope, fn, StreamCall, terms=terms, name=name)
+        self._start: Callable[[], StreamCall] = lambda: scattering.start(scope, fn, StreamCall, terms=terms, name=name)
         self._early: dict[int, Outcome] = {}
 
     def as_they_finish(self) -> Iterator[Outcome]:
@@ -63,7 +62,7 @@ class Stream:
                 if not call.finished:
                     break
                 yield call.finished.popleft()
-            self._engine.check_result(call)
+            self._engine.scattering.check_result(call)
             self._check_end()
         finally:
             self._engine.traffic.abandon(self._scope, call)
@@ -97,9 +96,9 @@ class Stream:
                 break
         if read and self._cost is not None:
             read.sort(key=lambda index: (-call.costs[index], index))
-            self._engine.add(self._scope, call, read, call.costs)
+            self._engine.scattering.add(self._scope, call, read, call.costs)
         elif read:
-            self._engine.add(self._scope, call, range(read[0], read[-1] + 1))
+            self._engine.scattering.add(self._scope, call, range(read[0], read[-1] + 1))
 
     def _check_end(self) -> None:
         """Raise `PoolStopped` if the pool stops and there are items that were never read."""

@@ -277,12 +277,12 @@ class PoolExecutor(concurrent.futures.Executor):
     def _give(self, call: _Call) -> None:
         engine, scope, errand = self._engine, self._scope, call.errand
         try:
-            engine.start(scope, errand, call.of_function, terms=self._terms, name=errand.__qualname__)
+            engine.scattering.start(scope, errand, call.of_function, terms=self._terms, name=errand.__qualname__)
         except PoolStopped as stopped:
             call.stays_undone(stopped.reason)
             self._forget(call)
         else:
-            engine.add(scope, call, range(1))
+            engine.scattering.add(scope, call, range(1))
 
     def _leave_waiting(self, reason: str) -> None:
         """Let what waits stay undone, because the pool stops."""
@@ -310,7 +310,7 @@ class PoolExecutor(concurrent.futures.Executor):
         if main.waits or main.innermost is not self._task:
             return None  # it works for this executor itself
         for call in self._given:
-            if not call.future.running() and self._engine.withdraw(self._scope, call):
+            if not call.future.running() and self._engine.scattering.withdraw(self._scope, call):
                 return call, call.errand
         return None
 
@@ -339,7 +339,7 @@ class PoolExecutor(concurrent.futures.Executor):
             self._given.pop(call, None)
             if not self._has_tasks():
                 self._changed.notify_all()
-        self._engine.future_has_changed()
+        self._engine.scattering.future_has_changed()
 
     # Waiting and ending
 
@@ -379,7 +379,7 @@ class PoolExecutor(concurrent.futures.Executor):
                 del self._waiting[call]
                 return True
             is_given = call in self._given
-        return is_given and not self._is_alone and self._engine.withdraw(self._scope, call)
+        return is_given and not self._is_alone and self._engine.scattering.withdraw(self._scope, call)
 
     def _cancel_all(self) -> None:
         with self._changed:

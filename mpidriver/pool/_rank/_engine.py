@@ -9,39 +9,33 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
 
-from mpidriver.errors import PoolError
 from mpidriver.pool._futures._callbacks import Callbacks
 from mpidriver.pool._isolated._isolation import Isolation
-from mpidriver.pool._rank._calls import Call
 from mpidriver.pool._rank._communicators import Communicators
 from mpidriver.pool._rank._context import Context, MainThread
 from mpidriver.pool._rank._farewell import Farewell
 from mpidriver.pool._rank._leader import Leader
+from mpidriver.pool._rank._parts import Parts
 from mpidriver.pool._rank._recovery import Recovery
+from mpidriver.pool._rank._scattering import Scattering
 from mpidriver.pool._rank._scope import Scope
 from mpidriver.pool._rank._stopping import Stopping
-from mpidriver.pool._rank._submitted import SubmitCall
 from mpidriver.pool._rank._traffic import Traffic
 from mpidriver.pool._rank._waiting import Waiting
 from mpidriver.pool._rank._worker import Worker
 from mpidriver.pool._scheduling._scheduler import Scheduler
-from mpidriver.pool._terms import PLAIN, Terms
 from mpidriver.pool._transport._post import Post, Wire
-from mpidriver.pool._values import _held
 from mpidriver.pool._values._held_values import HeldValues
 from mpidriver.pool._values._shared import SharedValues
 from mpidriver.pool._watching._observing import Observer
 from mpidriver.pool._watching._trace import Trace
 
-__all__ = ["Engine", "name_of"]
+__all__ = ["Engine"]
 
 TRACE_SECONDS = 20.0
 """How long the root waits for the other ranks' parts of the trace."""
-
-CallT = TypeVar("CallT", bound=Call)
 
 
 class Engine:
@@ -106,6 +100,8 @@ class Engine:
             self._leader.trace = Trace(self._post, trace, clock_offsets)
             self.traffic.handlers |= self._leader.trace.handlers
         self.waiting = Waiting(self, self._leader, self._worker, self._recovery)
+        self.scattering = Scattering(self, self._leader, self._stopping)
+        self.parts = Parts(self, self._leader)
 
     @property
     def alive(self) -> int:
@@ -177,7 +173,7 @@ class Engine:
         scheduler = context.scope.scheduler
         if cancel:
             scheduler.home_works = False
-            self._cancel_all(context.scope)
+            self.scattering.cancel_all(context.scope)
         self.callbacks.finish()
         while not (cancel and self.size == 1) and not scheduler.has_all_ranks:
             if not self.waiting.until(context, lambda: scheduler.has_all_ranks, patience_seconds):
@@ -235,154 +231,9 @@ class Engine:
             return context
         return context if context.opener is innermost else innermost
 
-    def start(
-        self,
-        scope: Scope,
-        function: Callable[..., Any],
-        make: Callable[[int], CallT],
-        *,
-        terms: Terms = PLAIN,
-        name: str | None = None,
-        keywords: bool = False,
-    ) -> CallT:
-        """Make a call, without items yet.
-
-        Raises
-        ------
-        PoolError
-            If its items want more ranks than there are, or its function cannot be sent to them.
-
-        Parameters
-        ----------
-        function, terms, keywords
-            For `Scope.function`.
-        make
-            Makes the call from the function's key.
-        name
-            What its outcomes are named; None means after the function.
-        """
-        self._stopping.check()
-        if terms.ranks > 1 and terms.ranks > scope.most_ranks:
-            raise PoolError(f"ranks={terms.ranks}: an item can have at most {scope.most_ranks} ranks of this pool")
-        with self.lock:
-            call = make(scope.function(function, terms, keywords=keywords))
-            call.name = name or name_of(function)
-            self._leader.begin(scope, call)
-        return call
-
-    def add(
-        self, scope: Scope, call: Call, indexes: Sequence[int], costs: Any = None, *, then_waits: bool = False
-    ) -> None:
-        """Add items to a call.
-
-        Parameters
-        ----------
-        indexes, costs
-            For `Scheduler.add`.
-        then_waits
-            The caller waits for them at once: they are handed out when it does, to its own rank too.
-        """
-        with self.lock:
-            if self._leader.observer is not None and scope.parent is None:
-                self._leader.observer.grow(len(indexes))
-            self._put(scope, call, indexes, costs)
-            self._leader.touch(scope)
-            if then_waits:
-                return
-            self.traffic.flush()
-        self.traffic.call_main()
-        self.traffic.listen(has_work=True)
-
-    def add_together(self, scope: Scope, call: Call) -> None:
-        """Let all ranks of a scope run one item each of a call at the same time."""
-        with self.lock:
-            if scope.is_crippled:
-                raise PoolError("a rank of this gang has died")
-            call.left += len(scope.scheduler.own)
-            scope.has_communicator = True
-            scope.scheduler.add_together(call.serial, call.function)
-            self._leader.touch(scope)
-
-    def split(self, context: Context, count: int) -> list[Context]:
-        """Split the ranks of a task into parts, when nothing of it is in flight any more."""
-        scope = self.scope_of(context)
-        scheduler = scope.scheduler
-        self.waiting.until(context, lambda: scheduler.has_all_ranks)
-        parts = []
-        with self.lock:
-            for number, ranks in enumerate(scheduler.split(count)):
-                part = Context(self, None)
-                part.opener = context
-                has_home = number == 0 and scheduler.own[0] == self.rank
-                inner = Scheduler(self.rank, ranks, owns_ranks=True, home_works=scheduler.home_works, has_home=has_home)
-                part.scope = self._leader.open(scope.name, inner, len(inner.own))
-                parts.append(part)
-        return parts
-
-    def join(self, context: Context, parts: Sequence[Context], *, cancel: bool) -> None:
-        """Finish what the parts of a task have to do, or drop it, and make them one again."""
-        assert context.scope is not None
-        ranks = [rank for part in parts if part.scope is not None for rank in part.scope.scheduler.own]
-        for part in parts:
-            self.end_scope(part, cancel=cancel)
-            part.closed = True
-            context.inner_busy_seconds += part.inner_busy_seconds
-            if context.scope.idle_clock is not None:
-                context.scope.idle_clock.add(*part.inner_idle_seconds)
-            context.waited_seconds += part.waited_seconds
-        with self.lock:
-            context.scope.scheduler.joined(rank for rank in ranks if rank != self.rank)
-            self._leader.touch(context.scope)
-            self.traffic.flush()
-
-    def extend(self, scope: Scope, call: Call, index: int) -> None:
-        """Add an item to a call because another has its result, unless nobody wants it any more."""
-        if call.serial not in scope.abandoned:
-            self._put(scope, call, [index])
-
-    def _put(self, scope: Scope, call: Call, indexes: Sequence[int], costs: Any = None) -> None:
-        """Put items of a call into the backlog, each where its held arguments are."""
-        call.left += len(indexes)
-        ranks = scope.functions[call.function].terms.ranks
-        places = self.held.places(call, indexes) if _held.exist() else None
-        scope.scheduler.add(call.serial, call.function, indexes, costs, places, ranks=ranks)
-
-    def finish(self, scope: Scope, call: Call) -> None:
-        """Drop a call whose results were taken, or are not wanted any more."""
-        with self.lock:
-            self._leader.drop(scope, call)
-            self.traffic.flush()
-
-    def check_result(self, call: Call) -> None:
-        """Raise `PoolStopped` if items of a call stayed undone."""
-        self._stopping.check_result(call)
-
     def has_drained(self, scope: Scope) -> bool:
         """Whether the pool stops early and nothing of a scope runs any more."""
         return self._stopping.has_drained(scope)
-
-    def withdraw(self, scope: Scope, call: SubmitCall) -> bool:
-        """Take a submitted task out of the backlog; false if it was handed out."""
-        with self.lock:
-            if call.future.running() or not scope.cancel_ready(call):
-                return False
-            self._leader.end(scope, call)
-            self._leader.touch(scope)
-            self.traffic.flush()
-        return True
-
-    def cancel(self, scope: Scope, call: SubmitCall) -> bool:
-        """Cancel a submitted task and its future; false if it was handed out."""
-        if not self.withdraw(scope, call):
-            return False
-        call.future.cancel_now()
-        self.future_has_changed()
-        return True
-
-    def future_has_changed(self) -> None:
-        """Let those who wait look again: a future became done by other means than a message."""
-        self.callbacks.resolved += 1
-        self.traffic.call_main()
 
     def end_scope(self, context: Context, *, cancel: bool) -> None:
         """End what a task has scattered: nothing of it outlives the task."""
@@ -390,7 +241,7 @@ class Engine:
         assert scope is not None
         context.end_executors(cancel=cancel)
         if cancel and not context.is_orphan:
-            self._cancel_all(scope)
+            self.scattering.cancel_all(scope)
         self.callbacks.finish()
         while not context.is_orphan and scope.awaits_results:
             self.waiting.until(context, lambda: context.is_orphan or not scope.awaits_results)
@@ -427,14 +278,3 @@ class Engine:
     def _hand_over(self) -> None:
         if self._leader.trace is not None:
             self._leader.trace.send()
-
-    def _cancel_all(self, scope: Scope) -> None:
-        for call in list(scope.calls.values()):
-            if not (isinstance(call, SubmitCall) and call.future.cancel()):
-                with self.lock:
-                    scope.cancel_ready(call)
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """Return what a call of a function is named if nobody says."""
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
