@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["STAGES", "reduce"]
 
-#: Reference stars are looked for this far beyond a frame's edge.
-REFERENCE_MARGIN_DEG = 30.0 / 3600
+#: Reference stars are looked for this far beyond where a frame's edge may be.
+REFERENCE_MARGIN_ARCSEC = 20.0
 
 
 def reduce(
@@ -104,7 +104,10 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     frame = desk.frame(ids.exposure, ids.detector, ids.band)
     reference = None
     if frame.corners is not None:
-        reference = desk.reference_in(unit_vectors(*frame.corners.T), REFERENCE_MARGIN_DEG)
+        options = desk.context.config.single_frame
+        pointing_arcsec = max(options.search_radius_arcsec, options.blind_radius_arcsec)
+        margin_deg = (REFERENCE_MARGIN_ARCSEC + pointing_arcsec) / 3600
+        reference = desk.reference_in(unit_vectors(*frame.corners.T), margin_deg)
     if reference is not None and frame.mjd is not None:
         reference = at_epoch(reference, julian_year(frame.mjd))
     made = made_calibrations(desk.context, inputs) | desk.fringes.get((ids.detector, ids.band), {})

@@ -169,4 +169,6 @@ def test_they_are_drawn(made):
     assert run("plot", made.repo, "calibs", "--quiet").code == 0
     assert (made.repo / "reports" / "calibs.png").stat().st_size > 5000
     ended = run("plot", made.repo, "calib")
-    assert (ended.code, ended.text) == (2, "mpidriver: no picture 'calib'; there are frames, calibs, timeline\n")
+    assert ended.code == 2
+    assert ended.text.startswith("mpidriver: no picture 'calib'; there are ")
+    assert "calibs, timeline" in ended.text

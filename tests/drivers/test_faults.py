@@ -321,3 +321,19 @@ def test_a_quantum_whose_process_dies_is_named_and_everything_else_is_finished(r
             "single_frame{exposure=1001, detector=0, band=r}"
         ]
         assert len(state.quanta(status="done")) == 1
+
+
+def test_a_frame_that_points_two_minutes_of_arc_off_is_found(tmp_path):
+    root = tmp_path / "repo"
+    wide = ["400" if text == "200" else text for text in SMALL]  # stars enough to tell
+    assert run("simulate", root, *wide, "--quiet").code == 0
+    path = sorted((root / "raw").glob("frame-*.fits"))[0]
+    fits.setval(path, "CRVAL2", value=fits.getval(path, "CRVAL2") + 120 / 3600)
+    assert run("ingest", root, root / "raw", "--quiet").code == 0
+    ended = run("single-frame", root)
+    assert ended.code == 0, ended.text
+    with open_state(open_context(str(root)).repository, readonly=True) as state:
+        wrong, right = sorted((frame for frame in state.frames()), key=lambda frame: frame.exposure)
+    assert min(wrong.quality["n_matched"], right.quality["n_matched"]) > 15
+    assert (wrong.corners - wrong.solved_corners)[:, 1] * 3600 == pytest.approx(120, abs=10)
+    assert (right.corners - right.solved_corners)[:, 1] * 3600 == pytest.approx(0, abs=10)

@@ -188,6 +188,7 @@ def test_blanks_of_integers_become_nan(tmp_path):
 
 
 TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60).map(str.rstrip)
+TEXTS = TEXTS.filter(lambda text: "'/" not in text.replace(" ", ""))  # astropy takes the slash for that of a comment
 VALUES = st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
 
 

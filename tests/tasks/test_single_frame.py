@@ -25,13 +25,14 @@ from mpidriver.tasks.single_frame import (
     SourceFlag,
     reduce_frame,
 )
-from mpidriver.tasks.single_frame._astrometry import match_catalogue, vote_offset
+from mpidriver.tasks.single_frame._astrometry import match_catalogue
 from mpidriver.tasks.single_frame._background import pixel_noise, source_free_sky
 from mpidriver.tasks.single_frame._bad_pixels import interpolate_bad_pixels
 from mpidriver.tasks.single_frame._centroids import windowed_centroids
 from mpidriver.tasks.single_frame._cosmic_rays import laplacian, remove_cosmic_rays
 from mpidriver.tasks.single_frame._cover import _grown, cover_sources
 from mpidriver.tasks.single_frame._photometry import aperture_fluxes
+from mpidriver.tasks.single_frame._pointing import vote_offset
 from mpidriver.tasks.single_frame._psf import half_light_locus
 from mpidriver.tasks.single_frame._signature import remove_signature, subtract_overscan
 from mpidriver.tasks.single_frame._stars import nearest_that_matters_px
@@ -570,6 +571,42 @@ def test_a_wrong_pointing_is_repaired(pointed, dec, sip):
     np.testing.assert_array_equal(wrong.wcs.crval, truth.wcs.crval)
 
 
+@pytest.mark.parametrize(
+    ("offset_arcsec", "turn_deg"), [((100.0, -66.0), 0.9), ((-200.0, 150.0), -0.4), ((0.0, 0.0), 1.0)]
+)
+def test_a_pointing_wrong_by_minutes_and_turned_is_repaired(pointed, offset_arcsec, turn_deg):
+    counts, (x, y), mag, rng = pointed
+    truth = tan_wcs(counts.shape)
+    wrong = truth.deepcopy()
+    turn = np.radians(turn_deg)
+    wrong.wcs.cd = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ truth.wcs.cd
+    wrong.wcs.crpix = truth.wcs.crpix + np.array(offset_arcsec) / 0.25
+    wrong.wcs.set()
+    others = rng.uniform(-1000, 1640, (2, 1500))
+    others = others[:, np.any((others < 0) | (others > 640), axis=0)]
+    reference = reference_of(
+        truth, np.append(x, others[0]), np.append(y, others[1]), np.append(mag, rng.choice(mag, others.shape[1]))
+    )
+    reduced = reduce_frame(raw_frame(counts, wcs=wrong), reference=reference, options=OPTIONS)
+    assert reduced.notes == ()
+    assert reduced.quality["n_matched"] > 0.7 * x.size
+    assert reduced.quality["astrometric_rms_mas"] < 12
+    grid = np.meshgrid(np.linspace(0, 639, 3), np.linspace(0, 639, 3))
+    back = truth.all_world2pix(*reduced.wcs.all_pix2world(*grid, 0), 0)
+    assert np.abs(np.array(back) - grid).max() < 0.12
+
+
+def test_a_pointing_wrong_by_minutes_is_named_when_it_is_not_searched(pointed):
+    counts, (x, y), mag, _ = pointed
+    truth = tan_wcs(counts.shape)
+    wrong = truth.deepcopy()
+    wrong.wcs.crpix = truth.wcs.crpix + np.array([480.0, 0.0])
+    options = SingleFrameOptions(blind_radius_arcsec=0.0)
+    reduced = reduce_frame(raw_frame(counts, wcs=wrong), reference=reference_of(truth, x, y, mag), options=options)
+    assert reduced.quality["wcs_refined"] == 0
+    assert any(note.startswith("WCS of the header kept: ") for note in reduced.notes)
+
+
 def with_sip(wcs):
     header = wcs.to_header(relax=True)
     header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
@@ -631,7 +668,8 @@ def test_votes_find_any_offset_among_strangers(dx, dy, seed):
     common = rng.uniform(0, 300, (30, 2))
     ours = np.vstack([common + rng.normal(0, 0.05, common.shape), rng.uniform(0, 300, (20, 2))])
     theirs = np.vstack([common + np.array([dx, dy]), rng.uniform(0, 300, (40, 2))])
-    offset = vote_offset(ours, theirs, 10 * np.sqrt(2), 1.0, 5)
+    offset, votes = vote_offset(ours, theirs, 10 * np.sqrt(2), 1.0, 5)
+    assert votes >= 27
     np.testing.assert_allclose(offset, [dx, dy], atol=0.3)
 
 

@@ -1,4 +1,4 @@
-"""Ties a frame's WCS to a reference catalogue: offset by voting, then an affine correction in the tangent plane."""
+"""Ties a frame's WCS to a reference catalogue: pointing by votes, then an affine correction in the tangent plane."""
 
 import dataclasses
 
@@ -6,13 +6,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from mpidriver.tasks.reference import position_errors_mas
+from mpidriver.tasks.single_frame._pointing import find_pointing, searches
 from mpidriver.tasks.skymap import TangentPlane
 
-__all__ = ["Match", "match_catalogue", "sky_corners", "vote_offset"]
+__all__ = ["Match", "match_catalogue", "sky_corners"]
 
 _ARCSEC_PER_DEG = 3600.0
-#: A peak of votes has to stand this far above chance.
-_VOTE_SIGMA = 5.0
 _CLIP_SIGMA = 3.5
 _ROUNDS = 6
 #: Typical error of our own stars, which reference stars' errors come on top of, mas.
@@ -50,7 +49,8 @@ def match_catalogue(x, y, wcs, shape, reference, options):
     x, y : ndarray, shape (n,), px
         Stars, brightest first.
     wcs : WCS
-        Right within ``options.search_radius_arcsec``.
+        Right within ``options.search_radius_arcsec``, or if that fails within ``options.blind_radius_arcsec`` and
+        ``options.blind_turn_deg``.
     shape : tuple of int
         Rows and columns of the frame.
     reference : ndarray
@@ -61,20 +61,26 @@ def match_catalogue(x, y, wcs, shape, reference, options):
     -------
     Match
     """
-    near = _near_frame(reference, wcs, shape, options.search_radius_arcsec)
-    least = options.match_min
-    if x.size < least or near.size < least:
-        return _no_match(wcs, f"{x.size} stars and {near.size} reference stars in the frame: {least} of each needed")
+    least, count = options.match_min, options.match_brightest
     centre = _sky(wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2)
     plane = TangentPlane(*centre)
     ours = plane.project_arcsec(*_sky(wcs, x, y))
-    theirs = plane.project_arcsec(reference["ra"][near], reference["dec"][near])
-    count = options.match_brightest
-    offset = vote_offset(ours[:count], theirs[:count], options.search_radius_arcsec, options.match_radius_arcsec, least)
-    if offset is None:
-        return _no_match(wcs, f"no offset within {options.search_radius_arcsec:g} arcsec brings {least} stars together")
+    reach = np.hypot(*plane.project_arcsec(*sky_corners(wcs, shape).T).T).max()
+    tried, pointing = [], None
+    for search in searches(reach, options):
+        near = _near_frame(reference, wcs, shape, search.radius)
+        if x.size < least or near.size < least:
+            tried.append(f"{x.size} stars and {near.size} reference stars {search}: {least} of each needed")
+            continue
+        theirs = plane.project_arcsec(reference["ra"][near], reference["dec"][near])
+        pointing = find_pointing(ours[:count], theirs[:count], search, options)
+        if pointing is not None:
+            break
+        tried.append(f"no offset {search} brings {least} stars together")
+    if pointing is None:
+        return _no_match(wcs, "; ".join(tried))
     weight = _weights(reference[near])
-    stars, found = _match_by_affine(ours, theirs, weight, offset, options.match_radius_arcsec)
+    stars, found = _match_by_affine(ours, theirs, weight, pointing, options.match_radius_arcsec)
     if stars.size < least:
         return _no_match(wcs, f"{stars.size} matches after clipping: {least} needed")
     if not options.refine_wcs:
@@ -85,44 +91,6 @@ def match_catalogue(x, y, wcs, shape, reference, options):
     return Match(refined, stars, near[found], _rms_mas(residual))
 
 
-def vote_offset(ours, theirs, search_radius, match_radius, least):
-    """Return the offset theirs - ours that most pairs agree on, or None if none stands out of chance.
-
-    All differences within the search radius fall into a histogram with bins of the match radius; a bin and its
-    neighbours vote together.
-
-    Parameters
-    ----------
-    ours, theirs : ndarray, shape (n, 2), (m, 2)
-        Positions in one plane.
-    search_radius, match_radius : float
-        In the same unit.
-    least : int
-        Fewest votes that are believed.
-
-    Returns
-    -------
-    ndarray, shape (2,), or None
-    """
-    tree = cKDTree(theirs)
-    pairs = cKDTree(ours).query_ball_tree(tree, search_radius)
-    first = np.repeat(np.arange(len(ours)), [len(p) for p in pairs])
-    second = np.fromiter((j for p in pairs for j in sorted(p)), dtype=int, count=first.size)
-    difference = theirs[second] - ours[first]
-    bins = max(3, int(np.ceil(2 * search_radius / match_radius)))
-    edges = np.linspace(-search_radius, search_radius, bins + 1)
-    votes, _, _ = np.histogram2d(difference[:, 0], difference[:, 1], bins=(edges, edges))
-    padded = np.pad(votes, 1)
-    together = sum(padded[i : i + bins, j : j + bins] for i in range(3) for j in range(3))
-    peak = np.unravel_index(np.argmax(together), together.shape)
-    chance = 9 * first.size / (np.pi / 4 * bins**2)
-    if together[peak] < max(least, chance + _VOTE_SIGMA * np.sqrt(chance + 1)):
-        return None
-    centre = np.array([(edges[i] + edges[i + 1]) / 2 for i in peak])
-    near = np.all(np.abs(difference - centre) <= 1.5 * (edges[1] - edges[0]) + 1e-9, axis=1)
-    return np.median(difference[near], axis=0)
-
-
 def _weights(reference):
     """Return the weights of the reference stars in a fit, shape (n,); an unknown error counts as the worst known."""
     error_mas = position_errors_mas(reference)
@@ -130,9 +98,9 @@ def _weights(reference):
     return _CENTROID_MAS**2 / (_CENTROID_MAS**2 + error_mas**2)
 
 
-def _match_by_affine(ours, theirs, weight, offset, radius):
+def _match_by_affine(ours, theirs, weight, pointing, radius):
     """Match, fit an affine map and clip in turn; return indices of both."""
-    tree, linear, shift = cKDTree(theirs), np.eye(2), offset
+    tree, (linear, shift) = cKDTree(theirs), pointing
     stars = found = np.zeros(0, dtype=int)
     tolerance = 2 * radius
     for _ in range(_ROUNDS):

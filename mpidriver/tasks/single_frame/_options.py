@@ -41,6 +41,13 @@ class SingleFrameOptions:
     isolation_flux_ratio: float = option(0.02, "A neighbour matters above this share of the star's flux.", minimum=0.0)
     refine_wcs: bool = option(True, "Refine the WCS against the reference catalogue, when there is one.")
     search_radius_arcsec: float = option(10.0, "Largest pointing error searched.", unit="arcsec", minimum=0.1)
+    blind_radius_arcsec: float = option(
+        300.0,
+        "Largest pointing error searched if none is found within `search_radius_arcsec`.",
+        unit="arcsec",
+        minimum=0.0,
+    )
+    blind_turn_deg: float = option(1.0, "Largest turn of the frame searched then.", unit="deg", minimum=0.0)
     match_radius_arcsec: float = option(1.0, "Largest distance of a match once shifted.", unit="arcsec", minimum=0.01)
     match_brightest: int = option(500, "Stars and reference stars, brightest first, that vote for it.", minimum=10)
     match_min: int = option(5, "Fewest matches that are believed.", minimum=3)
