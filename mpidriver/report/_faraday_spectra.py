@@ -47,7 +47,7 @@ def draw_faraday_spectra(path, spectra: Sequence[FaradaySpectrum], *, unit="Jy/b
     """Draw, a row a source, the Faraday spectrum with the RMTF under its peak, and Q and U against lambda squared.
 
     The curves through Q and U are those of a single Faraday-thin source of the drawn rotation measure, fitted in
-    complex amplitude.
+    complex amplitude. Where no source has channels there is no column for them.
 
     Parameters
     ----------
@@ -63,13 +63,16 @@ def draw_faraday_spectra(path, spectra: Sequence[FaradaySpectrum], *, unit="Jy/b
         if not spectra:
             say(figure.subplots(), "no polarised source")
             return
-        rows = figure.subplots(len(spectra), 2, squeeze=False, width_ratios=(1.25, 1.0))
+        have_channels = any(np.size(spectrum.freq_hz) for spectrum in spectra)
+        widths = (1.25, 1.0) if have_channels else (1.0,)
+        rows = figure.subplots(len(spectra), len(widths), squeeze=False, width_ratios=widths)
         for row, spectrum in zip(rows, spectra, strict=True):
             factor, prefix = _prefix(spectrum)
             _dispersion(row[0], spectrum, factor, f"|F| ({prefix}{unit}/RMTF)")
-            _stokes(row[1], spectrum, factor, f"Stokes Q, U ({prefix}{unit})")
-        rows[-1][0].set_xlabel("Faraday depth φ (rad m$^{-2}$)")
-        rows[-1][1].set_xlabel("λ² (m²)")
+            if have_channels:
+                _stokes(row[1], spectrum, factor, f"Stokes Q, U ({prefix}{unit})")
+        for axes, label in zip(rows[-1], ("Faraday depth φ (rad m$^{-2}$)", "λ² (m²)"), strict=False):
+            axes.set_xlabel(label)
 
 
 def _prefix(spectrum):

@@ -132,6 +132,10 @@ def blank_spectrum(spectrum):
     return dataclasses.replace(spectrum, fdf=nothing, q=spectrum.q * np.nan, u=spectrum.u * np.nan)
 
 
+def without_channels(spectrum):
+    return dataclasses.replace(spectrum, freq_hz=np.zeros(0), q=np.zeros(0), u=np.zeros(0))
+
+
 CORNERS = np.array([[0.0, 0.0], [0.1, 0.0], [0.1, 0.1], [0.0, 0.1]])
 POOR = {
     "one band": lambda path, _: draw_colour_coadd(path, {"r": np.eye(20)}),
@@ -156,6 +160,7 @@ POOR = {
     "zero faraday": lambda path, _: draw_faraday_maps(path, np.zeros((12, 16)), np.zeros((12, 16))),
     "no spectrum": lambda path, _: draw_faraday_spectra(path, []),
     "blank spectrum": lambda path, spectrum: draw_faraday_spectra(path, [blank_spectrum(spectrum)]),
+    "no channels": lambda path, spectrum: draw_faraday_spectra(path, [without_channels(spectrum)] * 2),
     "no object": lambda path, _: draw_catalogue(path, dict.fromkeys("gri", np.zeros(0))),
     "no band": lambda path, _: draw_catalogue(path, {}),
     "one object": lambda path, _: draw_catalogue(path, {"g": np.array([20.0]), "r": np.array([np.nan])}),
