@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 __all__ = ["Bell"]
 
-LONGEST_SLEEP_SECONDS = 0.1
+LONGEST_SLEEP_SECONDS = 0.2
 """What a lost ring may cost, and how often a rank that nobody needs wakes."""
 SETTLE_SECONDS = 3e-3
 """Between hosts a ring may be faster than the message that it announces: look for it so long before sleeping again."""
