@@ -4,12 +4,24 @@ import numpy as np
 
 from mpidriver.tasks._jit import kernel
 
-__all__ = ["adaptive_moments", "mask_bits", "matched_fluxes", "windowed_centroids"]
+__all__ = [
+    "MOVING",
+    "SETTLED",
+    "adaptive_moments",
+    "mask_bits",
+    "matched_fluxes",
+    "next_centroid",
+    "windowed_centroids",
+]
 
 #: Windows end at this many sigmas.
 _REACH = 4.0
 _CENTROID_STEPS = 30
+#: A shorter step of a centroid than this, px^2, is the last.
+_SETTLED_PX2 = 1e-10
 _MOMENT_STEPS = 60
+#: What has become of a windowed centroid.
+MOVING, SETTLED, LOST = range(3)
 
 
 @kernel
@@ -21,7 +33,7 @@ def _span(centre, half, size):
 
 
 @kernel
-def _centroid_step(image, usable, x, y, sigma):
+def _centroid_sums(image, usable, x, y, sigma):
     """Return the window's sum of image, and of image times offset in x and in y."""
     row0, row1 = _span(y, _REACH * sigma, image.shape[0])
     col0, col1 = _span(x, _REACH * sigma, image.shape[1])
@@ -58,6 +70,23 @@ def _centroid_variances(image, variance, usable, x, y, sigma):
 
 
 @kernel
+def next_centroid(start_x, start_y, x, y, sums, furthest, settled_px2):
+    """Return a centroid after one step, twice as far as its window's sums of light tell, and what has become of it.
+
+    It is lost where the window has no light or has wandered `furthest` from the start, and has settled after a step
+    shorter than the root of `settled_px2`.
+    """
+    total, along_x, along_y = sums
+    if not total > 0.0:
+        return x, y, LOST
+    step_x, step_y = 2.0 * along_x / total, 2.0 * along_y / total
+    x, y = x + step_x, y + step_y
+    if not (x - start_x) ** 2 + (y - start_y) ** 2 <= furthest * furthest:
+        return x, y, LOST
+    return x, y, SETTLED if step_x * step_x + step_y * step_y < settled_px2 else MOVING
+
+
+@kernel
 def windowed_centroids(image, variance, usable, x, y, sigma, furthest):
     """Return centroids under a round Gaussian window (SExtractor's XWIN).
 
@@ -79,24 +108,18 @@ def windowed_centroids(image, variance, usable, x, y, sigma, furthest):
     """
     out = np.empty((x.size, 5))
     for i in range(x.size):
-        at_x, at_y, settled = x[i], y[i], False
+        at_x, at_y, state = x[i], y[i], MOVING
         for _ in range(_CENTROID_STEPS):
-            total, along_x, along_y = _centroid_step(image, usable, at_x, at_y, sigma)
-            if not total > 0.0:
+            sums = _centroid_sums(image, usable, at_x, at_y, sigma)
+            at_x, at_y, state = next_centroid(x[i], y[i], at_x, at_y, sums, furthest, _SETTLED_PX2)
+            if state != MOVING:
                 break
-            step_x, step_y = 2.0 * along_x / total, 2.0 * along_y / total
-            at_x, at_y = at_x + step_x, at_y + step_y
-            if not (at_x - x[i]) ** 2 + (at_y - y[i]) ** 2 <= furthest * furthest:
-                break
-            if step_x * step_x + step_y * step_y < 1e-10:
-                settled = True
-                break
-        if not settled:
+        if state != SETTLED:
             at_x, at_y = x[i], y[i]
         var_x, var_y = _centroid_variances(image, variance, usable, at_x, at_y, sigma)
         out[i, 0], out[i, 1] = at_x, at_y
         out[i, 2], out[i, 3] = np.sqrt(var_x), np.sqrt(var_y)
-        out[i, 4] = 1.0 if settled else 0.0
+        out[i, 4] = 1.0 if state == SETTLED else 0.0
     return out
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mpidriver.tasks._jit import kernel
+from mpidriver.tasks.gaussian_windows import MOVING, SETTLED, next_centroid
 
 __all__ = ["windowed_centroids"]
 
@@ -51,21 +52,15 @@ def _centroids(image, variance, segmentation, numbers, x, y, sigma):
     for i in range(x.size):
         stamp = image, segmentation, numbers[i], sigma[i], weights
         furthest = 0.5 * _FWHM_PER_SIGMA * sigma[i]
-        at_x, at_y, settled = x[i], y[i], False
+        at_x, at_y, state = x[i], y[i], MOVING
         for _ in range(_STEPS):
-            total, along_x, along_y = _sums(stamp, at_x, at_y)
-            if not total > 0.0:
+            sums = _sums(stamp, at_x, at_y)
+            at_x, at_y, state = next_centroid(x[i], y[i], at_x, at_y, sums, furthest, _SETTLED_PX2)
+            if state != MOVING:
                 break
-            step_x, step_y = 2.0 * along_x / total, 2.0 * along_y / total
-            at_x, at_y = at_x + step_x, at_y + step_y
-            if not (at_x - x[i]) ** 2 + (at_y - y[i]) ** 2 <= furthest * furthest:
-                break
-            if step_x * step_x + step_y * step_y < _SETTLED_PX2:
-                settled = True
-                break
-        if not settled:
+        if state != SETTLED:
             at_x, at_y = x[i], y[i]
-        out[i, 0], out[i, 1], out[i, 4] = at_x, at_y, 1.0 if settled else 0.0
+        out[i, 0], out[i, 1], out[i, 4] = at_x, at_y, 1.0 if state == SETTLED else 0.0
         out[i, 2], out[i, 3] = _errors(stamp, variance, at_x, at_y)
     return out
 
