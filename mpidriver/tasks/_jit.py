@@ -14,7 +14,12 @@ from pathlib import Path
 
 import numba
 
-__all__ = ["cache_directory", "kernel"]
+__all__ = ["ANY_ORDER", "FUSED", "cache_directory", "kernel"]
+
+#: What fused multiply-add needs of ``fastmath``; NaN and infinities keep their meaning.
+FUSED = {"contract"}
+#: The same, and sums in any order, as vectors take them.
+ANY_ORDER = {"contract", "reassoc", "nsz"}
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from mpidriver.tasks._jit import ANY_ORDER
 from mpidriver.tasks._jit import kernel as compiled
 
 __all__ = ["gaussian_kernel", "mexican_hat_kernel", "smooth"]
@@ -10,8 +11,6 @@ __all__ = ["gaussian_kernel", "mexican_hat_kernel", "smooth"]
 _FWHM_MAX_PX = 5.0
 #: Parts of a kernel below this share of the largest are rounding errors.
 _LEAST_PART = 1e-6
-#: Sums may be taken in another order, as vectors do.
-_VECTOR = {"contract", "reassoc", "nsz"}
 
 
 def gaussian_kernel(fwhm_px):
@@ -84,7 +83,7 @@ def _convolve(image, columns, rows, smoothed):
                 _add(line[tap : tap + image.shape[1]], rows[part, tap], smoothed[row])
 
 
-@compiled(fastmath=_VECTOR)
+@compiled(fastmath=ANY_ORDER)
 def _add(values, weight, total):
     for i in range(total.size):
         total[i] += weight * values[i]

@@ -8,9 +8,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
-from mpidriver.tasks._jit import kernel
+from mpidriver.tasks._jit import ANY_ORDER, kernel
 
-__all__ = ["clipped_mean", "mesh_centres", "mesh_size", "mesh_sky", "mesh_statistics"]
+__all__ = ["clipped_mean", "clipped_moments", "mesh_centres", "mesh_size", "mesh_sky", "mesh_statistics"]
 
 #: A mesh with a smaller share of sky takes the value of its neighbours.
 _LEAST_SKY = 0.15
@@ -18,8 +18,6 @@ _CLIP_SIGMA = 3.0
 #: Standard deviation of a normal distribution cut off at 3 sigma.
 _CLIPPED_DEVIATION = 0.98658
 _CLIP_ROUNDS = 10
-#: Sums may be taken in another order, as vectors do.
-_VECTOR = {"contract", "reassoc", "nsz"}
 
 
 def mesh_sky(image, sky_pixels, mesh_px, filter_meshes):
@@ -88,26 +86,34 @@ def _gather(image, chosen, values):
 
 @kernel
 def _clipped_mean(values):
-    mean, deviation, kept = np.nan, np.nan, 0.0
-    low, high = -np.inf, np.inf
-    for _ in range(_CLIP_ROUNDS):
-        number, total, squares = _sums_within(values, values.dtype.type(low), values.dtype.type(high))
-        if number in (0.0, kept):
-            break
-        origin = np.float64(values[values.size // 2])
-        kept, mean = number, origin + total / number
-        deviation = np.sqrt(max(squares / number - (total / number) ** 2, 0.0))
-        low, high = max(low, mean - _CLIP_SIGMA * deviation), min(high, mean + _CLIP_SIGMA * deviation)
+    _, mean, deviation = clipped_moments(values)
     return mean, deviation / _CLIPPED_DEVIATION
 
 
-@kernel(fastmath=_VECTOR)
-def _sums_within(values, low, high):
-    """Return how many values lie from `low` to `high`, their sum and sum of squares above the middle value."""
+@kernel
+def clipped_moments(values):
+    """Return number, mean and deviation of the values within 3 sigma of their mean, clipped until nothing changes."""
+    mean, deviation, kept = np.nan, np.nan, 0.0
+    low, high = -np.inf, np.inf
+    origin = np.float64(values[values.size // 2]) if values.size > 0 else 0.0
+    for _ in range(_CLIP_ROUNDS):
+        number, total, squares = _sums_within(values, values.dtype.type(low), values.dtype.type(high), origin)
+        if number in (0.0, kept):
+            break
+        kept, mean = number, origin + total / number
+        deviation = np.sqrt(max(squares / number - (total / number) ** 2, 0.0))
+        low, high = max(low, mean - _CLIP_SIGMA * deviation), min(high, mean + _CLIP_SIGMA * deviation)
+        origin = mean
+    return kept, mean, deviation
+
+
+@kernel(fastmath=ANY_ORDER)
+def _sums_within(values, low, high, origin):
+    """Return how many values lie from `low` to `high`, and sum and sum of squares of what is above a value near them.
+
+    Squares about a value near the mean do not cancel.
+    """
     number, total, squares = 0.0, 0.0, 0.0
-    if values.size == 0:
-        return number, total, squares
-    origin = np.float64(values[values.size // 2])
     for i in range(values.size):
         within = (values[i] >= low) & (values[i] <= high)
         above = np.float64(values[i]) - origin if within else 0.0

@@ -3,11 +3,10 @@
 import numpy as np
 
 from mpidriver.tasks._jit import kernel
+from mpidriver.tasks.sky import clipped_moments
 
 __all__ = ["measure_superpixels"]
 
-_CLIP_SIGMA = 3.0
-_CLIP_ROUNDS = 10
 _INFINITY = np.float32(np.inf)
 
 
@@ -24,42 +23,6 @@ def _gather(image, mask, unusable, values):
 
 
 @kernel
-def _moments(values, count, origin):
-    """Return mean and variance; squares are taken about a value near the mean, lest they cancel."""
-    total, squares = 0.0, 0.0
-    for index in range(count):
-        shifted = np.float64(values[index]) - origin
-        total += shifted
-        squares += shifted * shifted
-    mean = total / count
-    return origin + mean, max(squares / count - mean * mean, 0.0)
-
-
-@kernel
-def _keep_within(values, count, mean, reach):
-    """Move the values near the mean to the front; return how many they are."""
-    kept = 0
-    for index in range(count):
-        value = values[index]
-        values[kept] = value
-        kept += 1 if abs(value - mean) <= reach else 0
-    return kept
-
-
-@kernel
-def _clipped(values, count):
-    """Return the mean within 3 sigma of itself and the variance of that mean."""
-    mean, variance = _moments(values, count, np.float64(values[0]))
-    for _ in range(_CLIP_ROUNDS):
-        kept = _keep_within(values, count, mean, _CLIP_SIGMA * np.sqrt(variance))
-        if kept == count or kept == 0:
-            break
-        count = kept
-        mean, variance = _moments(values, count, mean)
-    return mean, variance / count
-
-
-@kernel
 def measure_superpixels(image, mask, unusable, row_edges, col_edges, least_share, level, variance):
     """Write mean and its variance of each superpixel, NaN where too few pixels show sky."""
     values = np.empty(np.max(np.diff(row_edges)) * np.max(np.diff(col_edges)) + 1, np.float32)
@@ -71,4 +34,5 @@ def measure_superpixels(image, mask, unusable, row_edges, col_edges, least_share
             if count < max(2.0, least_share * part.size):
                 level[i, j] = variance[i, j] = np.nan
             else:
-                level[i, j], variance[i, j] = _clipped(values, count)
+                kept, mean, deviation = clipped_moments(values[:count])
+                level[i, j], variance[i, j] = mean, deviation * deviation / kept

@@ -6,7 +6,7 @@ but masked pixels; image and variance are mirrored at the outermost pixels, as t
 
 import numpy as np
 
-from mpidriver.tasks._jit import kernel
+from mpidriver.tasks._jit import FUSED, kernel
 
 __all__ = ["PAD", "fill_unusable", "make_coefficients", "mark_windows", "mirror_padding", "padded_copies"]
 
@@ -22,8 +22,6 @@ _CLOSENESS = 1.0 / np.maximum(_OFFSETS[:, None] ** 2 + _OFFSETS**2, 1.0)
 _RUN = 64
 #: A pole's response is cut off where it has fallen below this.
 _NEGLIGIBLE = 1e-9
-#: What fused multiply-add needs; NaN and infinities keep their meaning.
-_FUSED = {"contract"}
 
 
 def padded_copies(image, variance, mask, no_data, interpolated, unusable):
@@ -180,7 +178,7 @@ def mirror_padding(plane):
         plane[PAD + rows - 1 + beyond] = plane[PAD + _mirrored(rows - 1 + beyond, rows)]
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def make_coefficients(plane, poles):
     """Turn an image into the coefficients of the B-spline through its pixels, less the filter's gain, in place.
 
@@ -216,7 +214,7 @@ def _scale(plane, pole):
             plane[row, col] *= factor
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def _filter_four_rows(plane, row, pole, horizon):
     """Filter four rows at once: each step waits for the one before it, but not for the other rows'.
 
@@ -243,7 +241,7 @@ def _filter_four_rows(plane, row, pole, horizon):
         r0[col], r1[col], r2[col], r3[col] = a0, a1, a2, a3
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def _filter_columns(plane, pole, horizon):
     """Filter all columns at once, row by row."""
     first, last = PAD, plane.shape[0] - PAD - 1

@@ -6,7 +6,7 @@ pixel the sums. Indices are unsigned: numba then leaves out the test for indices
 
 import numpy as np
 
-from mpidriver.tasks._jit import kernel
+from mpidriver.tasks._jit import ANY_ORDER, FUSED, kernel
 from mpidriver.tasks.warp._map_rows import node_weights, row_of_map
 from mpidriver.tasks.warp._prepare import PAD
 
@@ -20,13 +20,9 @@ _LINE = 16
 _AHEAD = 8
 _NAN = np.float32(np.nan)
 _ONE = np.float32(1.0)
-#: What fused multiply-add needs; NaN and infinities keep their meaning.
-_FUSED = {"contract"}
-#: The same, and the sum over lanes in any order.
-_VECTOR = {"contract", "reassoc", "nsz"}
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def _locate(x_row, y_row, area_row, last_x, last_y, stride, scale, index, phase_x, phase_y, factor):
     """Fill flat index of the first of six taps (-1 off the input), phases and factor of a row's pixels."""
     for col in range(x_row.size):
@@ -79,7 +75,7 @@ def _window_bits(mask, first, stride, taps_x, taps_y, mask_weight):
     return bits
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def _taps(table, phase, taps):
     """Fill `taps` with a table's weights at a phase in [0, 1]."""
     position = phase * np.float32(table.shape[0] - 1)
@@ -90,7 +86,7 @@ def _taps(table, phase, taps):
         taps[k] = table[index, k] + t * (table[index + np.uintp(1), k] - table[index, k])
 
 
-@kernel(fastmath=_VECTOR)
+@kernel(fastmath=ANY_ORDER)
 def _window_sum(plane, first, stride, taps_x, taps_y):
     """Return a plane interpolated over the window that starts at flat index `first`.
 
@@ -117,7 +113,7 @@ def _blank(col, bits, no_data, image, variance, mask):
     image[col], variance[col], mask[col] = _NAN, _NAN, bits | no_data
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def _row_by_table(planes, index, phase_x, phase_y, factor, tables, mask_weight, no_data, taps, image, variance, mask):
     """Interpolate one row with taps from tables."""
     in_image, in_variance, in_mask, marked, stride = planes
@@ -144,7 +140,7 @@ def _row_by_table(planes, index, phase_x, phase_y, factor, tables, mask_weight, 
         mask[col] = bits
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def _cubic_taps(phase, taps):
     """Fill `taps`, shape (col, 4), with the cubic B-spline times 6, which is the gain of its filter."""
     for col in range(phase.size):
@@ -157,7 +153,7 @@ def _cubic_taps(phase, taps):
         )  # fmt: skip
 
 
-@kernel(fastmath=_VECTOR)
+@kernel(fastmath=ANY_ORDER)
 def _cubic_sum(plane, first, stride, taps_x, taps_y, col):
     """Return the spline over the window of 4 x 4 coefficients that starts at flat index `first`."""
     w0, w1, w2, w3 = taps_y[col, 0], taps_y[col, 1], taps_y[col, 2], taps_y[col, 3]
@@ -172,7 +168,7 @@ def _cubic_sum(plane, first, stride, taps_x, taps_y, col):
     return total
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def _bilinear(plane, corner, stride, t_x, t_y):
     """Return a plane between the four pixels from flat index `corner` on."""
     one = np.uintp(1)
@@ -181,14 +177,14 @@ def _bilinear(plane, corner, stride, t_x, t_y):
     return above + t_y * (below - above)
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def _cubic_noise(phase):
     """Return the sum of the squared cardinal weights at a phase: 1 - 3 s^2 - 2.0829 sqrt(3) s^3, s = t (1 - t)."""
     s = phase * (_ONE - phase)
     return _ONE - s * s * (np.float32(3.0) + np.float32(3.6076951545867364) * s)
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def _row_by_cubic_spline(
     planes, index, phase_x, phase_y, factor, cubic_x, cubic_y, pixels, mask_weight, no_data, taps, image, variance, mask
 ):
@@ -214,7 +210,7 @@ def _row_by_cubic_spline(
         mask[col] = bits
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def resample_by_table(planes, nodes, step, tables, scale, mask_weight, no_data, out):
     """Interpolate the padded input at every pixel of the output box, with taps from tables.
 
@@ -259,7 +255,7 @@ def resample_by_table(planes, nodes, step, tables, scale, mask_weight, no_data, 
     return touched
 
 
-@kernel(fastmath=_FUSED)
+@kernel(fastmath=FUSED)
 def resample_by_cubic_spline(planes, nodes, step, pixels, scale, mask_weight, no_data, out):
     """Do what `resample_by_table` does for the cubic B-spline, in half the time.
 
