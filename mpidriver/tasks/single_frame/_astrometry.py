@@ -62,17 +62,16 @@ def match_catalogue(x, y, wcs, shape, reference, options):
     Match
     """
     least, count = options.match_min, options.match_brightest
-    centre = _sky(wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2)
-    plane = TangentPlane(*centre)
-    ours = plane.project_arcsec(*_sky(wcs, x, y))
-    reach = np.hypot(*plane.project_arcsec(*sky_corners(wcs, shape).T).T).max()
+    plane = TangentPlane(*_sky(wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2))
+    ours, places = (plane.project_arcsec(*sky) for sky in (_sky(wcs, x, y), (reference["ra"], reference["dec"])))
+    outline = plane.project_arcsec(*sky_corners(wcs, shape).T)
     tried, pointing = [], None
-    for search in searches(reach, options):
-        near = _near_frame(reference, wcs, shape, search.radius)
+    for search in searches(np.hypot(*outline.T).max(), options):
+        near = _near(places, outline, search.radius)
         if x.size < least or near.size < least:
             tried.append(f"{x.size} stars and {near.size} reference stars {search}: {least} of each needed")
             continue
-        theirs = plane.project_arcsec(reference["ra"][near], reference["dec"][near])
+        theirs = places[near]
         pointing = find_pointing(ours[:count], theirs[:count], search, options)
         if pointing is not None:
             break
@@ -175,13 +174,9 @@ def sky_corners(wcs, shape):
     return np.column_stack(_sky(wcs, x, y))
 
 
-def _near_frame(reference, wcs, shape, margin_arcsec):
-    """Return indices of the reference stars within a frame and a margin around it."""
-    centre = _sky(wcs, (shape[1] - 1) / 2, (shape[0] - 1) / 2)
-    plane = TangentPlane(*centre)
-    outline = plane.project_arcsec(*sky_corners(wcs, shape).T)
-    places = plane.project_arcsec(reference["ra"], reference["dec"])
-    low, high = outline.min(axis=0) - margin_arcsec, outline.max(axis=0) + margin_arcsec
+def _near(places, outline, margin):
+    """Return indices of places in a plane that lie within the box of a frame's outline and a margin around it."""
+    low, high = outline.min(axis=0) - margin, outline.max(axis=0) + margin
     return np.flatnonzero(np.all((places >= low) & (places <= high), axis=-1))
 
 
