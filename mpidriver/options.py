@@ -168,12 +168,12 @@ def _type_name(hint: Any) -> str:
 
 
 def digest(*records: Any) -> str:
-    """Return a short hexadecimal digest of option records or plain values, equal for equal content."""
+    """Return a short hexadecimal digest of option records, plain values or bytes, equal for equal content."""
 
     def plain(value: Any) -> Any:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return dataclasses.asdict(value)
-        return str(value)
+        return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
     text = json.dumps(records, sort_keys=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -70,7 +70,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     members = tuple((one.exposure, one.detector, math.nan if one.mjd is None else one.mjd) for one in frames)
     tract = desk.context.tract(quantum)
     reference = desk.reference_in(tract.corners_xyz, REFERENCE_MARGIN_DEG)
-    fingerprint = (members, None if reference is None else reference.tobytes().hex())
+    fingerprint = (members, None if reference is None else reference.tobytes())
     return Prepared({"members": members, "reference": reference}, fingerprint, tuple(desk.reference_file()))
 
 

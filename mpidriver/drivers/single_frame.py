@@ -119,7 +119,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
             frame.wcs_header,
             frame.zero_point_mag,
             tuple(map(desk.file_digest, calibrations)),
-            None if reference is None else reference.tobytes().hex(),
+            None if reference is None else reference.tobytes(),
         ),
         ((frame.path, frame.digest), *map(desk.named, calibrations), *desk.reference_file()),
     )

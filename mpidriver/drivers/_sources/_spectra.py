@@ -165,7 +165,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     for corners in {frame.corners.tobytes(): frame.corners for frame in frames}.values():
         inside |= is_inside(vectors, unit_vectors(*corners.T))
     targets = rows[inside]
-    fingerprint = (targets.tobytes().hex(), [repr(image) for image in images])
+    fingerprint = (targets.tobytes(), [repr(image) for image in images])
     return Prepared({"targets": targets, "images": images}, fingerprint)
 
 
