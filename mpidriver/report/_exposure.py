@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mpidriver.report._figure import finite_limits, picture, say
-from mpidriver.sphere import unit_vectors
+from mpidriver.sphere import lon_lat, unit_vectors
+from mpidriver.tasks.skymap import TangentPlane
 
 __all__ = ["SHOWN_DETECTOR_PX", "DetectorImage", "draw_exposure"]
 
@@ -49,15 +50,11 @@ def draw_exposure(path, detectors: Sequence[DetectorImage], *, title=""):
 
 def _on_the_plane(corners):
     """Return the corners east and north of the middle of all, arcmin, shape (detector, 4, 2)."""
-    vectors = np.array([unit_vectors(each[:, 0], each[:, 1]) for each in corners]).reshape(-1, 4, 3)
-    if not len(vectors):
+    if not corners:
         return np.zeros((0, 4, 2))
-    middle = vectors.mean(axis=(0, 1))
-    middle /= np.linalg.norm(middle)
-    east = np.cross([0.0, 0.0, 1.0], middle)
-    east = east / np.linalg.norm(east) if np.linalg.norm(east) > 1e-9 else np.array([0.0, 1.0, 0.0])
-    north = np.cross(middle, east)
-    return 60.0 * np.degrees(np.stack([vectors @ east, vectors @ north], axis=-1) / (vectors @ middle)[..., None])
+    ra, dec = np.moveaxis(np.array(corners), -1, 0)
+    plane = TangentPlane(*lon_lat(unit_vectors(ra, dec).mean(axis=(0, 1))))
+    return plane.project_arcsec(ra, dec) / 60.0
 
 
 def _mosaic(figure, axes, detectors, images, places, name, cmap, percentiles):

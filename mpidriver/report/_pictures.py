@@ -128,7 +128,8 @@ def _is_called(job: PictureJob, name: str) -> bool:
 def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
     from mpidriver.report._loading import frame_points, last_exposures, patch_states, seeing_by_band
 
-    points = frame_points(state.frames(kind="image"))
+    frames = list(state.frames(kind="image"))
+    points = frame_points(frames)
     seeing = seeing_by_band(points)
     wanted: list[tuple[str, Callable[..., None], dict[str, Any]]] = []
     for tract in stored_by_tract(repo, "coadd"):
@@ -152,7 +153,7 @@ def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
         wanted.append((f"noise-{data_id['tract']:05d}.png", _draw_noise, data_id))
     if any(np.isfinite([point.zero_point_mag, point.fwhm_arcsec]).any() for point in points):
         wanted.append(("frames.png", _draw_frames, {"points": points}))
-    for band, chosen in last_exposures(repo, state.frames(kind="image")).items():
+    for band, chosen in last_exposures(repo, frames).items():
         wanted.append((f"exposure-{band}.png", _draw_exposure, {"frames": chosen}))
     if any(stored(repo, dataset) for dataset in ("bias", "dark", "flat", "fringe")):
         wanted.append(("calibs.png", _draw_calibs, {}))
