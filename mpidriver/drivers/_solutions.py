@@ -91,23 +91,18 @@ def _width(rows: list[tuple[Any, ...]], column: int) -> int:
 
 def read_solutions(path: Path) -> dict[tuple[int, int], Solution]:
     """Read a tract's solutions, by exposure and detector."""
+    import numpy as np
+
     return {
         (int(row["exposure"]), int(row["detector"])): Solution(
             wcs_header=_text(row["wcs"]),
             zero_point_mag=float(row["zero_point"]),
             misplaced=bool(row["misplaced"]),
             reason=_text(row["reason"]),
-            flat_mag=flat_of(row),
+            flat_mag=tuple(np.atleast_1d(row["flat"]).tolist()),
         )
         for row in read_table(path)
     }
-
-
-def flat_of(row: "np.void") -> tuple[float, ...]:
-    """Return the flat in a row of the table of solutions."""
-    import numpy as np
-
-    return tuple(np.atleast_1d(row["flat"]).tolist())
 
 
 def _text(value: Any) -> str:

@@ -283,7 +283,7 @@ class Scheduler:
         runs = bool(elsewhere or home_runs or self._children or ranks.parts)
         if self.ready:
             idle = 0
-        elif ranks.home_waits and ranks.home_is_free:
+        elif ranks.home_is_free:
             idle += 1
         return idle, runs, ranks.batches + self._grants
 
