@@ -3,10 +3,13 @@
 A cache on a shared file system would be written by thousands of ranks at once, and one in a folder that others may
 write to would run their code; so the cache is a private folder of the node: ``$MPIDRIVER_CACHE``, or
 ``<tempdir>/mpidriver-<uid>``. Where no such folder can be had, kernels are compiled anew in each process.
+numba looks whether a kernel's own file has changed, not at what the kernel calls; so in that folder is one for each
+state of the sources, named by their digest.
 ``NUMBA_DISABLE_JIT=1`` leaves the functions plain Python.
 """
 
 import functools
+import hashlib
 import os
 import stat
 import tempfile
@@ -41,6 +44,22 @@ def _is_private(path: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not writable_by_others
 
 
+@functools.cache
+def _sources_digest(folder: Path) -> str:
+    """Return a digest of the files from which a kernel in `folder` may call others: those there, and those here."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in (*sorted(folder.glob("*.py")), *sorted(Path(__file__).parent.glob("*.py"))):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
+def _cache_of(function) -> Path | None:
+    """Return the folder in which a function's machine code is cached; None if it cannot be."""
+    directory, source = cache_directory(), Path(function.__code__.co_filename)
+    return directory / _sources_digest(source.parent) if directory and source.is_file() else None
+
+
 def kernel(function=None, **options):
     """Compile a function with numba: no GIL, cached on disk.
 
@@ -60,13 +79,13 @@ def kernel(function=None, **options):
         return functools.partial(kernel, **options)
     if numba.config.DISABLE_JIT:
         return function
-    directory = cache_directory()
+    directory = _cache_of(function)
     if directory is None:
         return numba.njit(nogil=True, **options)(function)
     previous, numba.config.CACHE_DIR = numba.config.CACHE_DIR, str(directory)
     try:
         return numba.njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:  # numba found no way to cache there: the disk is full, or the function has no file
+    except RuntimeError:  # numba found no way to cache there: the disk is full
         return numba.njit(nogil=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = previous

@@ -1,5 +1,6 @@
 """The compiler of kernels: where it caches and when it does not."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import numba
 import pytest
 
-from mpidriver.tasks._jit import cache_directory, kernel
+from mpidriver.tasks._jit import _sources_digest, cache_directory, kernel
 
 
 @pytest.fixture
@@ -27,6 +28,30 @@ def test_the_cache_is_the_folder_that_was_asked_for_and_private(fresh_cache, tmp
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
     assert kernel(double)(21) == 42
     assert list((tmp_path / "a" / "b").rglob("*.nbi"))
+
+
+def test_a_change_in_what_a_kernel_calls_is_seen(fresh_cache, tmp_path):
+    """Even in another file, which numba does not look at."""
+    fresh_cache.setenv("MPIDRIVER_CACHE", str(tmp_path / "cache"))
+    fresh_cache.setattr("sys.dont_write_bytecode", True)  # that of a file of the same size and second would be taken
+    fresh_cache.syspath_prepend(tmp_path)
+    (tmp_path / "mpidriver_kernel.py").write_text(
+        "from mpidriver.tasks._jit import kernel\n"
+        "from mpidriver_called import number\n"
+        "@kernel\n"
+        "def run():\n"
+        "    return number()\n"
+    )
+    results = []
+    for value in (1, 1, 2):
+        (tmp_path / "mpidriver_called.py").write_text(f"import numba\nnumber = numba.njit(lambda: {value})\n")
+        importlib.invalidate_caches()
+        for name in ("mpidriver_called", "mpidriver_kernel"):
+            sys.modules.pop(name, None)
+        _sources_digest.cache_clear()
+        run = importlib.import_module("mpidriver_kernel").run
+        results.append((run(), sum(run.stats.cache_hits.values())))
+    assert results == [(1, 0), (1, 1), (2, 0)]
 
 
 def test_the_default_cache_is_named_by_the_user(fresh_cache, tmp_path):
