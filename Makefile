@@ -10,6 +10,8 @@ CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mpidriver
 WHEELS = $(CACHE)/wheels
 BIN = .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Where PYTHONDONTWRITEBYTECODE is set, every process would compile all that it imports, for seconds.
+export UV_COMPILE_BYTECODE = 1
 SOURCES = $(shell find mpidriver -name '*.py' -o -name '*.j2' -o -name meson.build) meson.build pyproject.toml
 
 .DELETE_ON_ERROR:
