@@ -4,7 +4,11 @@
 
     _options        the option record (imports no numpy)
     _grids          λ², Faraday-depth grids, FWHM
-    _synthesis      rm_synthesis, rmtf: checks, weights, threads
+    _checks         arrays as users give them
+    _lambda0        λ²_0 of cubes and pixels
+    _synthesis      rm_synthesis
+    _transfer       rmtf
+    _transform      pixels through the kernel, threads
     _plan           the matrices that all pixels share
     _spreading      interpolation of exponentials from a uniform grid
     _kernels        a tile of pixels through those matrices (numba)
@@ -61,7 +65,7 @@ _HOMES = {
     "analyse_spectra": "_analysis",
     "channel_noise": "_detect",
     "check_frequencies": "_grids",
-    "cube_lambda0": "_synthesis",
+    "cube_lambda0": "_lambda0",
     "detect_sources": "_detect",
     "double_phi_grid": "_grids",
     "extract_spectra": "_detect",
@@ -76,12 +80,12 @@ _HOMES = {
     "measure_patch": "_patch",
     "phi_grid": "_grids",
     "reference_lambda_sq": "_grids",
-    "pixel_lambda0": "_synthesis",
+    "pixel_lambda0": "_lambda0",
     "rm_clean": "_clean",
     "rm_measurements": "_measure",
     "rm_synthesis": "_synthesis",
     "rm_table": "_catalogue",
-    "rmtf": "_synthesis",
+    "rmtf": "_transfer",
     "spectrum_noise": "_noise",
     "rmtf_fwhm": "_grids",
 }

@@ -28,8 +28,9 @@ from mpidriver.tasks.faraday._grids import (
 from mpidriver.tasks.faraday._options import AnalysisOptions
 from mpidriver.tasks.faraday._stokes import Stokes, check_stokes
 from mpidriver.tasks.faraday._stokes_i_models import fit_stokes_i
-from mpidriver.tasks.faraday._synthesis import rm_synthesis, rmtf
+from mpidriver.tasks.faraday._synthesis import rm_synthesis
 from mpidriver.tasks.faraday._thin import fit_thin
+from mpidriver.tasks.faraday._transfer import rmtf
 
 __all__ = ["SpectraAnalysis", "analyse_spectra"]
 

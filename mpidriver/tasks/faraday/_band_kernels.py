@@ -9,50 +9,45 @@ import numpy as np
 from mpidriver.tasks.faraday._rows import LANES, ROW
 from mpidriver.tasks.faraday._vectors import instructions
 
-__all__ = ["emit_four", "multiply_four", "spread_four", "spread_four_weighted"]
+__all__ = ["emit_four", "multiply_four", "spread_four"]
 
 FOUR = 4
 
 
-def _spread_in_numpy(q, u, weights, pixels, start, tables, four, grid, weight_sum):
+def _spread_in_numpy(grid, weight_sum, voxels, pixels, start, tables, four):
     slots, tile = slice(FOUR * four, FOUR * four + FOUR), slice(start, start + LANES)
-    chan = tables.chan[slots]
-    a, b, weight = (np.ones(LANES) if cube is None else cube[chan, tile] for cube in (q, u, weights))
-    good = np.isfinite(a) & np.isfinite(b) & np.isfinite(weight) & (weight > 0)
+    cubes = [cube[tables.chan[slots], tile] for cube in voxels]
+    if cubes[0].dtype == np.uint8:
+        cubes[0] = np.where(cubes[0] == 0, 1.0, 0.0)
+    p = cubes.pop(0) + 1j * cubes.pop(0) if len(cubes) > 1 else np.ones((FOUR, LANES))
+    weight = cubes.pop() if cubes else np.ones((FOUR, LANES))
+    good = np.isfinite(p) & np.isfinite(weight) & (weight > 0)
     weight = np.where(good, weight, 0)
-    p = np.where(good, a + 1j * b, 0) * weight * (tables.load_cos[slots] - 1j * tables.load_sin[slots])[:, None]
+    p = np.where(good, p, 0) * weight * (tables.load_cos[slots] - 1j * tables.load_sin[slots])[:, None]
     weight_sum += tables.weight[slots] @ weight
     first, last = tables.spread_first[four : four + 2]
     rows = grid.reshape(-1, ROW)[tables.spread_row[four] :][: last - first]
     rows += tables.spread[first:last] @ np.hstack([p.real, p.imag])
 
 
-@instructions(lambda q, u, *others: _spread_in_numpy(q, u, None, *others))
-def spread_four(code, q, u, pixels, start, tables, four, grid, weight_sum):
+@instructions(_spread_in_numpy)
+def spread_four(code, grid, weight_sum, voxels, pixels, start, tables, four):
     """Add to the λ² grid what four channels w (q + iu) exp(-2iφ_c x) give to it; flagged voxels count for nothing.
 
     Parameters
     ----------
-    q, u : float (chan, pixel)
+    grid : float (row * ROW,)
+    weight_sum : float64 (LANES,)
+        Receives the sums of the weights too.
+    voxels : tuple of arrays (chan, pixel)
+        Q and U; or Q, U and weights, one that is not positive and finite being a flag; or weights alone, or uint8 flags
+        alone, of spectra that are 1.
     pixels, start : int
         Pixels of a plane, and the first of the tile.
     tables : Tables
     four : int
         Number of the four channels.
-    grid : float (row * ROW,)
-    weight_sum : float64 (LANES,)
-        Receives the sums of the weights too.
     """
-    _spread(code, q, u, None, pixels, start, tables, four, grid, weight_sum)
-
-
-@instructions(_spread_in_numpy)
-def spread_four_weighted(code, q, u, weights, pixels, start, tables, four, grid, weight_sum):
-    """Do as `spread_four` with one more weight (chan, pixel) a voxel; one that is not positive and finite is a flag."""
-    _spread(code, q, u, weights, pixels, start, tables, four, grid, weight_sum)
-
-
-def _spread(code, q, u, weights, pixels, start, tables, four, grid, weight_sum):
     slots = [code.index((four, FOUR), j) for j in range(FOUR)]
     planes = [code.index((code.number(tables["chan"], slot), pixels), start) for slot in slots]
     factors = [
@@ -66,11 +61,11 @@ def _spread(code, q, u, weights, pixels, start, tables, four, grid, weight_sum):
             here, total = code.index(lane, shift), code.zero()
             for plane, factor, parts in zip(planes, factors, channels, strict=True):
                 place = code.index(plane, here)
-                weight, *turned = _read_voxels(code, q, u, weights, place, factor)
+                weight, *turned = _read_voxels(code, voxels, place, factor)
                 total = total + weight
                 parts.append(turned)
                 # A piece of a plane is too short for the processor to see the next tile coming.
-                for cube in (q, u) if weights is None else (q, u, weights):
+                for cube in voxels:
                     code.prefetch(cube, code.index(place, LANES))
             code.write(weight_sum, here, code.read(weight_sum, here) + code.double(total))
         channels = [[turned[part] for part in (0, 1) for turned in parts] for parts in channels]
@@ -85,16 +80,27 @@ def _spread(code, q, u, weights, pixels, start, tables, four, grid, weight_sum):
                 code.write(grid, place, code.read(grid, place) + given)
 
 
-def _read_voxels(code, q, u, weights, place, factor):
+def _read_voxels(code, voxels, place, factor):
     """Return vectors of the weight, and of the real and imaginary part of w (q + iu) exp(-2iφ_c x)."""
     weight, cosine, sine = factor
-    a, b = code.read(q, place), code.read(u, place)
-    real, imag, nothing = a * cosine + b * sine, b * cosine - a * sine, a * 0.0 + b * 0.0
-    if weights is None:
-        return (code.where(code.equal(nothing, code.zero()), part) for part in (weight, real, imag))
-    own = code.read(weights, place)
+    if len(voxels) == 1:
+        return _read_weights(code, voxels[0], place, (weight, cosine, code.zero() - sine))
+    a, b = code.read(voxels[0], place), code.read(voxels[1], place)
+    parts, nothing = (weight, a * cosine + b * sine, b * cosine - a * sine), a * 0.0 + b * 0.0
+    if len(voxels) == 2:
+        return (code.where(code.equal(nothing, code.zero()), part) for part in parts)
+    own = code.read(voxels[2], place)
     good = code.both(code.equal(nothing + own * 0.0, code.zero()), code.greater(own, code.zero()))
-    return (code.where(good, own * part) for part in (weight, real, imag))
+    return (code.where(good, own * part) for part in parts)
+
+
+def _read_weights(code, cube, place, parts):
+    """Return vectors of the parts of a spectrum that is 1, times its weights, or zero where it is flagged."""
+    if code.holds_bytes(cube):
+        return (code.where(code.is_zero(cube, place), part) for part in parts)
+    own = code.read(cube, place)
+    good = code.both(code.equal(own * 0.0, code.zero()), code.greater(own, code.zero()))
+    return (code.where(good, own * part) for part in parts)
 
 
 def _emit_in_numpy(rows, norm, tables, four, start, length, out, streaming):

@@ -13,7 +13,7 @@ read a cache line only to overwrite all of it would take more time than all arit
 import numpy as np
 
 from mpidriver.tasks._jit import kernel
-from mpidriver.tasks.faraday._band_kernels import emit_four, multiply_four, spread_four, spread_four_weighted
+from mpidriver.tasks.faraday._band_kernels import emit_four, multiply_four, spread_four
 from mpidriver.tasks.faraday._fourier_kernels import transform_rows
 from mpidriver.tasks.faraday._rows import BLOCK, LANES, ROW
 from mpidriver.tasks.faraday._scratch_kernels import CACHE_LINE, aligned_zeros
@@ -50,15 +50,12 @@ def _multiply_tile(tables, grid, rows, coarse):
 
 
 @kernel
-def _spread_tile(q, u, weights, tables, start, grid, norm, weight_sum):
+def _spread_tile(voxels, tables, start, grid, norm, weight_sum):
     """Spread the channels of a tile onto the λ² grid; write 1/Σ weights, NaN where all is flagged."""
     grid[:] = 0
     weight_sum[:] = 0
     for four in range(tables.spread_row.size):
-        if weights.size > 0:
-            spread_four_weighted(q, u, weights, q.shape[1], start, tables, four, grid, weight_sum)
-        else:
-            spread_four(q, u, q.shape[1], start, tables, four, grid, weight_sum)
+        spread_four(grid, weight_sum, voxels, voxels[0].shape[1], start, tables, four)
     for lane in range(LANES):
         norm[lane] = 1 / weight_sum[lane] if weight_sum[lane] > 0 else np.nan
 
@@ -71,15 +68,13 @@ def _may_stream(out):
 
 
 @kernel
-def synthesise_tiles(q, u, weights, tables, first_tile, last_tile, out):
+def synthesise_tiles(voxels, tables, first_tile, last_tile, out):
     """RM synthesis of the tiles `first_tile` to `last_tile` - 1.
 
     Parameters
     ----------
-    q, u : float (chan, pixel)
-        Stokes Q and U, whole tiles; a voxel that is not finite in both is flagged.
-    weights : float (chan, pixel) or (0, 0)
-        Weights of the voxels, or none; those that are not positive and finite are flags.
+    voxels : tuple of arrays (chan, pixel)
+        Whole tiles of Stokes Q and U, and weights; or of what else `spread_four` takes.
     tables : Tables
         The plan's tables, of the same precision.
     first_tile, last_tile : int
@@ -95,7 +90,7 @@ def synthesise_tiles(q, u, weights, tables, first_tile, last_tile, out):
     streaming = _may_stream(out)
     for tile in range(first_tile, last_tile):
         start = tile * LANES
-        _spread_tile(q, u, weights, tables, start, grid, norm, weight_sum)
+        _spread_tile(voxels, tables, start, grid, norm, weight_sum)
         if tables.size > 0:
             transform_rows(grid, tables.radices, tables.twiddles)
         else:

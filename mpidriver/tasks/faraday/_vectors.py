@@ -98,6 +98,16 @@ class Writer:
         place, scalar = self._place(array, index)
         return Vector(self.builder, self.builder.load(place, align=_size(scalar)))
 
+    def holds_bytes(self, array):
+        """Tell whether an array holds bytes instead of floats."""
+        return array.type.pointee == BYTE
+
+    def is_zero(self, array, index):
+        """Return where the bytes from an index on are zero."""
+        kind = ir.VectorType(BYTE, self.width)
+        place = self.builder.bitcast(self.builder.gep(array, [index]), kind.as_pointer())
+        return self.builder.icmp_unsigned("==", self.builder.load(place, align=1), ir.Constant(kind, None))
+
     def write(self, array, index, vector):
         """Write a vector from an index on."""
         place, scalar = self._place(array, index)
@@ -211,8 +221,8 @@ def instructions(in_numpy):
     """Return a decorator that makes of a function that writes instructions one that kernels can call.
 
     The function is called as `write(code, *arguments)`, `code` being a `Writer` for the float type of the first array.
-    Arrays come as pointers to their first element, named tuples as dictionaries, numbers as they are. Without
-    compilation `in_numpy(*arguments)` is called instead.
+    Arrays come as pointers to their first element, named tuples as dictionaries, tuples as lists, numbers as they are.
+    Without compilation `in_numpy(*arguments)` is called instead.
     """
     if numba.config.DISABLE_JIT:
         return lambda write: in_numpy
@@ -233,10 +243,12 @@ def instructions(in_numpy):
 
 
 def _unpacked(context, builder, kind, value):
-    """Return the pointer of an array, a dictionary of a named tuple, and what is neither as it is."""
+    """Return the pointer of an array, a dictionary of a named tuple, a list of a tuple, and another value as it is."""
     if isinstance(kind, types.Array):
         return context.make_array(kind)(context, builder, value).data
-    if isinstance(kind, types.NamedTuple):
-        parts = enumerate(zip(kind.fields, kind.types, strict=True))
-        return {name: _unpacked(context, builder, part, builder.extract_value(value, k)) for k, (name, part) in parts}
+    if isinstance(kind, types.BaseTuple):
+        parts = [
+            _unpacked(context, builder, part, builder.extract_value(value, k)) for k, part in enumerate(kind.types)
+        ]
+        return dict(zip(kind.fields, parts, strict=True)) if isinstance(kind, types.NamedTuple) else parts
     return value

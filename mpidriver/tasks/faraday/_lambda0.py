@@ -1,0 +1,76 @@
+"""λ²_0 of cubes and of pixels: the weighted mean of λ² (Brentjens & de Bruyn 2005, eq. 32)."""
+
+import numpy as np
+
+from mpidriver.errors import DataError
+from mpidriver.tasks.faraday._checks import real_values
+from mpidriver.tasks.faraday._grids import check_frequencies, lambda_sq, reference_lambda_sq
+
+__all__ = ["check_lambda0", "cube_lambda0", "pixel_lambda0"]
+
+
+def check_lambda0(wanted, pixels):
+    """Return what a caller has asked for, one of None, "pixel", a float and float64 of the shape of the pixels."""
+    if isinstance(wanted, str) and wanted != "pixel":
+        raise DataError(f'lambda0_sq_m2: expected a number, an array or "pixel", got {wanted!r}')
+    if wanted is None or isinstance(wanted, str):
+        return wanted
+    own = real_values("lambda0_sq_m2", wanted)
+    if own.shape not in ((), pixels):
+        raise DataError(f"lambda0_sq_m2: expected one value or shape {pixels}, got {own.shape}")
+    return own if own.ndim else float(own)
+
+
+def cube_lambda0(q, u, freq_hz, *, weights=None):
+    """Return λ²_0 of a cube: the weighted mean of λ² over the channels that are not blank everywhere, in m².
+
+    A channel's weight is the mean of its unflagged voxels' weights, so that isolated flags do not move λ²_0. Where
+    every channel is blank, it is the mean over all.
+    """
+    freq_hz = check_frequencies(freq_hz)
+    for name, values in (("q", q), ("u", u), ("weights", freq_hz if weights is None else weights)):
+        if np.shape(values)[:1] != freq_hz.shape:
+            raise DataError(f"{name}: expected {freq_hz.size} channels along the first axis, got {np.shape(values)}")
+    per_voxel = weights is not None and np.ndim(weights) > 1
+    means = np.zeros(freq_hz.size)
+    for chan in range(freq_hz.size):
+        if per_voxel:
+            means[chan] = _mean_weight(q[chan], u[chan], np.asarray(weights[chan]))
+        elif weights is None or weights[chan] > 0:
+            means[chan] = (1.0 if weights is None else weights[chan]) * _has_data(q[chan], u[chan])
+    return reference_lambda_sq(freq_hz, weights=means if means.any() else None)
+
+
+def pixel_lambda0(q, u, freq_hz, *, weights=None):
+    """Return λ²_0 of every pixel: the weighted mean of λ² over its own unflagged channels, float64 (...) in m².
+
+    There the polarisation angle and the Faraday depth of a pixel are independent. NaN where all is flagged.
+    """
+    freq_hz = check_frequencies(freq_hz)
+    first, total = np.zeros(np.shape(q)[1:]), np.zeros(np.shape(q)[1:])
+    for chan, lambda_sq_m2 in enumerate(lambda_sq(freq_hz)):
+        weight = np.ones(()) if weights is None else np.asarray(weights[chan], dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            good = np.isfinite(q[chan]) & np.isfinite(u[chan]) & np.isfinite(weight) & (weight > 0)
+        weight = np.where(good, weight, 0.0)
+        total += weight
+        first += weight * lambda_sq_m2
+    with np.errstate(invalid="ignore"):
+        return first / total
+
+
+def _has_data(q, u):
+    """Tell whether any voxel of a plane is finite in both; most planes show one in the first pixels."""
+    q, u = q.ravel(), u.ravel()
+    begin, length = 0, 64
+    while begin < q.size:
+        if np.any(np.isfinite(q[begin : begin + length]) & np.isfinite(u[begin : begin + length])):
+            return True
+        begin, length = begin + length, 8 * length
+    return False
+
+
+def _mean_weight(q, u, weights):
+    with np.errstate(invalid="ignore"):
+        used = np.isfinite(q) & np.isfinite(u) & np.isfinite(weights) & (weights > 0)
+    return float(weights.mean(where=used, dtype=np.float64)) if used.any() else 0.0
