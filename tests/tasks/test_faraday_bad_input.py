@@ -7,6 +7,7 @@ from mpidriver.errors import DataError
 from mpidriver.tasks.faraday import (
     analyse_spectra,
     double_phi_grid,
+    find_peaks,
     fit_qu,
     lambda_sq,
     measure_faraday,
@@ -56,6 +57,10 @@ WRONG = {
     "GHz": ((FREQ_HZ / 1e9, Q, U), "multiply MHz by 1e6 and GHz by 1e9"),
     "negative frequencies": ((-FREQ_HZ, Q, U), "expected Hz"),
     "other channels in U": ((FREQ_HZ, Q, U[1:]), r"same shape|channels of freq_hz|as freq_hz"),
+    "P as Q": ((FREQ_HZ, Q + 1j * U, U), "q: expected real numbers, got complex ones; .* give the real part as Q"),
+    "frequencies as text": ((FREQ_HZ.astype(str), Q, U), "freq_hz: expected real numbers, got text"),
+    "U as text": ((FREQ_HZ, Q, U.astype(str)), "u: expected real numbers, got text"),
+    "Q of objects": ((FREQ_HZ, Q.astype(object), U), "q: expected real numbers, got objects"),
 }
 
 
@@ -82,6 +87,32 @@ def test_a_source_without_data_is_blank(function):
     found = function(FREQ_HZ, q, U)
     assert np.isnan(found).tolist() == [False, True, False]
     assert np.isnan(function(FREQ_HZ, q * np.nan, U)).all()
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_masked_voxels_are_flagged(function):
+    hidden = np.arange(FREQ_HZ.size) % 5 == 0
+    wild, blank = np.where(hidden[:, None], 1e6, Q), np.where(hidden[:, None], np.nan, Q)
+    masked = np.ma.masked_array(wild, np.broadcast_to(hidden[:, None], Q.shape))
+    if function is peak:
+        assert np.array_equal(rm_synthesis(masked, U, FREQ_HZ, PHI), rm_synthesis(blank, U, FREQ_HZ, PHI))
+    assert np.array_equal(function(FREQ_HZ, masked, U), function(FREQ_HZ, blank, U))
+
+
+def test_rows_of_different_lengths_are_named():
+    with pytest.raises(DataError, match="q: expected an array of real numbers, got rows of different lengths"):
+        rm_synthesis([[1.0, 2.0], [1.0]], [[1.0, 2.0], [1.0, 2.0]], FREQ_HZ[:2], PHI)
+
+
+def test_what_is_no_spectrum_is_not_searched_for_peaks_nor_cleaned():
+    transfer = rmtf(FREQ_HZ, double_phi_grid(PHI))
+    spectrum = rm_synthesis(Q, U, FREQ_HZ, PHI)
+    with pytest.raises(DataError, match=r"fdf: expected complex numbers with 21 Faraday depths .*, got float32"):
+        find_peaks(np.abs(spectrum), PHI)
+    with pytest.raises(DataError, match="rmtf: expected complex numbers, got <U"):
+        rm_clean(spectrum, transfer.astype(str), PHI, 60.0, cutoff=0.1)
+    with pytest.raises(DataError, match="flags: expected real numbers, got text"):
+        rmtf(FREQ_HZ, PHI, flags=FREQ_HZ.astype(str))
 
 
 @pytest.mark.parametrize("function", [analysed, measured])

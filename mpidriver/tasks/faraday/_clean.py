@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpidriver.errors import DataError
+from mpidriver.tasks.faraday._checks import real_values
 from mpidriver.tasks.faraday._clean_kernels import CONVERGED, DEPTHS, STOPPED, clean_spectra
 from mpidriver.tasks.faraday._grids import check_phi, uniform_step
 from mpidriver.tasks.faraday._tiles import share_tiles
@@ -142,7 +143,7 @@ def rm_clean(
 
 def _positive(name, values, pixels):
     """Return values for each pixel, inf where a pixel's own is not positive and finite."""
-    values = np.asarray(values, dtype=np.float64)
+    values = real_values(name, values)
     if values.shape not in ((), pixels):
         raise DataError(f"{name}: expected one value or one for each spectrum, shape {pixels}, got {values.shape}")
     if values.ndim == 0 and not 0 < values < np.inf:
@@ -157,6 +158,8 @@ def _squares(cutoff, to_clean):
 def _responses(rmtf, fdf):
     """Return transfer functions (2k + 1, 1 or pixel)."""
     rmtf = np.asarray(rmtf)
+    if rmtf.dtype.kind not in "fc":
+        raise DataError(f"rmtf: expected complex numbers, got {rmtf.dtype}")
     if rmtf.shape[1:] not in ((), fdf.shape[1:]):
         raise DataError(f"rmtf: expected one for all or one for each spectrum, {fdf.shape[1:]}, got {rmtf.shape[1:]}")
     if rmtf.shape[0] % 2 == 0 or rmtf.shape[0] < 2 * fdf.shape[0] - 1:

@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from mpidriver.errors import DataError
+from mpidriver.tasks.faraday._checks import real_values
 
 __all__ = [
     "SPEED_OF_LIGHT_M_S",
@@ -30,7 +31,7 @@ LOWEST_FREQUENCY_HZ = 1e6
 
 def check_frequencies(freq_hz):
     """Return the frequencies as float64 (chan,); DataError names what is wrong with them."""
-    freq_hz = np.asarray(freq_hz, dtype=np.float64)
+    freq_hz = real_values("freq_hz", freq_hz)
     if freq_hz.ndim != 1 or freq_hz.size == 0:
         raise DataError(f"freq_hz: expected at least one frequency along one axis, got shape {freq_hz.shape}")
     if not np.all(np.isfinite(freq_hz)):
@@ -45,7 +46,7 @@ def check_frequencies(freq_hz):
 
 def check_phi(phi_radm2):
     """Return the Faraday depths as float64 (phi,); DataError names what is wrong with them."""
-    phi_radm2 = np.asarray(phi_radm2, dtype=np.float64)
+    phi_radm2 = real_values("phi_radm2", phi_radm2)
     if phi_radm2.ndim != 1 or phi_radm2.size == 0:
         raise DataError(f"phi_radm2: expected at least one Faraday depth along one axis, got shape {phi_radm2.shape}")
     if not np.all(np.isfinite(phi_radm2)):
@@ -97,7 +98,7 @@ def reference_lambda_sq(freq_hz, *, weights=None):
     lambda_sq_m2 = lambda_sq(freq_hz)
     if weights is None:
         return float(lambda_sq_m2.mean())
-    weights = np.asarray(weights, dtype=np.float64)
+    weights = real_values("weights", weights)
     if weights.shape[:1] != lambda_sq_m2.shape:
         raise DataError(f"weights: expected {lambda_sq_m2.size} channels along the first axis, got {weights.shape}")
     total = weights.sum(axis=0)

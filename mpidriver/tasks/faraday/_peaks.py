@@ -37,8 +37,11 @@ def find_peaks(fdf, phi_radm2):
         At the ends of the range the sample itself is returned.
     """
     fdf, phi_radm2 = np.asarray(fdf), check_phi(phi_radm2)
-    if fdf.shape[:1] != phi_radm2.shape:
-        raise DataError(f"fdf: expected {phi_radm2.size} Faraday depths along the first axis, got shape {fdf.shape}")
+    if fdf.shape[:1] != phi_radm2.shape or fdf.dtype.kind != "c":
+        raise DataError(
+            f"fdf: expected complex numbers with {phi_radm2.size} Faraday depths along the first axis, got {fdf.dtype} "
+            f"of shape {fdf.shape}"
+        )
     if np.any(np.diff(phi_radm2) <= 0):
         raise DataError("phi_radm2: expected ascending Faraday depths to look for peaks between")
     spectra = fdf.reshape(phi_radm2.size, -1)

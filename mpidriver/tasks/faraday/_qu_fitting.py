@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpidriver.errors import DataError
+from mpidriver.tasks.faraday._checks import real_values
 from mpidriver.tasks.faraday._grids import check_frequencies, lambda_sq, phi_grid, rmtf_fwhm
 from mpidriver.tasks.faraday._synthesis import rm_synthesis
 
@@ -85,10 +86,11 @@ def fit_qu(freq_hz, q, u, dq, du, *, models=("thin", "two", "slab"), phi_max_rad
 
 def _check(freq_hz, q, u, dq, du):
     """Return λ², complex Q + iU and σ_Q + iσ_U of the usable channels."""
+    parts = [real_values(name, part) for name, part in (("q", q), ("u", u), ("dq", dq), ("du", du))]
     try:
-        parts = [np.broadcast_to(np.asarray(part, dtype=np.float64), freq_hz.shape) for part in (q, u, dq, du)]
+        parts = [np.broadcast_to(part, freq_hz.shape) for part in parts]
     except ValueError:
-        shapes = ", ".join(str(np.shape(part)) for part in (q, u, dq, du))
+        shapes = ", ".join(str(part.shape) for part in parts)
         raise DataError(f"q, u, dq and du: expected ({freq_hz.size},) as freq_hz, got {shapes}") from None
     q, u, dq, du = parts
     good = np.all(np.isfinite(parts), axis=0) & (dq > 0) & (du > 0)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpidriver.errors import DataError
+from mpidriver.tasks.faraday._checks import real_values
 
 __all__ = ["Stokes", "check_stokes", "median"]
 
@@ -63,14 +64,15 @@ def median(values):
 
 
 def _spectra(name, values, channels):
-    values = np.asarray(values, dtype=np.float64)
+    values = real_values(name, values)
     if values.ndim != 2 or values.shape[1] != channels:
         raise DataError(f"{name}: expected (source, {channels}) with the channels of freq_hz, got shape {values.shape}")
     return values
 
 
 def _errors(name, values, shape):
+    values = real_values(name, values)
     try:
-        return np.broadcast_to(np.asarray(values, dtype=np.float64), shape)
+        return np.broadcast_to(values, shape)
     except ValueError:
-        raise DataError(f"{name}: expected a number, ({shape[1]},) or {shape}, got shape {np.shape(values)}") from None
+        raise DataError(f"{name}: expected a number, ({shape[1]},) or {shape}, got shape {values.shape}") from None

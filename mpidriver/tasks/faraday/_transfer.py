@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mpidriver.errors import DataError
-from mpidriver.tasks.faraday._checks import real_type, split_weights
+from mpidriver.tasks.faraday._checks import real_type, real_values, split_weights
 from mpidriver.tasks.faraday._grids import check_frequencies, check_phi, lambda_sq, reference_lambda_sq
 from mpidriver.tasks.faraday._lambda0 import check_lambda0
 from mpidriver.tasks.faraday._plan import make_tables
@@ -89,7 +89,7 @@ class _Coverage(NamedTuple):
 def _coverage(freq_hz, weights, flags, real):
     """Return the coverage that weights and flags describe, checked."""
     if flags is not None:
-        flags = np.asarray(flags, dtype=bool)
+        flags = real_values("flags", flags, bool)
         if flags.shape[:1] != freq_hz.shape:
             raise DataError(f"flags: expected {freq_hz.size} channels along the first axis, got shape {flags.shape}")
     shape = np.shape(weights) if np.ndim(weights) > 1 else freq_hz.shape
