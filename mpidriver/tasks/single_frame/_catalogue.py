@@ -8,9 +8,9 @@ import sep
 from mpidriver.tasks.gaussian_windows import mask_bits
 from mpidriver.tasks.image import MaskPlane
 from mpidriver.tasks.moffat import MoffatProfile, fit_profile
+from mpidriver.tasks.single_frame._aperture_correction import aperture_correction
 from mpidriver.tasks.single_frame._centroids import windowed_centroids
 from mpidriver.tasks.single_frame._photometry import (
-    aperture_correction,
     aperture_fluxes,
     half_light_radii,
     kron_fluxes,
@@ -44,7 +44,7 @@ class Measured:
     fwhm_px: float
     """Width of the stars, NaN if there are none."""
     correction: float
-    """Total flux over aperture flux."""
+    """Total flux over aperture flux, typical of the frame."""
     aperture_px: float
     """Radius of the measuring aperture."""
 
@@ -91,9 +91,10 @@ def measure_sources(frame, sources, segmentation, options, *, fwhm_px):
     correction = aperture_correction(
         frame.image, frame.variance, table[stars], any_neighbour_px[stars], segments, profile, options
     )
-    table["flux_aper"] *= correction
-    table["flux_aper_err"] *= correction
-    return Measured(table, found_fwhm_px if stars.any() else float("nan"), correction, radius_px)
+    correction_there = correction.at(table["x"], table["y"])
+    table["flux_aper"] *= correction_there
+    table["flux_aper_err"] *= correction_there
+    return Measured(table, found_fwhm_px if stars.any() else float("nan"), correction.typical, radius_px)
 
 
 def _centroids_and_flags(frame, sources, segments, neighbour_px, fwhm_px):
