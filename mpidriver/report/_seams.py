@@ -1,6 +1,7 @@
 """Seams between overlapping frames: how their backgrounds differ before and after matching."""
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from mpidriver.report._figure import CATEGORY_COLOURS, INK, band_colours, picture, say, sort_bands
 from mpidriver.report._words import plural
@@ -60,6 +61,9 @@ def _by_exposure(axes, seams, bands):
     axes.set_ylabel("rms of its seams (nJy/arcsec²)")
     if seams["before"].any() or seams["after"].any():
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     for band in bands:
         own = seams["band"] == band
         members = np.concatenate(places[:, own])
@@ -74,5 +78,3 @@ def _by_exposure(axes, seams, bands):
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(loc="upper right", ncols=len(bands), labelcolor=INK)
     axes.margins(y=0.35)
-    for ticks in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        ticks(lambda value, _: f"{value:g}")
