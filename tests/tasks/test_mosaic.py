@@ -117,9 +117,10 @@ def make_survey(
     for exposure in range(n_exposures):
         dither = rng.uniform(-0.012, 0.012, 2)
         rotation = np.radians(rotations_deg[exposure % len(rotations_deg)])
+        cos, sin = np.cos(rotation), np.sin(rotation)
         for detector in range(n_detectors):
             offset = (np.array([detector % 2, detector // 2]) - 0.5) * side_deg * (n_detectors > 1)
-            sky = plane.deproject(*(dither + offset))
+            sky = plane.deproject(*(dither + [[cos, sin], [-sin, cos]] @ offset))
             zero_point = 30.0 + of_exposure[exposure] + of_detector[detector] + rng.normal(0.0, clouds_mag)
             number, xy, sources = observe(rng, stars, tan_wcs(sky, rotation), zero_point, distort, flat)
             wrong = TangentPlane(*sky).deproject(*rng.normal(0.0, shift_arcsec / 3600.0, 2))
@@ -371,6 +372,20 @@ def test_stars_that_move_are_met_at_each_exposures_epoch():
     assert solution.reference_rms_mas < 0.2 * still.reference_rms_mas
 
 
+@pytest.mark.parametrize("rotations_deg", [(0.0,), (0.0, 90.0, 180.0, 30.0)])
+def test_frames_with_few_stars_have_the_positions_of_their_exposures_and_detectors(rotations_deg):
+    survey = make_survey(n_stars=150, n_exposures=12, rotations_deg=rotations_deg)
+    together, apart = (
+        solve_mosaic(
+            survey.frames,
+            reference=survey.reference(every=2),
+            options=MosaicOptions(frame_scatter_mas=scatter),
+        )
+        for scatter in (0.5, 1000.0)
+    )
+    assert rms(survey.position_errors_mas(together)) < 0.9 * rms(survey.position_errors_mas(apart))
+
+
 def shaded(x, y):
     """Return by how much a detector sees better where, mag: 20 mmag from corner to corner and 15 mmag in the middle."""
     u, v = (x - 499.5) / 500.0, (y - 499.5) / 500.0
@@ -427,6 +442,25 @@ def test_turned_exposures_have_the_distortion_of_their_detectors_in_common():
     each = solve_mosaic(survey.frames, reference=reference, options=MosaicOptions(degree=3, detector_degree=0))
     assert rms(survey.position_errors_mas(common)) < 2.5
     assert rms(survey.position_errors_mas(common)) < 0.9 * rms(survey.position_errors_mas(each))
+
+
+def test_clear_distortion_is_found_without_a_reference_and_none_is_made_up(survey):
+    bent_survey = make_survey(distort=bent, rotations_deg=(0.0, 90.0, 180.0, 270.0, 45.0))
+    for field, limit_mas in ((bent_survey, 5.0), (survey, 2.0)):
+        solution = solve_mosaic(field.frames)
+        assert rms(field.position_errors_mas(solution, tied=False)) < limit_mas
+
+
+def test_exposures_of_one_frame_have_only_their_own_positions():
+    """Their detector's map could follow the frames of one exposure as it liked; with two it tells of both."""
+    survey = make_survey(n_detectors=1, n_stars=300)
+    one, other = (
+        solve_mosaic(survey.frames, reference=survey.reference(), options=MosaicOptions(exposure_degree=degree))
+        for degree in (0, 3)
+    )
+    assert [frame.wcs.to_header_string(relax=True) for frame in one.frames] == [
+        frame.wcs.to_header_string(relax=True) for frame in other.frames
+    ]
 
 
 def test_one_exposure_says_nothing_of_its_detectors():

@@ -1,11 +1,12 @@
 """Positions: every frame's WCS gets a polynomial correction in the common tangent plane, stars are free.
 
-The low terms are the frame's own, as input positions, pointing and atmosphere differ from frame to frame; the higher
-ones are those of its detector, the same in all exposures of a band. They are what tells a distortion of the
+The low terms are the frame's own, but scatter about what its exposure and its detector say as little as they show; the
+higher ones are those of its detector, the same in all exposures of a band. They are what tells a distortion of the
 detector from one of the sky, which dithered and turned exposures see alike and polynomials of each frame could follow.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from mpidriver.tasks.least_squares import (
     weighted_rms,
     worst_outliers,
 )
+from mpidriver.tasks.mosaic._focal_plane import FocalPlane, fit_focal_plane, without_whole
+from mpidriver.tasks.mosaic._grouping import connected_frames
 from mpidriver.tasks.mosaic._matching import Matches
 from mpidriver.tasks.mosaic._options import MosaicOptions
 from mpidriver.tasks.mosaic._records import FrameSources
@@ -66,6 +69,7 @@ class Astrometry:
 
 def solve_astrometry(
     frames: list[FrameStars],
+    exposures: np.ndarray,
     detectors: np.ndarray,
     matches: Matches,
     reference: np.ndarray,
@@ -79,6 +83,8 @@ def solve_astrometry(
     ----------
     frames
         Stars of each frame.
+    exposures : ndarray of int, shape (f,)
+        Which frames are moved together.
     detectors : ndarray of int, shape (f,)
         Which frames have their higher terms in common: those with the same number.
     matches
@@ -90,30 +96,99 @@ def solve_astrometry(
     ranks
         Who sets up the normal equations.
     """
-    if not len(reference):  # dithers alone tell a detector's distortion from the sky's three times worse than none does
-        options = replace(options, detector_degree=0)
-    measured = _measurements(frames, detectors, matches, reference, reference_sigma, options)
+    robustly = {"clip_sigma": options.clip_sigma, "max_iterations": options.max_iterations, "ranks": ranks}
+    given = matches, reference, reference_sigma
+    first = _each_frame(_measurements(frames, detectors, *given, options), frames, options, robustly)
+    if not len(reference):
+        stiff = replace(options, detector_degree=0)
+        other = _each_frame(_measurements(frames, detectors, *given, stiff), frames, stiff, robustly)
+        if not _clearly_closer(first, other):
+            first, options = other, stiff
+    given_maps = np.stack([frame.linear_map for frame in frames])
+    noise = _noise(first.at_means, first.fit)
+    plane = fit_focal_plane(given_maps, first.low_terms, noise, exposures, detectors, options)
+    m = _at_places_of_means(_moved(first.measured, plane), first.fit, frames, options)
+    fit = solve_robustly(m, ~first.kept_out, **robustly)
+    low = first.low_terms + without_whole(
+        plane.corrections(len(frames)) + fit.coefficients[:, :3, 0] - first.low_terms,
+        given_maps + first.low_terms,
+        *connected_frames(m.frame[fit.used], m.star[fit.used], fit.tied, len(frames)),
+    )
+    return _astrometry(m, fit, first.kept_out, low, _turns(frames, options), options)
+
+
+@dataclass(frozen=True)
+class _First:
+    """Every frame's own correction, before exposures and detectors are asked."""
+
+    measured: Measurements
+    kept_out: np.ndarray
+    """Measurements of validation stars, shape (m,)."""
+    at_means: Measurements
+    """With the terms where the stars' means lie."""
+    fit: Fit
+
+    @property
+    def low_terms(self) -> np.ndarray:
+        """Constant and linear terms of each frame, complex, shape (f, 3), arcsec."""
+        return self.fit.coefficients[:, :3, 0]
+
+
+def _each_frame(
+    measured: Measurements, frames: list[FrameStars], options: MosaicOptions, robustly: dict[str, Any]
+) -> _First:
     kept_out = _validation_measurements(measured, options.validation_fraction)
     is_shift = np.isin(np.arange(len(measured.precision)), measured.parameter[:, 0])
     shifts_only = replace(measured, precision=np.where(is_shift, measured.precision, HELD**-2.0))
-    fit = solve_robustly(shifts_only, ~kept_out, clip_sigma=np.inf, max_iterations=1, ranks=ranks)
-    for _ in range(2):
-        m = _at_places_of_means(measured, fit, frames, options)
-        fit = solve_robustly(
-            m, ~kept_out, clip_sigma=options.clip_sigma, max_iterations=options.max_iterations, ranks=ranks
-        )
-    return _astrometry(m, fit, kept_out, _turns(frames, options), options)
+    fit = solve_robustly(shifts_only, ~kept_out, **robustly | {"clip_sigma": np.inf, "max_iterations": 1})
+    m = _at_places_of_means(measured, fit, frames, options)
+    return _First(measured, kept_out, m, solve_robustly(m, ~kept_out, **robustly))
+
+
+def _clearly_closer(one: _First, other: _First) -> bool:
+    """Tell whether measurements are so much closer together in one solution as its additional terms must achieve.
+
+    That is Schwarz's (1978) criterion. Without a reference detectors have terms in common only then: dithers alone tell
+    a detector's distortion from the sky's three times worse than none does.
+    """
+    rms = [
+        weighted_rms(first.fit.residual, first.measured.sigma, first.fit.share, first.fit.used)
+        for first in (one, other)
+    ]
+    numbers = 2 * np.count_nonzero(one.fit.used)
+    terms = 2 * (len(one.measured.precision) - len(other.measured.precision))
+    return bool(numbers * np.log((rms[1] / rms[0]) ** 2) > terms * np.log(max(numbers, 1)))
+
+
+def _noise(m: Measurements, fit: Fit) -> np.ndarray:
+    """Return the error of a coordinate of each frame's shift, shape (f,), arcsec; infinite without stars."""
+    weight = np.where(fit.used, (1.0 - fit.share) * m.sigma**-2.0, 0.0)
+    information = np.bincount(m.frame, weight, len(m.parameter))
+    return np.sqrt(np.divide(1.0, information, out=np.full(len(information), np.inf), where=information > 0))
+
+
+def _moved(m: Measurements, plane: FocalPlane) -> Measurements:
+    """Return measurements of frames as exposures and detectors place them, with what is known of the rest."""
+    if not len(plane.frames):
+        return m
+    shift = np.sum(m.basis[:, :3] * plane.corrections(len(m.parameter))[m.frame], axis=1)
+    low = m.parameter[plane.frames, :3].ravel()
+    precision = np.diag(m.precision).astype(complex)
+    precision[np.ix_(low, low)] = plane.precision
+    return replace(m, value=m.value + np.stack([shift.real, shift.imag], axis=-1), precision=precision)
 
 
 def _astrometry(
-    m: Measurements, fit: Fit, kept_out: np.ndarray, turn: np.ndarray, options: MosaicOptions
+    m: Measurements, fit: Fit, kept_out: np.ndarray, low: np.ndarray, turn: np.ndarray, options: MosaicOptions
 ) -> Astrometry:
-    """Return the solution with its figures."""
+    """Return the solution with its figures; `low` are its constant and linear terms, shape (f, 3)."""
+    coefficients = fit.coefficients * turn[:, :, None]
     n_frames = len(m.parameter)
+    coefficients[:, :3, 0] = low
     frame_rms = grouped_rms(fit.residual, m.sigma, fit.share, fit.used, m.frame, n_frames)
     measured = np.bincount(m.star[fit.used], minlength=len(m.tie)) > 0
     return Astrometry(
-        coefficients=(fit.coefficients * turn[:, :, None]).view(float),
+        coefficients=coefficients.view(float),
         n_used=np.bincount(m.frame[fit.used], minlength=n_frames),
         frame_rms_mas=frame_rms * 1000.0,
         n_stars=int(measured.sum()),

@@ -19,6 +19,17 @@ class MosaicOptions:
         "Degree of the polynomial whose higher terms all exposures of a detector in a band have in common.",
         choices=(0, 1, 2, 3, 4, 5),
     )
+    exposure_degree: int = option(
+        3,
+        "Degree of the polynomial over the focal plane that moves an exposure's frames; few frames get less.",
+        choices=(0, 1, 2, 3, 4, 5),
+    )
+    frame_scatter_mas: float = option(
+        0.5,
+        "Least expected deviation of a frame's position from what its exposure and its detector say.",
+        unit="mas",
+        minimum=1e-3,
+    )
     search_radius_arcsec: float = option(
         10.0, "Largest offset of a frame that is looked for.", unit="arcsec", minimum=0.1
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpidriver.sphere import lon_lat, unit_vectors
 from mpidriver.tasks.mosaic._astrometry import Astrometry, solve_astrometry
-from mpidriver.tasks.mosaic._grouping import detector_numbers
+from mpidriver.tasks.mosaic._grouping import detector_numbers, exposure_numbers
 from mpidriver.tasks.mosaic._matching import NO_STAR, Matches, match_stars
 from mpidriver.tasks.mosaic._options import MosaicOptions
 from mpidriver.tasks.mosaic._photometry import Photometry, solve_photometry
@@ -64,9 +64,8 @@ def solve_mosaic(
         replace(each, position=ties.at_rest(each.position, star, year))
         for each, star, year in zip(stars, common.star, years, strict=True)
     ]
-    astrometry = solve_astrometry(
-        stars, detector_numbers(frames), common, ties.position, ties.sigma(options), options, ranks
-    )
+    groups = exposure_numbers(frames), detector_numbers(frames)
+    astrometry = solve_astrometry(stars, *groups, common, ties.position, ties.sigma(options), options, ranks)
     photometry = solve_photometry(frames, stars, common, ties.stars, options, ranks)
     solved = [
         _solved(index, frame, plane, astrometry, photometry, options)

@@ -25,6 +25,8 @@ class FrameStars:
     """Error of one coordinate, shape (n,), arcsec."""
     place: np.ndarray
     """Where on the frame, about -1..1 from its centre, shape (n, 2)."""
+    linear_map: np.ndarray
+    """Where the frame's centre lies, and the steps by one unit of `place`, complex, shape (3,), arcsec."""
     place_per_arcsec: np.ndarray
     """How `place` changes with `position`, shape (2, 2): ``place += shift @ place_per_arcsec``."""
     magnitude: np.ndarray
@@ -44,13 +46,15 @@ def choose_stars(frame: FrameSources, plane: TangentPlane, options: MosaicOption
     sources, position = sources[known], position[known]
     error_px = np.sqrt((sources["x_err"].astype(float) ** 2 + sources["y_err"].astype(float) ** 2) / 2)
     error_px = np.where(error_px > 0, error_px, UNKNOWN_ERROR_PX)
-    pixel = _pixel_vectors(frame, plane)
+    centre, pixel = _pixel_vectors(frame, plane)
+    step = pixel * (max(frame.shape) / 2)
     pixel_arcsec = np.sqrt(abs(np.linalg.det(pixel)))
     return FrameStars(
         position=position,
         sigma=np.hypot(error_px * pixel_arcsec, options.centroid_floor_mas / 1000.0),
         place=unit_square(frame, sources["x"], sources["y"]),
-        place_per_arcsec=np.linalg.inv(pixel) / (max(frame.shape) / 2),
+        linear_map=np.array([complex(*vector) for vector in (centre, *step)]),
+        place_per_arcsec=np.linalg.inv(step),
         magnitude=-2.5 * np.log10(sources["flux_aper"]),
         magnitude_error=np.hypot(_magnitude_error(sources), options.magnitude_floor_mmag / 1000.0),
         flat_terms=flat_terms(sources["x"], sources["y"], frame.shape, options.flat_degree),
@@ -77,8 +81,8 @@ def _magnitude_error(sources: np.ndarray) -> np.ndarray:
     return np.where(relative > 0, 2.5 / np.log(10.0) * relative, 0.1)
 
 
-def _pixel_vectors(frame: FrameSources, plane: TangentPlane) -> np.ndarray:
-    """Return the steps in the plane by one pixel along x and y in the middle of a frame, shape (2, 2), arcsec."""
+def _pixel_vectors(frame: FrameSources, plane: TangentPlane) -> tuple[np.ndarray, np.ndarray]:
+    """Return the middle of a frame in the plane, (2,), and the steps by a pixel along x and y there, (2, 2), arcsec."""
     x, y = (frame.shape[1] - 1) / 2, (frame.shape[0] - 1) / 2
     position = plane.project_arcsec(*frame.wcs.all_pix2world([x, x + 1, x], [y, y, y + 1], 0))
-    return position[1:] - position[0]
+    return position[0], position[1:] - position[0]
