@@ -24,6 +24,7 @@ from mpidriver.pool._rank._scope import Scope
 from mpidriver.pool._rank._stopping import Stopping
 from mpidriver.pool._rank._traffic import Traffic
 from mpidriver.pool._rank._waiting import Waiting
+from mpidriver.pool._rank._work import PeakMemory
 from mpidriver.pool._rank._worker import Worker
 from mpidriver.pool._scheduling._scheduler import Scheduler
 from mpidriver.pool._transport._post import Post, Wire
@@ -70,6 +71,7 @@ class Engine:
         self.lock = threading.RLock()
         self.main = MainThread()
         self.callbacks = Callbacks()
+        self.peak_memory = PeakMemory()
         self.isolation = isolation or Isolation()
         self.isolation.meet_neighbours(wire.bell.host_file if wire.bell is not None else None)
         self.give_up = give_up

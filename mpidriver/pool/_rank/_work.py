@@ -1,5 +1,6 @@
 """A rank's own work: batches received, and running them item by item."""
 
+import math
 import resource
 import sys
 import time
@@ -23,11 +24,22 @@ from mpidriver.pool._values import _held
 if TYPE_CHECKING:
     from mpidriver.pool._rank._context import Context
 
-__all__ = ["PackedReport", "Work", "WorkSpan", "failure_of", "pack_report", "report_of", "run_span", "unpack_report"]
-
+__all__ = [
+    "PackedReport",
+    "PeakMemory",
+    "Work",
+    "WorkSpan",
+    "failure_of",
+    "pack_report",
+    "report_of",
+    "run_span",
+    "unpack_report",
+]
 
 FEW_MARKS = 16
 """Up to so many numbers travel as they are."""
+MEMORY_SECONDS = 1e-3
+"""How old the peak of memory may be: a process cannot fill many megabytes in that time."""
 
 PackedReport: TypeAlias = tuple[PackedMany, float, bytes | list[float], int, int, str, float]
 """The fields of a `Report` as they travel: a plain tuple, which is read twice as fast as a named one."""
@@ -129,7 +141,8 @@ def report_of(
 ) -> Report:
     """Return the report of what this rank has run."""
     engine = context.engine
-    return Report(values, started, marks, _peak_rss_bytes(), engine.rank, engine.host, has_failures)
+    peak_rss_bytes = engine.peak_memory.nbytes(marks[-1])
+    return Report(values, started, marks, peak_rss_bytes, engine.rank, engine.host, has_failures)
 
 
 def failure_of(context: "Context", function: Any, args: Any, error: BaseException) -> Failure:
@@ -144,9 +157,19 @@ def failure_of(context: "Context", function: Any, args: Any, error: BaseExceptio
     return failure._replace(kind="lost") if is_crippled else failure
 
 
-def _peak_rss_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+class PeakMemory:
+    """The largest resident memory that this process ever had; asking the kernel takes longer than a short task."""
+
+    def __init__(self) -> None:
+        self._asked = -math.inf
+        self._nbytes = 0
+
+    def nbytes(self, now: float) -> int:
+        """Return it as it was at some moment of `time.perf_counter`, or a millisecond before."""
+        if now - self._asked > MEMORY_SECONDS:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            self._asked, self._nbytes = now, peak if sys.platform == "darwin" else peak * 1024
+        return self._nbytes
 
 
 def pack_report(report: Report) -> PackedReport:

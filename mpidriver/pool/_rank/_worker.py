@@ -56,10 +56,12 @@ class Worker:
         standing = Standing(*fields)
         if self._post.dead and not self._post.dead.isdisjoint(standing.leaders):
             return
-        for key, function, *_ in spans:
+        received = []
+        for key, function, items, bare, timed in spans:
             if function is not None:
                 self._functions[scope, key] = function
-        work = Work(scope, number, [WorkSpan(key, *items) for key, _, *items in spans], standing)
+            received.append(WorkSpan(key, items, bare, timed))
+        work = Work(scope, number, received, standing)
         if (self._engine.stopping is None and self._main.may_take(scope)) or self._must_keep(work):
             self._inbox.append(work)
         else:
@@ -151,8 +153,6 @@ class Worker:
             report = self._run_span(context, work, span)
             if report is None:
                 break
-            if self._functions[work.scope, span.function][1].holds:
-                report = self._engine.held.hold(report)
             report.total_seconds = time.perf_counter() - began
             reports.append(report)
         return reports
@@ -173,7 +173,8 @@ class Worker:
         run = contextvars.Context().run  # what a task sets is not seen by those that run here while it waits
         if in_blocks:
             return run(run_blocks, context, function, work, bare=span.bare)
-        return run(run_span, context, function, todo)
+        report = run(run_span, context, function, todo)
+        return self._engine.held.hold(report) if terms.holds else report
 
     def _run_isolated(self, context: Context, work: Work, span: WorkSpan) -> Report | None:
         """Run the next span in a child process; nothing of it is unpacked here that travels on."""
@@ -185,7 +186,8 @@ class Worker:
             return None
         is_home = work.scope[0] == self._post.rank
         unpacks = is_home or terms.holds
-        return self._engine.isolation.run_span(context, key, function, todo, terms, unpacks=unpacks)
+        report = self._engine.isolation.run_span(context, key, function, todo, terms, unpacks=unpacks)
+        return self._engine.held.hold(report) if terms.holds else report
 
     def send_outcome(
         self, work: Work, reports: list[Report], busy_seconds: float, idle_seconds: tuple[float, float]

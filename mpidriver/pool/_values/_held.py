@@ -99,7 +99,7 @@ class Held:
         self.record = record
         self.error = error
         self.home = home
-        _handles.add(self)
+        _handles.add(weakref.ref(self, _handles.discard))
 
     @property
     def rank(self) -> int:
@@ -118,12 +118,13 @@ class Held:
         return f"<Held: {self.nbytes} bytes on rank {self.rank}>" if self.error is None else "<Held: failed>"
 
 
-_handles: "weakref.WeakSet[Held]" = weakref.WeakSet()
+_handles: "set[weakref.ref[Held]]" = set()
+"""Every handle of this process: whether there is any is asked before each task."""
 
 
 def exist() -> bool:
     """Whether this process has any handle, among arguments or elsewhere."""
-    return len(_handles) > 0
+    return bool(_handles)
 
 
 def may_be_in(packed: Packed) -> bool:
