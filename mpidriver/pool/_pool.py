@@ -17,7 +17,7 @@ from mpidriver.pool._rank._context import Context, contexts_of_thread
 from mpidriver.pool._rank._engine import Engine
 from mpidriver.pool._rank._scattering import name_of
 from mpidriver.pool._rank._scope import Scope
-from mpidriver.pool._rank._submitted import SubmitCall, TaskFuture
+from mpidriver.pool._rank._submitted import RankFuture, SubmitCall, TaskFuture
 from mpidriver.pool._stream import Stream
 from mpidriver.pool._terms import PLAIN, Terms, TermsArguments
 from mpidriver.pool._transport._serial import SerialWire
@@ -273,22 +273,15 @@ class Pool:
             is here, on whichever thread receives it; they may submit, but not wait.
         """
         context, scope = self._open()
-        engine = context.engine
-
-        def wait(future: TaskFuture, timeout: float | None) -> float | None:
-            return engine.waiting.helping(context, future.done, timeout)
-
-        future = TaskFuture(wait, lambda: engine.scattering.cancel(scope, call))
-
-        def make(function: int) -> SubmitCall:
-            return SubmitCall(function, args, kwargs, future)
-
-        call = engine.scattering.start(scope, fn, make, terms=terms, keywords=bool(kwargs))
+        scattering = context.engine.scattering
+        scattering.wake_next(scope)
+        future = RankFuture(context, scope)
+        call = future.call = SubmitCall(args, kwargs, future)
         if isinstance(cost, LearnedCosts):
-            learned = cost.of(call.name)
+            learned = cost.of(name_of(fn))
             call.learn_with(learned)
             cost = learned(*args)
-        engine.scattering.add(scope, call, range(1), [cost] if cost else None)
+        scattering.submit(scope, call, fn, terms=terms, keywords=bool(kwargs), cost=cost)
         return future
 
     def scatter(
@@ -624,7 +617,7 @@ class Pool:
 
     def _open(self) -> tuple[Context, Scope]:
         """Return on whose behalf this pool is used just now."""
-        context = self._context
+        context = self._own or self._context
         if context.closed:
             raise PoolClosedError("this pool is closed: its task or main program has ended; current_pool() is the pool")
         engine = context.engine

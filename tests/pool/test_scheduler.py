@@ -347,3 +347,35 @@ def test_gangs_that_want_more_ranks_than_are_left_are_taken_away():
     scheduler.lost(1)
     assert sorted(gang.index for gang in scheduler.take_larger(3)) == [0, 1]
     assert scheduler.ready == 1
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    ranks=st.integers(0, 3),
+    root_works=st.sampled_from([True, False, None]),
+    events=st.lists(st.tuples(st.sampled_from(["submit", "map", "finish", "wait", "leave"]), st.integers(0, 9))),
+)
+def test_assigning_at_once_is_what_adding_and_deciding_does(ranks, root_works, events):
+    """Twins that are told the same, one of them by the short way where it is open, do the same."""
+    twins = [Scheduler(0, range(1, 1 + ranks), owns_ranks=True, home_works=root_works) for _ in range(2)]
+    in_flight = []
+    for call, (event, number) in enumerate(events):
+        at_once = twins[0].assign_at_once(call, 1, [number]) if event == "submit" else None
+        for scheduler in twins[1:] if at_once is not None else twins:
+            if event in ("submit", "map"):
+                scheduler.add(call, 1, range(1 if event == "submit" else number), [number] * 9)
+            elif event == "finish" and in_flight:
+                batch = in_flight[number % len(in_flight)]
+                scheduler.finished(batch.rank, batch.number, [1e-3 * number] * len(batch.spans))
+            elif event in ("wait", "leave"):
+                scheduler.home_waits() if event == "wait" else scheduler.home_leaves()
+        if event == "finish" and in_flight:
+            del in_flight[number % len(in_flight)]
+        short = [Assign(at_once)] if at_once is not None else twins[0].decide()
+        long = twins[1].decide()
+        assert [one.batch.rank for one in short] == [one.batch.rank for one in long]
+        assert [[span.indexes for span in one.batch.spans] for one in short] == [
+            [span.indexes for span in one.batch.spans] for one in long
+        ]
+        assert twins[0].census() == twins[1].census()
+        in_flight += [one.batch for one in short]

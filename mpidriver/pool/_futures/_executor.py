@@ -73,15 +73,10 @@ class _Call(SubmitCall):
     """One task of an executor."""
 
     def __init__(self, errand: Errand, args: tuple[Any, ...], future: _Future) -> None:
-        super().__init__(-1, args, {}, future)
+        super().__init__(args, {}, future)
         self.errand = errand
         self._own_future = future
         future.call = self
-
-    def of_function(self, function: int) -> "_Call":
-        """Learn the key of its function."""
-        self.function = function
-        return self
 
     def stays_undone(self, reason: str) -> None:
         """Let its future be cancelled because the pool stops."""
@@ -277,12 +272,10 @@ class PoolExecutor(concurrent.futures.Executor):
     def _give(self, call: _Call) -> None:
         engine, scope, errand = self._engine, self._scope, call.errand
         try:
-            engine.scattering.start(scope, errand, call.of_function, terms=self._terms, name=errand.__qualname__)
+            engine.scattering.submit(scope, call, errand, terms=self._terms, name=errand.__qualname__)
         except PoolStopped as stopped:
             call.stays_undone(stopped.reason)
             self._forget(call)
-        else:
-            engine.scattering.add(scope, call, range(1))
 
     def _leave_waiting(self, reason: str) -> None:
         """Let what waits stay undone, because the pool stops."""

@@ -179,7 +179,7 @@ def _isolate_too(options: dict[str, Any]) -> None:
 
 class _Future(TaskFuture):
     def __init__(self, pool: StandIn, number: int) -> None:
-        super().__init__(lambda future, timeout: bool(pool.wait([future], timeout=timeout)[0]), self._withdraw_here)
+        super().__init__()
         self.number = number
         self._pool = pool
 
@@ -201,8 +201,12 @@ class _Future(TaskFuture):
         else:
             self.resolve(outcome)
 
-    def _withdraw_here(self) -> bool:
-        withdrawn = self._pool.withdraw(self.number)
-        if withdrawn:
+    def cancel(self) -> bool:
+        """Cancel the task unless it was handed out."""
+        if not self.is_known and self._pool.withdraw(self.number):
             self.cancel_now()
-        return withdrawn
+        return self.cancelled()
+
+    def _wait(self, timeout: float | None) -> float | None:
+        self._pool.wait([self], timeout=timeout)
+        return 0.0

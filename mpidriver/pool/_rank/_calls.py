@@ -45,9 +45,9 @@ class Report:
 
     def times(self, position: int) -> tuple[float, float]:
         """Return when an item began, seconds after the first, and how long it took, if need be on the average."""
-        if len(self.marks) > len(self.values):
-            began, ended = self.marks[position : position + 2]
-            return began - self.marks[0], ended - began
+        marks = self.marks
+        if len(marks) > len(self.values):
+            return marks[position] - marks[0], marks[position + 1] - marks[position]
         each = self.seconds / len(self.values)
         return position * each, each
 
@@ -73,6 +73,8 @@ class Call:
     """Whether it matters how long each item takes."""
     learner: TaskCosts | None = None
     """Is told how long each item took."""
+    ends_itself = False
+    """Whether it ends with its last result: nobody waits for the call as such."""
 
     def __init__(self, function: int) -> None:
         self.function = function

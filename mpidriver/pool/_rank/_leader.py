@@ -6,7 +6,7 @@ from typing import Any
 
 from mpidriver.errors import LeaderLostError
 from mpidriver.pool._futures._callbacks import Callbacks
-from mpidriver.pool._rank._calls import Call, Report
+from mpidriver.pool._rank._calls import Call
 from mpidriver.pool._rank._retrying import retry
 from mpidriver.pool._rank._scope import Function, Scope
 from mpidriver.pool._rank._work import unpack_report
@@ -40,6 +40,8 @@ class Leader:
         self.scopes: dict[ScopeId, Scope] = {}
         self.touched: dict[ScopeId, None] = {}
         """Scopes in which something has happened since their schedulers decided."""
+        self.unlooked: dict[ScopeId, Scope] = {}
+        """Scopes whose idle clocks have not looked since then: it can wait until results are taken on."""
         self._scopes_made = 0
         self._calls_made = 0
         self._stopped: str | None = None
@@ -79,13 +81,31 @@ class Leader:
         scope.closed = True
         self.touch(scope)
 
-    def begin(self, scope: Scope, call: Call) -> None:
-        """Begin a call; the rank that will be given its first items wakes while these are prepared."""
+    def wake_next(self, scope: Scope) -> None:
+        """Let the rank wake that will be given the next items, while these are prepared; no lock is needed."""
         rank = scope.scheduler.next_rank
         if rank is not None:
             self._post.wake(rank)
+
+    def begin(self, scope: Scope, call: Call) -> None:
+        """Begin a call."""
         self._calls_made += 1
         scope.begin(call, self._calls_made)
+
+    def hand_out_at_once(self, scope: Scope, call: Call, costs: Any) -> bool:
+        """Hand out the only item of a new call without a decision, if that can be only one; return whether it was.
+
+        It is sent as it would be if it was added and the scheduler decided, only sooner.
+        """
+        if self.touched or self._post.to_self or self._stopped is not None or self.observer is not None:
+            return False
+        batch = scope.scheduler.assign_at_once(call.serial, call.function, costs)
+        if batch is None:
+            return False
+        call.left = 1
+        self._assign(scope, batch)
+        self.unlooked[scope.name] = scope
+        return True
 
     def end(self, scope: Scope, call: Call) -> None:
         """End a call; nothing of it is in flight."""
@@ -139,10 +159,17 @@ class Leader:
                     self._send_to_parent(scope, kind.RETURN, scope.name, rank)
                 case Want(tasks, work, need):
                     self._send_to_parent(scope, kind.WANT, scope.name, scope.wants(), tasks, work, need)
-        if scope.idle_clock is not None:
-            scope.idle_clock.look(scope.scheduler, time.perf_counter())
+        self.unlooked[scope.name] = scope
         if scope.closed and scope.is_quiet:
             del self.scopes[scope.name]
+
+    def look(self) -> None:
+        """Let idle clocks see how things stand after what was decided."""
+        now = time.perf_counter()
+        while self.unlooked:
+            scope = self.unlooked.popitem()[1]
+            if scope.idle_clock is not None:
+                scope.idle_clock.look(scope.scheduler, now)
 
     def leave_undone(self, reason: str) -> None:
         """Hand out nothing more: what is in the backlog, or comes back into it, stays undone."""
@@ -160,7 +187,8 @@ class Leader:
         """Let be done what is due about a call, and end it if nobody waits for it."""
         if due is not None:
             self._callbacks.add(due)
-        if not call.left and (due is not None or call.serial in scope.abandoned):
+        if not call.left and (call.ends_itself or call.serial in scope.abandoned):
+            self._callbacks.resolved += 1
             self.end(scope, call)
 
     def _assign(self, scope: Scope, batch: Batch) -> None:
@@ -195,12 +223,12 @@ class Leader:
         self, name: ScopeId, number: int, rank: int, reports: list[Any], spent: tuple[float, float, float]
     ) -> None:
         scope = self.scopes[name]
-        read = [report if isinstance(report, Report) else unpack_report(report) for report in reports]
+        read = reports if rank == self._post.rank else list(map(unpack_report, reports))
         batch = scope.scheduler.finished(rank, number, [report.total_seconds for report in read])
-        busy_seconds, *lost_seconds = spent
+        busy_seconds, dependency, straggler = spent
         scope.busy_seconds += busy_seconds
-        if scope.idle_clock is not None:
-            scope.idle_clock.add(*lost_seconds)
+        if scope.idle_clock is not None and (dependency or straggler):
+            scope.idle_clock.add(dependency, straggler)
         for span, report in zip(batch.spans, read, strict=False):
             call = scope.calls[span.call]
             indexes: Sequence[int] = span.indexes
@@ -212,7 +240,9 @@ class Leader:
                     continue
             if call.learner is not None:
                 call.learn(indexes, report)
-            self.longest_seconds = max(self.longest_seconds, report.marks[-1] - report.marks[0])
+            seconds = report.marks[-1] - report.marks[0]
+            if seconds > self.longest_seconds:
+                self.longest_seconds = seconds
             if self.observer is not None and scope.parent is None:
                 self._callbacks.add(telling(self.observer, call.name, report))
             self.conclude(scope, call, call.deliver(indexes, report))

@@ -66,14 +66,59 @@ class Scattering:
         name
             What its outcomes are named; None means after the function.
         """
-        self._stopping.check()
-        if terms.ranks > 1 and terms.ranks > scope.most_ranks:
-            raise PoolError(f"ranks={terms.ranks}: an item can have at most {scope.most_ranks} ranks of this pool")
+        self._check(scope, terms)
+        self._leader.wake_next(scope)
         with self._lock:
             call = make(scope.function(function, terms, keywords=keywords))
             call.name = name or name_of(function)
             self._leader.begin(scope, call)
         return call
+
+    def _check(self, scope: Scope, terms: Terms) -> None:
+        self._stopping.check()
+        if terms.ranks > 1 and terms.ranks > scope.most_ranks:
+            raise PoolError(f"ranks={terms.ranks}: an item can have at most {scope.most_ranks} ranks of this pool")
+
+    def wake_next(self, scope: Scope) -> None:
+        """Let the rank wake that will be given the task that is submitted next."""
+        self._leader.wake_next(scope)
+
+    def submit(
+        self,
+        scope: Scope,
+        call: SubmitCall,
+        function: Callable[..., Any],
+        *,
+        terms: Terms,
+        name: str | None = None,
+        keywords: bool = False,
+        cost: float = 0.0,
+    ) -> None:
+        """Begin a call of one item and hand that out: at once if its function is known, a rank idle and nothing ready.
+
+        Raises
+        ------
+        PoolError
+            As `start` does.
+
+        Parameters
+        ----------
+        function, terms, name, keywords
+            As for `start`.
+        cost
+            Expected work.
+        """
+        self._check(scope, terms)
+        costs = [cost] if cost else None
+        with self._lock:
+            call.function = scope.function(function, terms, keywords=keywords)
+            call.name = name or name_of(function)
+            self._leader.begin(scope, call)
+            if terms is not PLAIN or _held.exist() or not self._leader.hand_out_at_once(scope, call, costs):
+                self._add(scope, call, range(1), costs)
+            self._traffic.flush()
+        self._traffic.call_main()
+        self._traffic.listen(has_work=True)
 
     def add(
         self, scope: Scope, call: Call, indexes: Sequence[int], costs: Any = None, *, then_waits: bool = False
@@ -88,15 +133,18 @@ class Scattering:
             The caller waits for them at once: they are handed out when it does, to its own rank too.
         """
         with self._lock:
-            if self._leader.observer is not None and scope.parent is None:
-                self._leader.observer.grow(len(indexes))
-            self._put(scope, call, indexes, costs)
-            self._leader.touch(scope)
+            self._add(scope, call, indexes, costs)
             if then_waits:
                 return
             self._traffic.flush()
         self._traffic.call_main()
         self._traffic.listen(has_work=True)
+
+    def _add(self, scope: Scope, call: Call, indexes: Sequence[int], costs: Any) -> None:
+        if self._leader.observer is not None and scope.parent is None:
+            self._leader.observer.grow(len(indexes))
+        self._put(scope, call, indexes, costs)
+        self._leader.touch(scope)
 
     def _add_together(self, scope: Scope, call: Call) -> None:
         with self._lock:

@@ -100,14 +100,20 @@ class Traffic:
             messages = self._wire.receive()
             for message in messages:
                 self.handlers[message[0]](*message[1:])
-            self.flush()
-        if not (self._callbacks.run() or messages):
+            self._decide()
+            if not self._main.waits:
+                self._leader.look()
+        if not ((self._callbacks.due and self._callbacks.run()) or messages):
             return False
         self.call_main()
         return True
 
     def flush(self) -> None:
         """Let all decide and do what they say, until they are content."""
+        self._decide()
+        self._leader.look()
+
+    def _decide(self) -> None:
         while self._over:
             self._leader.drop(*self._over.popleft())
         for values in self._values:

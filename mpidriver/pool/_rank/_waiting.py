@@ -117,9 +117,8 @@ class Waiting:
             scope.scheduler.home_waits()
             if scope.scheduler.has_work:
                 self._leader.touch(scope)
-                self._traffic.flush()
-            elif scope.idle_clock is not None:
-                scope.idle_clock.look(scope.scheduler, time.perf_counter())
+            self._leader.unlooked[scope.name] = scope
+            self._traffic.flush()
 
     def _main_waits(self) -> None:
         """Note that the main thread drives messages from here on."""
@@ -131,9 +130,9 @@ class Waiting:
         with self._lock:
             self._main.waits = False
             scope.scheduler.home_leaves()
-            if scope.idle_clock is not None:
-                scope.idle_clock.look(scope.scheduler, time.perf_counter())
-            self._worker.release_inbox()
+            self._leader.unlooked[scope.name] = scope
+            if self._worker.has_batches:
+                self._worker.release_inbox()
             self._traffic.flush()
         self._traffic.listen()
         self._engine.callbacks.finish()
@@ -147,6 +146,9 @@ class Waiting:
                 moved = self._traffic.drive()
                 if done():
                     break
+                if self._leader.unlooked:
+                    with self._lock:
+                        self._leader.look()
                 moved = (not self._main.only_drives and self._run_next()) or moved
                 if deadline is not None and time.perf_counter() >= deadline:
                     return done()

@@ -27,45 +27,39 @@ class Children:
     """The child scopes that want or have anything of a scope, in the order of their announcements."""
 
     def __init__(self) -> None:
-        self._children: dict[ScopeId, Child] = {}
-
-    def __len__(self) -> int:
-        return len(self._children)
+        self.known: dict[ScopeId, Child] = {}
+        """The children by their names."""
 
     def __getitem__(self, child: ScopeId) -> Child:
-        return self._children[child]
-
-    def items(self) -> Iterator[tuple[ScopeId, Child]]:
-        """Go through the children, with their names."""
-        return iter(self._children.items())
+        return self.known[child]
 
     @property
     def want_anything(self) -> bool:
         """Whether any would take a rank."""
-        return any(known.want or known.need.ranks for known in self._children.values())
+        return any(known.want or known.need.ranks for known in self.known.values())
 
     @property
     def want(self) -> int:
         """Tasks of all that nobody runs."""
-        return sum(known.want for known in self._children.values())
+        return sum(known.want for known in self.known.values())
 
     @property
     def work(self) -> float:
         """How much work they are."""
-        return sum(known.work for known in self._children.values())
+        return sum(known.work for known in self.known.values())
 
     def has_lent(self, rank: int, child: ScopeId) -> bool:
         """Whether a rank is lent to a child."""
-        return child in self._children and rank in self._children[child].lent
+        return child in self.known and rank in self.known[child].lent
 
     def neediest(self) -> ScopeId | None:
         """Return the child with most work a rank that it was lent, None if none wants any."""
-        wanting = [(known.work / (1 + len(known.lent)), child) for child, known in self._children.items() if known.want]
+        wanting = [(known.work / (1 + len(known.lent)), child) for child, known in self.known.items() if known.want]
         return max(wanting)[1] if wanting else None
 
     def spare(self) -> Iterator[int]:
         """Go through the ranks below that wait for nothing but gangs."""
-        for known in self._children.values():
+        for known in self.known.values():
             if known.need.ranks:
                 yield from known.need.spare
 
@@ -73,13 +67,13 @@ class Children:
 
     def announced(self, child: ScopeId, count: int, work: float, need: Need) -> None:
         """Note what a child wants from now on."""
-        known = self._children.setdefault(child, Child())
+        known = self.known.setdefault(child, Child())
         known.want, known.work, known.need = count, work, need
         self._drop_if_done(child)
 
     def returned(self, rank: int, child: ScopeId) -> None:
         """Note that a child gave back a rank."""
-        self._children[child].lent.discard(rank)
+        self.known[child].lent.discard(rank)
         self._drop_if_done(child)
 
     def orphaned(self, leader: int, members: Iterable[int]) -> dict[ScopeId, list[int]]:
@@ -97,9 +91,9 @@ class Children:
         """
         members = set(members)
         if members:
-            self._children[leader, 0] = Child(lent=members)
+            self.known[leader, 0] = Child(lent=members)
         orphans = {}
-        for child, known in list(self._children.items()):
+        for child, known in list(self.known.items()):
             known.lent.discard(leader)
             if child[0] == leader:
                 known.want, known.work, known.need = 0, 0.0, NOTHING
@@ -108,6 +102,6 @@ class Children:
         return orphans
 
     def _drop_if_done(self, child: ScopeId) -> None:
-        known = self._children[child]
+        known = self.known[child]
         if not (known.want or known.lent or known.need.ranks):
-            del self._children[child]
+            del self.known[child]

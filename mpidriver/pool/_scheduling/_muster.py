@@ -34,7 +34,7 @@ class Muster:
 
     def grants(self) -> Iterator[Grant]:
         """Grant together what children lack for their gangs, the oldest that can be served first."""
-        for child, known in self._children.items():
+        for child, known in self._children.known.items():
             lacking = self._lacking(known.need)
             free = self._free_ranks(besides=child)
             if 0 < lacking <= len(free):
@@ -56,7 +56,7 @@ class Muster:
         returned = len(roster.idle) + len(roster.reserved)
         lacking = [
             (lacks - len(self._free_ranks(besides=child)) + returned, known.need.leaders)
-            for child, known in self._children.items()
+            for child, known in self._children.known.items()
             if (lacks := self._lacking(known.need))
         ]
         if not lacking and self._gangs.count:

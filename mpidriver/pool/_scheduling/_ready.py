@@ -29,7 +29,8 @@ class Ready:
     @property
     def count(self) -> int:
         """Number of tasks; all that run together count as one."""
-        return self.single + self.gangs.count + len(self.together)
+        single = self.backlog.count + self.placed.count + len(self.alone)
+        return single + self.gangs.count + len(self.together)
 
     @property
     def single(self) -> int:

@@ -40,6 +40,8 @@ LEISURE_SECONDS = 50e-3
 """Time between two outcomes at a leader that may as well compute itself."""
 PREFETCH_SECONDS = 50e-3
 """Tasks shorter than this are sent ahead; behind longer ones an item would be held up too long."""
+_ONLY = range(1)
+"""Indexes of a call of one item."""
 
 
 class Scheduler:
@@ -138,6 +140,20 @@ class Scheduler:
             How many ranks each task wants; tasks that want several have no place.
         """
         self._ready.add(call, function, indexes, costs, places, ranks=ranks)
+
+    def assign_at_once(self, call: int, function: int, costs: Any = None) -> Batch | None:
+        """Assign the only task of a call, which any one rank may run, as `add` and `decide` would.
+
+        Returns
+        -------
+        batch
+            What an idle rank is to run; None if it is not plain that this would be the only decision: then add it.
+        """
+        ranks = self._ranks
+        is_plain = self.owns_ranks and not (self._ready.count or self._children.known or ranks.leaving)
+        if not (is_plain and ranks.idle) or (ranks.home_waits and self._home_is_idle()):
+            return None
+        return ranks.send_next(ranks.idle.pop(), [Span(call, function, _ONLY, costs)])
 
     def add_together(self, call: int, function: int) -> None:
         """Note a call whose items all ranks of this scope, which owns them, run at the same time: one item a rank."""
@@ -253,7 +269,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether an idle rank would get something to do."""
-        return bool(self.ready) or (len(self._children) > 0 and self._children.want_anything)
+        return self._ready.count > 0 or (bool(self._children.known) and self._children.want_anything)
 
     @property
     def is_quiet(self) -> bool:
@@ -261,7 +277,7 @@ class Scheduler:
         if self.owns_ranks:
             return self.has_all_ranks
         in_flight = self._ranks.in_flight
-        return not (self.ready or in_flight[self.home] or self._children or len(in_flight) > 1)
+        return not (self.ready or in_flight[self.home] or self._children.known or len(in_flight) > 1)
 
     @property
     def has_all_ranks(self) -> bool:
@@ -270,27 +286,28 @@ class Scheduler:
 
     @property
     def _has_no_tasks(self) -> bool:
-        return not (self._children or self._ranks.parts or self._ranks.is_busy)
+        return not (self._children.known or self._ranks.parts or self._ranks.is_busy)
 
     def census(self) -> tuple[int, bool, int]:
         """Return how many idle ranks find nothing ready, whether anything runs, and how often work was given out.
 
         The home rank counts as idle while its task waits.
         """
-        ranks = self._ranks
-        idle, home_runs = len(ranks.idle), ranks.in_flight[self.home]
-        elsewhere = len(ranks.in_flight) - 1 - idle - len(ranks.reserved)
-        runs = bool(elsewhere or home_runs or self._children or ranks.parts)
-        if self.ready:
+        ranks, in_flight = self._ranks, self._ranks.in_flight
+        idle, home_runs = len(ranks.idle), in_flight[self.home]
+        elsewhere = len(in_flight) - 1 - idle - len(ranks.reserved)
+        runs = bool(elsewhere or home_runs or self._children.known or ranks.parts)
+        if self._ready.count:
             idle = 0
-        elif ranks.home_is_free:
+        elif ranks.home_waits and ranks.home_is_free:
             idle += 1
         return idle, runs, ranks.batches + self._grants
 
     @property
     def next_rank(self) -> int | None:
-        """The idle rank that would be given something first, home apart."""
-        return self._ranks.idle[-1] if self._ranks.idle else None
+        """The idle rank that would be given something first, home apart; asked without a lock."""
+        last = self._ranks.idle[-1:]
+        return last[0] if last else None
 
     def seconds_of(self, function: int) -> float | None:
         """Return the moving average of a function's seconds, None before its first outcome."""
@@ -305,11 +322,11 @@ class Scheduler:
     def decide(self) -> list[Instruction]:
         """Return what to do now; it counts as done."""
         instructions: list[Instruction] = []
-        if self._children:
+        if self._children.known:
             instructions += self._muster.grants()
         if self._ready.together:
             self._run_together(instructions)
-        if not self._ready.together:
+        if not self._ready.together and (self._ready.count or self._children.known):
             self._hand_out(instructions)
         if self._ranks.leaving or not self.owns_ranks:
             instructions += map(Return, self._ranks.dismiss())
@@ -327,7 +344,7 @@ class Scheduler:
             self._assign(instructions)
         if self._placed.count:
             self._move_placed(instructions)
-        if self._children:
+        if self._children.known:
             self._grant(instructions)
 
     def _assign(self, instructions: list[Instruction]) -> None:

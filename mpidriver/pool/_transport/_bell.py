@@ -111,7 +111,7 @@ class Bell:
 
     def ring_ahead(self, rank: int) -> None:
         """Wake a rank that will be sent something soon, if it sleeps for sure: waking takes longer than packing."""
-        if self._says[rank]:
+        if self._says[rank] and self._asleep is not None and self._asleep[rank]:
             self.ring(rank)
 
     def wake(self) -> None:
