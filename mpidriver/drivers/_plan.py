@@ -1,7 +1,7 @@
 """The graph of a whole survey, made from the frames' footprints in the state database alone."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ def plan_survey(
     margin_deg: float = 0.0,
     keep_warps: bool = True,
     sky_correction: bool = False,
+    coupled: Mapping[int, Collection[int]] | None = None,
 ) -> Plan:
     """Return the graph of quanta that takes frames to catalogues and Faraday spectra.
 
@@ -59,6 +60,8 @@ def plan_survey(
         Whether warps are quanta with files; if not, a coadd is made of frames, and makes its warps itself.
     sky_correction
         Whether the detectors of an exposure share one model of its sky.
+    coupled
+        Detectors that record light of others, with those others.
     """
     plan = Plan()
     in_order = sorted(frames, key=lambda frame: (frame.exposure, frame.detector, frame.band))
@@ -66,11 +69,16 @@ def plan_survey(
     channels = [frame for frame in in_order if frame.kind == "stokes"]
     calibrations = CalibrationPlan(plan.graph, in_order)
     calibrations.add_fringes(images)
-    skies = _plan_skies(plan, images, calibrations) if sky_correction else {}
+    spills = _plan_spills(plan, images, calibrations, coupled or {})
+
+    def before_sky(frame: "Frame") -> list[Quantum]:
+        return calibrations.of_frame(frame) + spills.get((frame.exposure, frame.band, frame.detector), [])
+
+    skies = _plan_skies(plan, images, before_sky) if sky_correction else {}
 
     def needed(frame: "Frame") -> list[Quantum]:
         shared = skies.get((frame.exposure, frame.band))
-        return calibrations.of_frame(frame) + ([] if shared is None else [shared])
+        return before_sky(frame) + ([] if shared is None else [shared])
 
     catalogues = _plan_images(plan, _members(plan, "single_frame", images, sky, margin_deg, needed), keep_warps)
     if catalogues:
@@ -82,11 +90,32 @@ def plan_survey(
     return plan
 
 
-def _plan_skies(plan: Plan, frames: "list[Frame]", calibrations: CalibrationPlan) -> dict[tuple[int, str], Quantum]:
+def _plan_spills(
+    plan: Plan, frames: "list[Frame]", calibrations: CalibrationPlan, coupled: Mapping[int, Collection[int]]
+) -> dict[tuple[int, str, int], list[Quantum]]:
+    """Add the cross-talk of each exposure with coupled detectors; return it by exposure, band and victim."""
+    exposures: dict[tuple[int, str], dict[int, Frame]] = defaultdict(dict)
+    for frame in frames:
+        exposures[frame.exposure, frame.band][frame.detector] = frame
+    spills = {}
+    for (exposure, band), there in exposures.items():
+        pairs = [(victim, source) for victim in there for source in coupled.get(victim, ()) if source in there]
+        if not pairs:
+            continue
+        taking_part = sorted({detector for pair in pairs for detector in pair})
+        uses = dict.fromkeys(one for detector in taking_part for one in calibrations.of_frame(there[detector]))
+        spill = plan.add("crosstalk", uses=uses, exposure=exposure, band=band)
+        spills |= {(exposure, band, victim): [spill] for victim, _ in pairs}
+    return spills
+
+
+def _plan_skies(
+    plan: Plan, frames: "list[Frame]", needed: "Callable[[Frame], Iterable[Quantum]]"
+) -> dict[tuple[int, str], Quantum]:
     """Add the model of each exposure's sky; return them by exposure and band."""
     inputs: dict[tuple[int, str], dict[Quantum, None]] = defaultdict(dict)
     for frame in frames:
-        inputs[frame.exposure, frame.band].update(dict.fromkeys(calibrations.of_frame(frame)))
+        inputs[frame.exposure, frame.band].update(dict.fromkeys(needed(frame)))
     return {
         (exposure, band): plan.add("sky_correction", uses=uses, exposure=exposure, band=band)
         for (exposure, band), uses in inputs.items()

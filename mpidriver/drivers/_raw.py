@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mpidriver.errors import ConfigError, DataError
@@ -16,12 +16,21 @@ if TYPE_CHECKING:
     from mpidriver.drivers._quantum import Quantum
     from mpidriver.drivers._stage import Context
     from mpidriver.store import Frame
-    from mpidriver.tasks.single_frame import Calibrations, Linearity, RawFrame
+    from mpidriver.tasks.single_frame import Calibrations, Coupling, Linearity, RawFrame
 
-__all__ = ["CALIBRATIONS", "calibration_paths", "load_calibrations", "load_raw", "made_calibrations"]
+__all__ = [
+    "CALIBRATIONS",
+    "calibration_paths",
+    "couplings_of",
+    "load_calibrations",
+    "load_raw",
+    "made_calibrations",
+]
 
-#: Calibration frames, and the table of the linearity, that a raw frame may need, by the names of their datasets.
-CALIBRATIONS = ("bias", "linearity", "dark", "flat", "defects", "fringe")
+#: Calibration frames, and tables of cross-talk and linearity, that a raw frame may need, by their options.
+CALIBRATIONS = ("bias", "crosstalk", "linearity", "dark", "flat", "defects", "fringe")
+#: Those that the repository makes, by the names of their tasks.
+_MADE = frozenset(CALIBRATIONS) - {"crosstalk", "linearity"}
 
 
 def load_raw(context: "Context", frame: "Frame") -> "RawFrame":
@@ -66,7 +75,7 @@ def _zero_point_of_counts(frame: "Frame") -> float | None:
 
 
 def load_calibrations(
-    context: "Context", frame: "Frame", made: Mapping[str, str], *, kinds: Collection[str] = CALIBRATIONS
+    context: "Context", frame: "Frame", made: Mapping[str, str], *, kinds: Collection[str] = (*CALIBRATIONS, "spill")
 ) -> "Calibrations":
     """Return the calibration frames of a detector and the sections of its raw images.
 
@@ -81,9 +90,10 @@ def load_calibrations(
 
     paths = calibration_paths(context, frame, made)
     sections = {name: tuple(frame.metadata[name]) for name in ("overscan", "science") if name in frame.metadata}
-    read = {"linearity": _linearity}
+    read = {"linearity": _linearity, "crosstalk": _couplings, "spill": _image}
     found = {name: read.get(name, _calibration_image)(str(path)) for name, path in paths.items() if name in kinds}
-    return Calibrations(**found, **sections)
+    own = [one for one in found.pop("crosstalk", {}).get(frame.detector, ()) if one.source == frame.detector]
+    return Calibrations(**found, **sections, detector=frame.detector, couplings=tuple(own))
 
 
 def calibration_paths(context: "Context", frame: "Frame", made: Mapping[str, str]) -> "dict[str, Path]":
@@ -116,13 +126,47 @@ def made_calibrations(context: "Context", inputs: "Iterable[Quantum]") -> dict[s
     return {
         source.task: str(context.path(source.task, source).relative_to(root))
         for source in inputs
-        if source.task in CALIBRATIONS
+        if source.task in _MADE
     }
 
 
 @functools.lru_cache(maxsize=16)
 def _calibration_image(path: str) -> "np.ndarray":
+    return _image(path)
+
+
+def _image(path: str) -> "np.ndarray":
     return read_image(path)[0]
+
+
+def couplings_of(context: "Context") -> "Mapping[int, Sequence[Coupling]]":
+    """Return the couplings of each detector that records light of its own amplifiers or of others."""
+    path = context.config.calibrations.crosstalk
+    return {} if path is None else _couplings(str(context.repository.resolve(path)))
+
+
+@functools.lru_cache(maxsize=4)
+def _couplings(path: str) -> "dict[int, list[Coupling]]":
+    from mpidriver.tasks.single_frame import Coupling
+
+    table = read_table(path)
+    names = table.dtype.names or ()
+    if not {"victim", "source", "coefficient"}.issubset(names):
+        raise DataError(f"{path}: columns victim, source and coefficient are needed; the table has {', '.join(names)}")
+    sections = [name for name in ("source_section", "victim_section") if name in names]
+    couplings: dict[int, list[Coupling]] = {}
+    for number, row in enumerate(table):
+        try:
+            where = {name: _text(row[name]) for name in sections}
+            found = Coupling(int(row["source"]), float(row["coefficient"]), **where)
+            couplings.setdefault(int(row["victim"]), []).append(found)
+        except (DataError, ValueError) as error:
+            raise DataError(f"{path}, row {number + 1}: {error}") from None
+    return couplings
+
+
+def _text(value: "np.generic") -> str:
+    return (value.decode() if isinstance(value, bytes) else str(value)).strip()
 
 
 @functools.lru_cache(maxsize=1024)

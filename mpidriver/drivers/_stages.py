@@ -11,6 +11,7 @@ from mpidriver.drivers import (
     _light_curves,
     calibs,
     coadd,
+    crosstalk,
     cube,
     faraday,
     matching,
@@ -26,6 +27,7 @@ __all__ = ["DRIVERS", "ON_DEMAND", "STAGES", "code_digest", "usual_tasks"]
 
 STAGES: dict[str, Stage] = {
     **calibs.STAGES,
+    **crosstalk.STAGES,
     **sky_correction.STAGES,
     **single_frame.STAGES,
     **mosaic.STAGES,
@@ -51,7 +53,7 @@ ON_DEMAND: dict[str, tuple[str, ...]] = {
 #: Verb to the tasks that it may run; those of `ON_DEMAND` are among them.
 DRIVERS: dict[str, tuple[str, ...]] = {
     "calibs": tuple(calibs.STAGES),
-    "single-frame": (*CALIBRATION_TASKS, *sky_correction.STAGES, *single_frame.STAGES),
+    "single-frame": (*CALIBRATION_TASKS, *crosstalk.STAGES, *sky_correction.STAGES, *single_frame.STAGES),
     "mosaic": (*mosaic.STAGES, *matching.STAGES),
     "coadd": tuple(coadd.STAGES),
     "multiband": (*multiband.STAGES, *_light_curves.STAGES, *_fakes.STAGES),

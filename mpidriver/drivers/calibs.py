@@ -37,7 +37,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "fringe": ("fringe",),
 }
 
-_BEFORE_FLATS = ("bias", "linearity", "dark")
+_BEFORE_FLATS = ("bias", "crosstalk", "linearity", "dark")
 
 Made = Mapping[str, str]
 """Calibration frames made before, kind to path."""
@@ -54,7 +54,7 @@ def combine_darks(context: Context, quantum: Quantum, *, frames: "Sequence[Frame
     def dark_current(frame: "Frame") -> "np.ndarray":
         if not frame.exptime_s:
             raise DataError(f"{frame.path}: a dark frame without an exposure time")
-        return _counts(context, made, ("bias", "linearity"), frame) / frame.exptime_s
+        return _counts(context, made, ("bias", "crosstalk", "linearity"), frame) / frame.exptime_s
 
     return _combined(context, quantum, frames, dark_current, "adu/s")
 

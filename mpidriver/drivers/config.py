@@ -41,6 +41,11 @@ class CalibrationOptions:
         "FITS table with a column coefficient, c of counts * (1 + c1 counts + c2 counts^2 ...), or with columns counts "
         "and corrected (ADU)",
     )
+    crosstalk: str | None = option(
+        None,
+        "table with the columns victim and source (numbers of detectors) and coefficient, and for amplifiers of a "
+        "detector victim_section and source_section ([x1:x2,y1:y2]); one for all detectors",
+    )
     dark: str | None = option(None, "dark frame per second of exposure", unit="ADU/s")
     flat: str | None = option(None, "flat field, normalised to about 1")
     defects: str | None = option(None, "map of bad pixels, non-zero where bad")

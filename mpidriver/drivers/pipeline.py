@@ -37,7 +37,7 @@ class DriverRun:
 
 
 #: Tasks that read raw files.
-RAW_TASKS = frozenset({*calibs.STAGES, "sky_correction", "single_frame", "channel_frame"})
+RAW_TASKS = frozenset({*calibs.STAGES, "crosstalk", "sky_correction", "single_frame", "channel_frame"})
 
 #: Task to the folders where its products lie.
 FOLDERS = {

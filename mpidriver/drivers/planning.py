@@ -14,6 +14,7 @@ from mpidriver.drivers._sources._cells import plan_sources
 from mpidriver.drivers._stage import Context
 from mpidriver.drivers._stages import DRIVERS, usual_tasks
 from mpidriver.drivers.catalogue import load_components
+from mpidriver.drivers.crosstalk import coupled_detectors
 from mpidriver.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def _planned(
         margin_deg=margin_deg,
         keep_warps=context.config.coadd.keep_warps,
         sky_correction=context.config.sky_correction.enabled,
+        coupled=coupled_detectors(context),
     )
     remarks = _add_sources(plan, context, frames, verb)
     selected = selected_quanta(plan.graph, selection)

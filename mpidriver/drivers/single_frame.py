@@ -11,6 +11,7 @@ from mpidriver.drivers._backgrounds import write_superpixels
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._raw import calibration_paths, load_calibrations, load_raw, made_calibrations
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.drivers.crosstalk import spill_of
 from mpidriver.drivers.sky_correction import model_of
 from mpidriver.store import FrameUpdate, Product, write_masked_image, write_table
 
@@ -112,6 +113,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
         reference = at_epoch(reference, julian_year(frame.mjd))
     made = made_calibrations(desk.context, inputs) | desk.fringes.get((ids.detector, ids.band), {})
     calibrations = list(calibration_paths(desk.context, frame, made).values())
+    made |= spill_of(desk.context, ids.detector, inputs)
     return Prepared(
         {"frame": frame, "reference": reference, "made": made, "sky_model": model_of(desk, ids.detector, inputs)},
         (

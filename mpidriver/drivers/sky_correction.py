@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._raw import calibration_paths, load_calibrations, load_raw, made_calibrations
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
+from mpidriver.drivers.crosstalk import spill_of
 from mpidriver.pool import current_pool
 from mpidriver.store import write_table
 
@@ -97,6 +98,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
         fringe = desk.fringes.get((frame.detector, frame.band), {})
         made[frame.detector] = made_calibrations(desk.context, own) | fringe
         files += calibration_paths(desk.context, frame, made[frame.detector]).values()
+        made[frame.detector] |= spill_of(desk.context, frame.detector, inputs)
     known = tuple((frame.detector, frame.digest, frame.wcs_header, frame.gain) for frame in frames)
     named = ((frame.path, frame.digest) for frame in frames)
     return Prepared(

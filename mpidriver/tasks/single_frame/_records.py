@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mpidriver.tasks.image import MaskedImage
+from mpidriver.tasks.single_frame._crosstalk import Coupling
 from mpidriver.tasks.single_frame._linearity import Linearity
 
 if TYPE_CHECKING:
@@ -115,6 +116,12 @@ class Calibrations:
     """Region that is kept; the other products have its shape."""
     bias: np.ndarray | None = None
     """Shape (row, col), ADU."""
+    detector: int = 0
+    """Number of the detector, by which `couplings` name it."""
+    couplings: tuple[Coupling, ...] = ()
+    """What its amplifiers record of each other; couplings to other detectors are left to `spill`."""
+    spill: np.ndarray | None = None
+    """What it records of other detectors, shape (row, col), ADU."""
     linearity: Linearity | None = None
     """How counts above the bias are brought into proportion to the light."""
     dark: np.ndarray | None = None

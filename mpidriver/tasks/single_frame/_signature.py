@@ -1,7 +1,7 @@
 """Instrument signature: from counts to electrons, with the variance and mask that the detector implies.
 
-Order of the steps: overscan, bias, linearity, dark, gain, flat. Every calibration is optional; the variance comes from
-the companion weight map, or else from photon and read noise.
+Order of the steps: overscan, bias, cross-talk, linearity, dark, gain, flat. Every calibration is optional; the variance
+comes from the companion weight map, or else from photon and read noise.
 """
 
 import numpy as np
@@ -9,10 +9,11 @@ from scipy import ndimage
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.image import MaskedImage, MaskPlane
+from mpidriver.tasks.single_frame._crosstalk import crosstalk
 from mpidriver.tasks.single_frame._linearity import linearise
 from mpidriver.tasks.single_frame._records import Calibrations
 
-__all__ = ["remove_signature", "signal_counts", "subtract_overscan", "trim"]
+__all__ = ["counts_above_bias", "remove_signature", "signal_counts", "subtract_overscan", "trim"]
 
 #: Larger values are no signal, and their squares overflow float32.
 _FINITE_LIMIT = 1e18
@@ -39,7 +40,7 @@ def remove_signature(raw, calibrations=None, *, saturation_grow_px=0):
         If a companion or calibration has another shape, or no gain is known.
     """
     calibrations = calibrations or Calibrations()
-    signal = _counts_above_bias(raw, calibrations) * np.float32(raw.gain)
+    signal = _linear_counts(raw, calibrations) * np.float32(raw.gain)
     mask = detector_mask(raw, calibrations, saturation_grow_px)
     variance = noise_variance(raw, calibrations, signal)
     if calibrations.dark is not None:
@@ -67,19 +68,40 @@ def signal_counts(raw, calibrations):
     DataError
         If a companion or calibration has another shape.
     """
-    counts = _counts_above_bias(raw, calibrations)
+    counts = _linear_counts(raw, calibrations)
     if calibrations.dark is not None:
         counts = counts - np.asarray(calibrations.dark * raw.exptime_s, dtype=np.float32)
     return np.where(detector_mask(raw, calibrations) == 0, counts, np.float32(np.nan))
 
 
-def _counts_above_bias(raw, calibrations):
-    """Return the science region without overscan and bias, linear, float32, ADU; what does not fit is refused."""
+def counts_above_bias(raw, calibrations):
+    """Return the science region without overscan and bias, float32, ADU, shape (row, col).
+
+    Parameters
+    ----------
+    raw : RawFrame
+    calibrations : Calibrations
+
+    Raises
+    ------
+    DataError
+        If a companion or calibration has another shape.
+    """
     _check_raw(raw)
     counts = trim(subtract_overscan(raw.image, calibrations.overscan), calibrations.science)
     _check_shapes(calibrations, counts.shape)
     if calibrations.bias is not None:
         counts = counts - np.asarray(calibrations.bias, dtype=np.float32)
+    return counts
+
+
+def _linear_counts(raw, calibrations):
+    """Return the counts above the bias without what other amplifiers add, in proportion to the light."""
+    counts = counts_above_bias(raw, calibrations)
+    if calibrations.couplings:
+        counts = counts - crosstalk(calibrations.couplings, {calibrations.detector: counts}, counts.shape)
+    if calibrations.spill is not None:
+        counts = counts - np.asarray(calibrations.spill, dtype=np.float32)
     return counts if calibrations.linearity is None else linearise(counts, calibrations.linearity)
 
 
@@ -195,7 +217,7 @@ def _check_raw(raw):
 
 
 def _check_shapes(calibrations, shape):
-    for name in ("bias", "dark", "flat", "defects"):
+    for name in ("bias", "spill", "dark", "flat", "defects"):
         product = getattr(calibrations, name)
         if product is not None and np.shape(product) != shape:
             raise DataError(f"calibrations: {name} has the shape {np.shape(product)}, the science region {shape}")
