@@ -4,14 +4,16 @@ A cache on a shared file system would be written by thousands of ranks at once, 
 write to would run their code; so the cache is a private folder of the node: ``$MPIDRIVER_CACHE``, or
 ``<tempdir>/mpidriver-<uid>``. Where no such folder can be had, kernels are compiled anew in each process.
 numba looks whether a kernel's own file has changed, not at what the kernel calls; so in that folder is one for each
-state of the sources, named by their digest.
+state of that file and of those from which it imports, named by their digest.
 ``NUMBA_DISABLE_JIT=1`` leaves the functions plain Python.
 """
 
 import functools
 import hashlib
 import os
+import re
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -45,19 +47,24 @@ def _is_private(path: Path) -> bool:
 
 
 @functools.cache
-def _sources_digest(folder: Path) -> str:
-    """Return a digest of the files from which a kernel in `folder` may call others: those there, and those here."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in (*sorted(folder.glob("*.py")), *sorted(Path(__file__).parent.glob("*.py"))):
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)} ".encode() + content)
-    return digest.hexdigest()
+def _sources_digest(name: str) -> str:
+    """Return a digest of the source of a module and of what it imports from its own package, directly or not."""
+    package, sources, names = name.partition(".")[0], {}, [name]
+    while names:
+        name = names.pop()
+        path = getattr(sys.modules.get(name), "__file__", None)
+        if name not in sources and path is not None:
+            sources[name] = Path(path).read_text(encoding="utf-8")
+            names += re.findall(rf"^from ({package}[\w.]*) import", sources[name], re.MULTILINE)
+    return hashlib.blake2b(repr(sorted(sources.items())).encode(), digest_size=8).hexdigest()
 
 
 def _cache_of(function) -> Path | None:
     """Return the folder in which a function's machine code is cached; None if it cannot be."""
-    directory, source = cache_directory(), Path(function.__code__.co_filename)
-    return directory / _sources_digest(source.parent) if directory and source.is_file() else None
+    directory = cache_directory()
+    if directory is None or not Path(function.__code__.co_filename).is_file():
+        return None
+    return directory / _sources_digest(function.__module__)
 
 
 def kernel(function=None, **options):

@@ -5,6 +5,7 @@ import pytest
 
 from mpidriver.errors import DataError
 from mpidriver.tasks.faraday import QU_MODELS, fit_qu, lambda_sq
+from mpidriver.tasks.faraday._qu_kernels import evaluate
 
 FREQ_HZ = np.linspace(800e6, 1800e6, 120)
 SIGMA = 0.01
@@ -57,6 +58,43 @@ def test_slab():
     slab = fits["slab"].parameters
     assert slab["rm_radm2"] + 0.5 * slab["depth_radm2"] == pytest.approx(32.5, abs=0.5)
     assert abs(slab["depth_radm2"]) == pytest.approx(25.0, abs=1.0)
+
+
+def test_a_slab_of_which_only_the_edges_are_seen_is_found():
+    """Deeper than the largest scale of the band, so that the spectrum has a peak at each end."""
+    x = lambda_sq(FREQ_HZ)
+    for seed, depth in enumerate((50.0, 75.0, 110.0)):
+        p = 0.3 * np.exp(2j * (0.5 + (-60.0 + 0.5 * depth) * x)) * np.sinc(depth * x / np.pi)
+        noise = SIGMA * np.random.default_rng(seed).normal(size=(2, FREQ_HZ.size))
+        slab = fit(p, seed)["slab"]
+        assert_recovered(slab, {"amplitude": 0.3, "rm_radm2": -60.0, "depth_radm2": depth})
+        assert slab.chi_sq <= np.sum((noise / SIGMA) ** 2)
+
+
+def test_evidence_does_not_take_thin_sources_for_slabs():
+    """A slab of no depth is a thin source, and χ² has no curvature there."""
+    for seed in range(20):
+        fits = fit(spectrum((0.1, 40.0, 9.0 * seed - 90.0)), seed)
+        assert fits["thin"].log_evidence > max(fits["slab"].log_evidence, fits["two"].log_evidence)
+        slab = fits["slab"]
+        assert slab.parameters["depth_radm2"] < 5 * slab.errors["depth_radm2"]
+
+
+def test_derivatives_of_the_models_are_those_of_differences():
+    rng = np.random.default_rng(4)
+    x = lambda_sq(FREQ_HZ[::6])
+    for values in (rng.normal(size=3), rng.normal(size=6), rng.normal(size=4), np.array([0.3, 0.2, 5.0, 0.0])):
+        p, scale = rng.normal(size=(2, x.size)), rng.uniform(1.0, 2.0, (2, x.size))
+
+        def chi_sq(at, p=p, scale=scale):
+            information, gradient = np.empty((at.size, at.size)), np.empty(at.size)
+            return evaluate(at, x - 0.05, x, p, scale, information, gradient), gradient, information
+
+        step = 1e-5 * np.eye(values.size)
+        slopes = [(chi_sq(values + own)[0] - chi_sq(values - own)[0]) / 2e-5 for own in step]
+        _, gradient, information = chi_sq(values)
+        assert -2.0 * gradient == pytest.approx(slopes, rel=1e-6, abs=1e-6)
+        assert np.all(np.diag(information) >= 0)
 
 
 def test_errors_are_the_scatter_of_fits():

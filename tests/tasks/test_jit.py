@@ -35,21 +35,25 @@ def test_a_change_in_what_a_kernel_calls_is_seen(fresh_cache, tmp_path):
     fresh_cache.setenv("MPIDRIVER_CACHE", str(tmp_path / "cache"))
     fresh_cache.setattr("sys.dont_write_bytecode", True)  # that of a file of the same size and second would be taken
     fresh_cache.syspath_prepend(tmp_path)
-    (tmp_path / "mpidriver_kernel.py").write_text(
+    package = tmp_path / "kernel_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "kernels.py").write_text(
         "from mpidriver.tasks._jit import kernel\n"
-        "from mpidriver_called import number\n"
+        "from kernel_package.called import number\n"
         "@kernel\n"
         "def run():\n"
         "    return number()\n"
     )
     results = []
     for value in (1, 1, 2):
-        (tmp_path / "mpidriver_called.py").write_text(f"import numba\nnumber = numba.njit(lambda: {value})\n")
+        (package / "called.py").write_text(f"import numba\nnumber = numba.njit(lambda: {value})\n")
+        (package / "other.py").write_text(f"value = {len(results)}\n")
         importlib.invalidate_caches()
-        for name in ("mpidriver_called", "mpidriver_kernel"):
-            sys.modules.pop(name, None)
+        for name in ("kernel_package.called", "kernel_package.kernels"):
+            fresh_cache.delitem(sys.modules, name, raising=False)
         _sources_digest.cache_clear()
-        run = importlib.import_module("mpidriver_kernel").run
+        run = importlib.import_module("kernel_package.kernels").run
         results.append((run(), sum(run.stats.cache_hits.values())))
     assert results == [(1, 0), (1, 1), (2, 0)]
 

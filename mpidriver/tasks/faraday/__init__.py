@@ -32,6 +32,7 @@
     _statistics_kernels
                     medians and the scatter beyond the noise (numba)
     _qu_fitting     fit_qu: thin, two-component and slab models of one source
+    _qu_kernels     their fit (numba)
     _turn_kernels   spectra about another λ²_0 (numba)
     _reference      synthesis and CLEAN, slow and obvious, for tests
     _peaks          maximum of every spectrum of a cube

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mpidriver.tasks._jit import kernel
+from mpidriver.tasks.cholesky import solve_positive
 from mpidriver.tasks.multiband._model_kernels import add_model, fill_templates, window
 
 __all__ = ["fit_sources"]
@@ -28,31 +29,6 @@ def _ellipse(log_radius, stretch_1, stretch_2):
         area * (np.cosh(h) - ratio * stretch_1),
         area * ratio * stretch_2,
     )
-
-
-@kernel
-def _solved(matrix, vector):
-    """Solve a small symmetric positive definite system in place by Cholesky; the solution replaces `vector`."""
-    n = vector.size
-    for j in range(n):
-        for k in range(j):
-            matrix[j, j] -= matrix[j, k] * matrix[j, k]
-        if not matrix[j, j] > 0.0:
-            return False
-        matrix[j, j] = np.sqrt(matrix[j, j])
-        for i in range(j + 1, n):
-            for k in range(j):
-                matrix[i, j] -= matrix[i, k] * matrix[j, k]
-            matrix[i, j] /= matrix[j, j]
-    for i in range(n):
-        for k in range(i):
-            vector[i] -= matrix[i, k] * vector[k]
-        vector[i] /= matrix[i, i]
-    for i in range(n - 1, -1, -1):
-        for k in range(i + 1, n):
-            vector[i] -= matrix[k, i] * vector[k]
-        vector[i] /= matrix[i, i]
-    return True
 
 
 @kernel
@@ -158,7 +134,7 @@ def _fit_galaxy(data, usable, weight, q, prior, half, bounds, psf_matrix, psf, p
             damped, step = matrix.copy(), side.copy()
             for i in range(7):
                 damped[i, i] += damping * matrix[i, i] + 1e-300
-            if _solved(damped, step):
+            if solve_positive(damped, step):
                 trial = q + step
                 _bounded(trial, bounds[0], bounds[1])
                 fill_templates(planes, line, shape, _source_of(trial, half), psf_matrix, psf, profiles, True)
@@ -205,7 +181,7 @@ def _fit_point(data, usable, weight, source, prior, psf_matrix, psf, profiles, p
             cost += prior[3] * offset * offset
             matrix[i, i] += prior[3]
             side[i] -= prior[3] * offset
-        if not _solved(matrix, side):
+        if not solve_positive(matrix, side):
             break
         source[0] += min(max(side[0], -1.0), 1.0)
         source[1] += min(max(side[1], -1.0), 1.0)
@@ -228,7 +204,7 @@ def _shape_error(data, usable, weight, planes, q, prior):
                 squares += light * light
     side[:] = 0.0
     side[5], side[6] = 1.0, 1.0
-    if not _solved(matrix, side) or not squares > 0.0 or not total > 0.0:
+    if not solve_positive(matrix, side) or not squares > 0.0 or not total > 0.0:
         return 0.0
     return np.sqrt(max((side[5] + side[6]) / (total * total) - 1.0 / (weight * squares), 0.0))
 
