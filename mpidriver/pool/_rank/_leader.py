@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from mpidriver.errors import LeaderLostError
@@ -21,6 +22,8 @@ from mpidriver.pool._watching._observing import Observer, telling
 from mpidriver.pool._watching._trace import Trace
 
 __all__ = ["Leader"]
+
+_is_quiet = attrgetter("is_quiet")
 
 
 class Leader:
@@ -134,7 +137,7 @@ class Leader:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing happens in any scope unless some task starts something."""
-        return not self.scopes or all(scope.is_quiet for scope in self.scopes.values())
+        return all(map(_is_quiet, self.scopes.values()))
 
     # Deciding
 
@@ -246,7 +249,10 @@ class Leader:
             if self.observer is not None and scope.parent is None:
                 self._callbacks.add(telling(self.observer, call.name, report))
             self.conclude(scope, call, call.deliver(indexes, report))
-        self.touch(scope)
+        if scope.closed or not scope.scheduler.is_content:
+            self.touch(scope)
+        else:
+            self.unlooked[name] = scope
 
     def _on_giveback(self, name: ScopeId, number: int, rank: int, kept: list[int], leaves: bool) -> None:
         scope = self.scopes[name]

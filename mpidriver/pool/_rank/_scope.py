@@ -7,7 +7,7 @@ from typing import Any
 from mpidriver.errors import PoolError
 from mpidriver.pool._rank._calls import Call
 from mpidriver.pool._scheduling._scheduler import Scheduler
-from mpidriver.pool._terms import Terms
+from mpidriver.pool._terms import PLAIN, Terms
 from mpidriver.pool._transport._codec import Packed, WithKeywords, Wrapped, is_importable, pack
 from mpidriver.pool._transport._messages import ScopeId
 from mpidriver.pool._watching._usage import IdleClock
@@ -115,13 +115,14 @@ class Scope:
         PoolError
             If it cannot be sent to other ranks.
         """
+        how = None if terms is PLAIN else terms  # the usual ones need not be hashed
         try:
-            return self._known[function, keywords, terms]  # an importable one that was called before
+            return self._known[function, keywords, how]  # an importable one that was called before
         except (KeyError, TypeError):
             stays = is_importable(function)
         target = WithKeywords(function) if keywords else function
         packed = _pack_function(function, target) if self._travels else None
-        name = (function, keywords, terms) if stays else (*_content(function, packed, keywords=keywords), terms)
+        name = (function, keywords, how) if stays else (*_content(function, packed, keywords=keywords), how)
         return self._keep(target, terms, packed, name, stays=stays)
 
     def on_other_terms(self, key: int, terms: Terms) -> int:

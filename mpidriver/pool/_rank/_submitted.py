@@ -219,7 +219,12 @@ class SubmitCall(Call):
         value = report.values[0]
         if type(value) is Failure and value.kind == UNDONE:
             return self.leave(indexes, value.cause)
-        outcome = self._outcome(0, report, 0)
+        if type(value) is Failure:
+            outcome = self._outcome(0, report, 0)
+        else:
+            item, seconds = self._args[0] if len(self._args) == 1 else self._args, report.marks[-1] - report.marks[0]
+            spent = (report.started, seconds, report.peak_rss_bytes, report.rank, report.host)
+            outcome = Outcome(0, item, value, None, *spent, self.name)
         return None if self.future.is_resolved_by(outcome) else lambda: self.future.resolve(outcome)
 
     def leave(self, indexes: Sequence[int], reason: str) -> Callable[[], None]:

@@ -63,7 +63,7 @@ class Traffic:
         main: MainThread,
         leader: Leader,
         worker: Worker,
-        values: tuple[Values, ...],
+        values: tuple[Values, Values],
         callbacks: Callbacks,
     ) -> None:
         self.handlers: dict[int, Handler] = {}
@@ -166,7 +166,8 @@ class Traffic:
         with self._lock:
             if self._callbacks.due or self._over or not self._leader.is_quiet:
                 return True
-            return any(values.await_messages for values in self._values)
+            shared, held = self._values
+            return shared.await_messages or held.await_messages
 
     @property
     def is_moving(self) -> bool:

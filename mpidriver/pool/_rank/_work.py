@@ -186,7 +186,7 @@ def pack_report(report: Report) -> PackedReport:
 def unpack_report(packed: PackedReport) -> Report:
     """Undo `pack_report`; results that cannot be read become failures."""
     packed_values, started, packed_marks, peak_rss_bytes, rank, host, total_seconds = packed
-    values: Any = unpack_each(packed_values)
+    values: Any = packed_values if type(packed_values) is tuple else unpack_each(packed_values)
     has_failures = type(packed_values) is list and any(type(value) is Failure for value in values)
     marks: Any = packed_marks
     if isinstance(marks, bytes):

@@ -196,7 +196,7 @@ class Worker:
         leader = work.scope[0]
         sent: list[Any] = reports
         if leader != self._post.rank:
-            sent = [pack_report(report) for report in reports]
+            sent = list(map(pack_report, reports))
         elif self._post.size > 1:
             sent = [_checked(report) for report in reports]
         with self._engine.lock:
@@ -215,7 +215,9 @@ class Worker:
 
     def _items(self, scope: ScopeId, span: WorkSpan, terms: Terms) -> tuple[Sequence[Any], bool]:
         """Return the items of a span, and whether they are run in blocks: if not, they are tuples of arguments."""
-        items, is_plain = self._read(scope, span.items)
+        items, is_plain = span.items, True
+        if type(items) is not tuple or scope[0] == self._post.rank:
+            items, is_plain = self._read(scope, items)
         if is_plain and not span.timed and terms.are_plain:
             return items, True
         if is_plain and not span.bare:

@@ -150,8 +150,7 @@ class Scheduler:
             What an idle rank is to run; None if it is not plain that this would be the only decision: then add it.
         """
         ranks = self._ranks
-        is_plain = self.owns_ranks and not (self._ready.count or self._children.known or ranks.leaving)
-        if not (is_plain and ranks.idle) or (ranks.home_waits and self._home_is_idle()):
+        if not (ranks.idle and self.is_content) or (ranks.home_waits and self._home_is_idle()):
             return None
         return ranks.send_next(ranks.idle.pop(), [Span(call, function, _ONLY, costs)])
 
@@ -274,15 +273,15 @@ class Scheduler:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing is ready, in flight or lent, and no rank is held that should be returned."""
-        if self.owns_ranks:
-            return self.has_all_ranks
-        in_flight = self._ranks.in_flight
-        return not (self.ready or in_flight[self.home] or self._children.known or len(in_flight) > 1)
+        ranks = self._ranks
+        if self._ready.count or self._children.known or ranks.parts:
+            return False
+        return not (ranks.is_busy if self.owns_ranks else ranks.in_flight[self.home] or len(ranks.in_flight) > 1)
 
     @property
     def has_all_ranks(self) -> bool:
         """Whether nothing is ready or in flight and every rank is back."""
-        return self._has_no_tasks and not self.ready
+        return not self._ready.count and self._has_no_tasks
 
     @property
     def _has_no_tasks(self) -> bool:
@@ -318,6 +317,11 @@ class Scheduler:
         self._backlog.forget(function)
 
     # What to do
+
+    @property
+    def is_content(self) -> bool:
+        """Whether there is nothing to decide."""
+        return self.owns_ranks and not (self._ready.count or self._children.known or self._ranks.leaving)
 
     def decide(self) -> list[Instruction]:
         """Return what to do now; it counts as done."""

@@ -88,7 +88,8 @@ class Bell:
         self.settle_seconds = SETTLE_SECONDS if has_other_hosts else 0.0
         self.is_crowded = sum(self._is_near) > len(os.sched_getaffinity(0))
         self._main_poll, self._helper_poll = _poll_of(self._main, self._remote), _poll_of(self._helper)
-        self._main_lies = False
+        self.main_lies = False
+        """Whether the main thread sleeps, or is about to."""
         self.helper_listens = False
         """Whether the progress thread is to be woken while the main thread does not sleep."""
         self._saying = threading.Lock()
@@ -116,7 +117,7 @@ class Bell:
 
     def wake(self) -> None:
         """Wake this rank's main thread if it sleeps."""
-        if self._main_lies:
+        if self.main_lies:
             self._knock(self._rank, _MAIN)
 
     def wake_helper(self) -> None:
@@ -154,7 +155,7 @@ class Bell:
 
     def get_up(self) -> None:
         """Say that the main thread is awake."""
-        if self._main_lies:
+        if self.main_lies:
             self._say(lies=False)
 
     def listen(self, *, listens: bool) -> None:
@@ -164,10 +165,10 @@ class Bell:
 
     def _say(self, *, lies: bool | None = None, listens: bool | None = None) -> None:
         with self._saying:
-            self._main_lies = self._main_lies if lies is None else lies
+            self.main_lies = self.main_lies if lies is None else lies
             self.helper_listens = self.helper_listens if listens is None else listens
             if self._asleep is not None:
-                who = _MAIN if self._main_lies else _HELPER if self.helper_listens else _AWAKE
+                who = _MAIN if self.main_lies else _HELPER if self.helper_listens else _AWAKE
                 self._asleep[self._rank] = who
 
     def sleep(self, seconds: float) -> bool:

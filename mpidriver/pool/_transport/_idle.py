@@ -60,8 +60,9 @@ class Idle:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._learn()
-        self.get_up()
+        if self._began is not None:
+            self._learn()
+            self.get_up()
 
     def reset(self) -> None:
         """Begin afresh: something happened."""
@@ -73,7 +74,7 @@ class Idle:
     def _learn(self) -> None:
         if self._began is not None:
             self._spin.learn(time.perf_counter() - self._began, slept=self._slept)
-        self._began, self._slept = None, False
+            self._began, self._slept = None, False
 
     def wait(
         self, look: Callable[[], bool] | None = None, *, in_transit: bool = False, until: float | None = None
@@ -144,7 +145,7 @@ class Idle:
     def get_up(self) -> None:
         """Wait no more, or afresh."""
         self._since, self._lies, self._overslept = None, False, False
-        if self._bell is not None:
+        if self._bell is not None and self._bell.main_lies:
             self._bell.get_up()
 
 
