@@ -24,7 +24,7 @@ __all__ = ["add_arguments"]
 
 #: Verb of a driver to what it does.
 DRIVER_VERBS = {
-    "calibs": "combine raw bias, dark and flat frames, and the sky's fringes, to calibration frames",
+    "calibs": "combine raw bias, dark and flat frames, and the sky's patterns, to calibration frames",
     "single-frame": "reduce raw frames to calibrated frames and source catalogues",
     "mosaic": "solve astrometry and photometry of each tract over all its frames",
     "coadd": "warp frames to patches and stack them",
@@ -61,7 +61,7 @@ def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
             nargs="*",
             type=_tasks_of_kind,
             metavar="KIND",
-            help="bias, dark, flat, defects or fringe (default: all but fringe, which the frames of the sky tell)",
+            help="bias, dark, flat, defects; fringe and sky, which frames of the sky tell (default: all but these two)",
         )
     for name, example in (
         ("exposure", "1204..1210"),
@@ -109,9 +109,9 @@ def _chosen_tasks(options: argparse.Namespace) -> list[str] | None:
         return list(usual_tasks(options.verb, asked_for=asked_for))
     if options.verb != "calibs":
         return None
-    from mpidriver.drivers.calibs import KINDS
+    from mpidriver.drivers.calibs import KINDS, PATTERNS
 
-    kinds = options.tasks or [tasks for kind, tasks in KINDS.items() if kind != "fringe"]
+    kinds = options.tasks or [tasks for kind, tasks in KINDS.items() if kind not in PATTERNS]
     return [task for tasks in kinds for task in tasks]
 
 

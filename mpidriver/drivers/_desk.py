@@ -77,11 +77,15 @@ class Desk:
         return kinds
 
     @functools.cached_property
-    def fringes(self) -> "dict[tuple[int, str], dict[str, str]]":
-        """Fringe patterns that the repository has, by detector and band: ``{"fringe": path}``."""
-        done = {record.key: record.data_id for record in self.state.quanta(task="fringe", status="done")}
-        made = ((done[key], product) for key in done for product in self.state.products(key=key))
-        return {(int(ids["detector"]), str(ids["band"])): {"fringe": product.path} for ids, product in made}
+    def patterns(self) -> "dict[tuple[int, str], dict[str, str]]":
+        """Fringes and sky frames that the repository has, by detector and band: ``{"fringe": path, "sky": path}``."""
+        found: dict[tuple[int, str], dict[str, str]] = {}
+        for task in ("fringe", "sky"):
+            for record in self.state.quanta(task=task, status="done"):
+                where = int(record.data_id["detector"]), str(record.data_id["band"])
+                for product in self.state.products(key=record.key):
+                    found.setdefault(where, {})[task] = product.path
+        return found
 
     def table(self, path: "Path") -> "np.ndarray":
         """Return a small table that many quanta need, read once a run."""

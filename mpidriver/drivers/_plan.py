@@ -68,7 +68,7 @@ def plan_survey(
     images = [frame for frame in in_order if frame.kind == "image"]
     channels = [frame for frame in in_order if frame.kind == "stokes"]
     calibrations = CalibrationPlan(plan.graph, in_order)
-    calibrations.add_fringes(images)
+    calibrations.add_patterns(images)
     spills = _plan_spills(plan, images, calibrations, coupled or {})
 
     def before_sky(frame: "Frame") -> list[Quantum]:

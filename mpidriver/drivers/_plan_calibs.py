@@ -52,12 +52,13 @@ class CalibrationPlan:
         flat = self._found.get(("flat", frame.detector, frame.band))
         return [*self._made(frame.detector, "bias", "dark", "defects"), *([flat] if flat is not None else [])]
 
-    def add_fringes(self, frames: "Iterable[Frame]") -> None:
-        """Add the fringe patterns of frames of the sky, one a detector and band."""
+    def add_patterns(self, frames: "Iterable[Frame]") -> None:
+        """Add the fringes and the pattern of the sky of frames, one each a detector and band."""
         examples = {(frame.detector, frame.band): frame for frame in frames}
         for detector, band in sorted(examples):
             needs = self.of_frame(examples[detector, band])
-            self._graph.add(Quantum("fringe", DataId(detector=detector, band=band)), needs=needs)
+            for task in ("fringe", "sky"):
+                self._graph.add(Quantum(task, DataId(detector=detector, band=band)), needs=needs)
 
     def _add_flats(self, band: str, detectors: list[int]) -> None:
         needs = {detector: self._made(detector, "bias", "dark") for detector in detectors}

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 #: Calibration frames, and tables of cross-talk and linearity, that a raw frame may need, by their options.
-CALIBRATIONS = ("bias", "crosstalk", "linearity", "dark", "flat", "defects", "fringe")
+CALIBRATIONS = ("bias", "crosstalk", "linearity", "dark", "flat", "defects", "fringe", "sky")
 #: Those that the repository makes, by the names of their tasks.
 _MADE = frozenset(CALIBRATIONS) - {"crosstalk", "linearity"}
 

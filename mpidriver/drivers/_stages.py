@@ -41,8 +41,8 @@ STAGES: dict[str, Stage] = {
     **sources.STAGES,
 }
 
-#: What a frame of the sky needs is made with it; fringe patterns come from many frames of the sky, when asked for.
-CALIBRATION_TASKS = tuple(task for task in calibs.STAGES if task not in calibs.KINDS["fringe"])
+#: What a frame of the sky needs is made with it; patterns come from many frames of the sky, when asked for.
+CALIBRATION_TASKS = tuple(task for task in calibs.STAGES if task not in calibs.PATTERNS)
 
 #: Tasks that run only when they are asked for, by the option that does.
 ON_DEMAND: dict[str, tuple[str, ...]] = {
@@ -60,7 +60,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "faraday": (*cube.STAGES, *faraday.STAGES),
     "sources": ("channel_frame", *sources.STAGES),
     "rm-table": ("rm_table",),
-    "pipeline": tuple(task for task in STAGES if task not in calibs.KINDS["fringe"]),
+    "pipeline": tuple(task for task in STAGES if task not in calibs.PATTERNS),
 }
 
 

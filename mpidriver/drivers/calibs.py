@@ -2,7 +2,7 @@
 
 Scatter detectors: combine their bias frames, then their darks. Scatter the flats of a band, gather the level of each
 frame, solve for the brightness of each exposure over the whole focal plane, scatter again: combine each detector's
-flats. Fringe patterns come from the frames of the sky themselves.
+flats. Fringes and sky frames come from the frames of the sky themselves.
 """
 
 import functools
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from mpidriver.drivers._desk import Desk
     from mpidriver.store import Frame
-    from mpidriver.tasks.calibs import Combined
+    from mpidriver.tasks.calibs import SkyMeshes
 
-__all__ = ["KINDS", "STAGES"]
+__all__ = ["KINDS", "PATTERNS", "STAGES"]
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "flat": ("flat_scales", "flat"),
     "defects": ("defects",),
     "fringe": ("fringe",),
+    "sky": ("sky",),
 }
+#: Tasks that look at the frames of the sky, when asked for.
+PATTERNS = ("fringe", "sky")
 
 _BEFORE_FLATS = ("bias", "crosstalk", "linearity", "dark")
 
@@ -135,6 +138,30 @@ def combine_fringes(context: Context, quantum: Quantum, *, frames: "Sequence[Fra
     return _combined(context, quantum, frames, pattern, "")
 
 
+def combine_sky(context: Context, quantum: Quantum, *, frames: "Sequence[Frame]", made: Made) -> Record:
+    """Combine the sky of a detector and band by meshes, which the frames' ranks measure and send."""
+    from mpidriver.tasks.calibs import combine_skies
+
+    outcomes = current_pool().map(functools.partial(_sky_meshes, context, made), frames, on_error="return")
+    used, skies = [], []
+    for frame, outcome in zip(frames, outcomes, strict=True):
+        if outcome.error is not None:
+            log.warning("left out of %s: %s", quantum, outcome.error.cause)
+            continue
+        used.append(frame)
+        skies.append(outcome.value)
+    pattern = combine_skies(skies, context.config.calibs)
+    return Record(products=(_write(context, quantum, pattern, used, ""),))
+
+
+def _sky_meshes(context: Context, made: Made, frame: "Frame") -> "SkyMeshes":
+    from mpidriver.tasks.calibs import sky_of
+
+    calibrations = load_calibrations(context, frame, made, kinds=(*_BEFORE_FLATS, "flat", "defects"))
+    options = context.config
+    return sky_of(load_raw(context, frame), calibrations, options.single_frame, mesh_px=options.calibs.sky_mesh_px)
+
+
 def _counts(context: Context, made: Made, kinds: Collection[str], frame: "Frame") -> "np.ndarray":
     """Return a frame's counts above what calibration frames of these kinds tell, NaN where saturated or masked."""
     from mpidriver.tasks.single_frame import signal_counts
@@ -167,18 +194,20 @@ def _combined(
             spool.append(pixels)
             used.append(frame)
         combined = combine_frames(spool.read, len(spool), shape or (0, 0), options=context.config.calibs)
-    return Record(products=(_write(context, quantum, combined, used, unit),))
+    return Record(products=(_write(context, quantum, combined.image, used, unit, NOISE=combined.noise),))
 
 
-def _write(context: Context, quantum: Quantum, combined: "Combined", used: "Sequence[Frame]", unit: str) -> Any:
+def _write(
+    context: Context, quantum: Quantum, image: "np.ndarray", used: "Sequence[Frame]", unit: str, **cards: Any
+) -> Any:
     ids = quantum.data_id
-    header: dict[str, Any] = {"DETECTOR": ids.detector, "NINPUT": len(used), "NOISE": combined.noise}
+    header: dict[str, Any] = {"DETECTOR": ids.detector, "NINPUT": len(used), **cards}
     if ids.band is not None:
         header["BAND"] = ids.band
     if unit:
         header["BUNIT"] = unit
     header |= {f"IN{number:05d}": frame.exposure for number, frame in enumerate(used)}
-    written = write_image(context.path(quantum.task, quantum), combined.image, header=header)
+    written = write_image(context.path(quantum.task, quantum), image, header=header)
     return context.product(quantum.task, written)
 
 
@@ -239,6 +268,12 @@ STAGES = {
     "defects": Stage(mark_defects, options=_options, prepare=_prepare_defects, seconds=1.0),
     "fringe": Stage(
         combine_fringes,
+        options=lambda config: (config.calibs, config.calibrations, config.single_frame),
+        prepare=_of_detector("image"),
+        seconds=20.0,
+    ),
+    "sky": Stage(
+        combine_sky,
         options=lambda config: (config.calibs, config.calibrations, config.single_frame),
         prepare=_of_detector("image"),
         seconds=20.0,

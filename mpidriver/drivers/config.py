@@ -50,6 +50,7 @@ class CalibrationOptions:
     flat: str | None = option(None, "flat field, normalised to about 1")
     defects: str | None = option(None, "map of bad pixels, non-zero where bad")
     fringe: str | None = option(None, "fringe pattern in units of the sky")
+    sky: str | None = option(None, "sky frame: pattern of larger scales in units of the sky, about 0")
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ FOLDERS = {
     "dark": ("calibs",),
     "flat": ("calibs",),
     "fringe": ("calibs",),
+    "sky": ("calibs",),
     "single_frame": ("frames",),
     "channel_frame": ("frames",),
     "mosaic": ("mosaic",),

@@ -111,7 +111,7 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
         reference = desk.reference_in(unit_vectors(*frame.corners.T), margin_deg)
     if reference is not None and frame.mjd is not None:
         reference = at_epoch(reference, julian_year(frame.mjd))
-    made = made_calibrations(desk.context, inputs) | desk.fringes.get((ids.detector, ids.band), {})
+    made = made_calibrations(desk.context, inputs) | desk.patterns.get((ids.detector, ids.band), {})
     calibrations = list(calibration_paths(desk.context, frame, made).values())
     made |= spill_of(desk.context, ids.detector, inputs)
     return Prepared(

@@ -95,8 +95,8 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     files = []
     for frame in frames:
         own = [one for one in inputs if one.data_id.detector == frame.detector]
-        fringe = desk.fringes.get((frame.detector, frame.band), {})
-        made[frame.detector] = made_calibrations(desk.context, own) | fringe
+        patterns = desk.patterns.get((frame.detector, frame.band), {})
+        made[frame.detector] = made_calibrations(desk.context, own) | patterns
         files += calibration_paths(desk.context, frame, made[frame.detector]).values()
         made[frame.detector] |= spill_of(desk.context, frame.detector, inputs)
     known = tuple((frame.detector, frame.digest, frame.wcs_header, frame.gain) for frame in frames)

@@ -155,7 +155,7 @@ def _all_jobs(repo: Repository, state: "StateDatabase") -> list[PictureJob]:
         wanted.append(("frames.png", _draw_frames, {"points": points}))
     for band, chosen in last_exposures(repo, frames).items():
         wanted.append((f"exposure-{band}.png", _draw_exposure, {"frames": chosen}))
-    if any(stored(repo, dataset) for dataset in ("bias", "dark", "flat", "fringe")):
+    if any(stored(repo, dataset) for dataset in ("bias", "dark", "flat", "fringe", "sky")):
         wanted.append(("calibs.png", _draw_calibs, {}))
     for tract, states in patch_states(state.quanta()).items():
         wanted.append((f"board-{tract:05d}.png", _draw_board, {"tract": tract, "states": states}))
@@ -340,7 +340,7 @@ def _draw_calibs(path: Path, repo: Repository) -> None:
     from mpidriver.report._calibs import draw_calibrations
 
     frames: dict[str, dict[int, np.ndarray]] = {}
-    for dataset in ("bias", "dark", "flat", "fringe"):
+    for dataset in ("bias", "dark", "flat", "fringe", "sky"):
         for ids, found in stored(repo, dataset):
             kind = " ".join([dataset, *([ids["band"]] if "band" in ids else [])])
             frames.setdefault(kind, {})[ids["detector"]] = read_image(found)[0]

@@ -10,7 +10,15 @@ from scipy.interpolate import CubicSpline
 
 from mpidriver.tasks._jit import ANY_ORDER, kernel
 
-__all__ = ["clipped_mean", "clipped_moments", "mesh_centres", "mesh_size", "mesh_sky", "mesh_statistics"]
+__all__ = [
+    "clipped_mean",
+    "clipped_moments",
+    "joined_meshes",
+    "mesh_centres",
+    "mesh_size",
+    "mesh_sky",
+    "mesh_statistics",
+]
 
 #: A mesh with a smaller share of sky takes the value of its neighbours.
 _LEAST_SKY = 0.15
@@ -43,6 +51,11 @@ def mesh_sky(image, sky_pixels, mesh_px, filter_meshes):
     mean, rms = (_median_filter(_fill_from_nearest(g), filter_meshes) for g in (mean, rms))
     noise = _interpolate(rms, image.shape)
     return _interpolate(mean, image.shape), np.maximum(noise, np.float32(rms.min()), out=noise)
+
+
+def joined_meshes(grid, shape):
+    """Return the values of meshes, NaN where the nearest ones stand in, at every pixel: float32, shape (row, col)."""
+    return _interpolate(_fill_from_nearest(grid), shape)
 
 
 def mesh_statistics(image, sky_pixels, mesh_px):

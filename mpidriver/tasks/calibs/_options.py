@@ -18,4 +18,5 @@ class CalibsOptions:
     )
     response_min: float = option(0.3, "A pixel is bad if its flat is below this share of its neighbourhood's.")
     response_max: float = option(2.0, "A pixel is bad if its flat is above this share of its neighbourhood's.")
+    sky_mesh_px: int = option(64, "Side of the meshes of a sky frame.", unit="px", minimum=8)
     block_mib: int = option(128, "Memory for the block of rows that is combined at once.", unit="MiB", minimum=1)

@@ -132,6 +132,8 @@ class Calibrations:
     """Shape (row, col): pixels that are not zero are bad."""
     fringe: np.ndarray | None = None
     """Shape (row, col), the fringe pattern in units of the sky; NaN where it is not known."""
+    sky: np.ndarray | None = None
+    """Shape (row, col), the pattern on larger scales in units of the sky, about 0; NaN where it is not known."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ from mpidriver.tasks.single_frame._options import SingleFrameOptions
 from mpidriver.tasks.single_frame._quality import frame_quality
 from mpidriver.tasks.single_frame._records import Calibrations, ReducedFrame
 from mpidriver.tasks.single_frame._signature import remove_signature
+from mpidriver.tasks.single_frame._sky_pattern import subtract_sky_pattern
 from mpidriver.tasks.single_frame._stars import UNFIT
 from mpidriver.tasks.single_frame._zero_point import fit_zero_point, header_zero_point
 
@@ -45,7 +46,7 @@ def reduce_frame(raw, *, calibrations=None, reference=None, sky_model=None, opti
     ----------
     raw : RawFrame
     calibrations : Calibrations, optional
-        Overscan, bias, dark, flat, defects and fringes, each applied if given.
+        Overscan, bias, dark, flat, defects, fringes and sky, each applied if given.
     reference : ndarray, optional
         Structured reference catalogue with ``ra``, ``dec`` (deg) and, for the zero point, ``mag_<band>``.
     sky_model : ndarray, shape (n, n), optional
@@ -104,6 +105,8 @@ def clean_frame(raw, calibrations, options):
     frame = interpolate_bad_pixels(frame)
     if calibrations is not None and calibrations.fringe is not None:
         frame = subtract_fringes(frame, calibrations.fringe, options)
+    if calibrations is not None and calibrations.sky is not None:
+        frame = subtract_sky_pattern(frame, calibrations.sky, options)
     return remove_cosmic_rays(frame, options) if options.cosmic_rays else frame
 
 
