@@ -10,11 +10,12 @@ from mpidriver.pool._rank._context import Context
 from mpidriver.pool._rank._scope import Scope
 from mpidriver.pool._terms import Terms
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "items_ahead"]
 
-SHORT_SECONDS = 1e-3
 LOOK_AHEAD, LOOK_AHEAD_SHORT = 4, 256
-"""Items a rank that a stream holds at most, and the same for items shorter than a millisecond."""
+"""Items a rank that a stream holds at most, whatever they take, and however short they are."""
+LOOK_AHEAD_SECONDS = 10e-3
+"""Work a rank that a stream holds between these limits, the journeys of large items and results included."""
 
 
 class Stream:
@@ -106,6 +107,11 @@ class Stream:
             raise PoolStopped(self._engine.stopping)
 
     def _look_ahead(self, call: StreamCall) -> int:
-        seconds = self._scope.scheduler.seconds_of(call.function)
-        is_short = seconds is not None and seconds <= SHORT_SECONDS
-        return self._engine.size * (LOOK_AHEAD_SHORT if is_short else LOOK_AHEAD)
+        return self._engine.size * items_ahead(self._scope.scheduler.seconds_of(call.function))
+
+
+def items_ahead(seconds: float | None) -> int:
+    """Return how many items a rank a stream holds at most, if each takes so long; None if that is not known yet."""
+    if seconds is None:
+        return LOOK_AHEAD
+    return int(min(LOOK_AHEAD_SHORT, max(LOOK_AHEAD, LOOK_AHEAD_SECONDS / max(seconds, 1e-9))))

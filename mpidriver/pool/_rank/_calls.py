@@ -36,7 +36,8 @@ class Report:
     host: str
     has_failures: bool = False
     total_seconds: float = 0.0
-    """How long the span took with reading its items and writing its results; 0 if that was not measured."""
+    """How long the span took with reading its items, writing its results, and the journeys of large ones; 0 if that was
+    not measured."""
 
     @property
     def seconds(self) -> float:

@@ -16,6 +16,7 @@ from mpidriver.pool._transport._codec import (
     PackedMany,
     describe,
     pack_each,
+    size_of,
     unpack_each,
 )
 from mpidriver.pool._transport._messages import ScopeId, Standing
@@ -30,6 +31,7 @@ __all__ = [
     "Work",
     "WorkSpan",
     "failure_of",
+    "journey_seconds",
     "pack_report",
     "report_of",
     "run_span",
@@ -38,6 +40,8 @@ __all__ = [
 
 FEW_MARKS = 16
 """Up to so many numbers travel as they are."""
+TRAVELLED_BYTES_PER_SECOND = 4e9
+"""How fast large buffers travel between ranks, about; what travels far is slower, and waited for no less."""
 MEMORY_SECONDS = 1e-3
 """How old the peak of memory may be: a process cannot fill many megabytes in that time."""
 
@@ -179,8 +183,13 @@ def pack_report(report: Report) -> PackedReport:
     marks: Any = report.marks
     if len(marks) > FEW_MARKS:
         marks = array("d", marks).tobytes()
-    total_seconds = report.total_seconds + time.perf_counter() - began
+    total_seconds = report.total_seconds + journey_seconds(values) + time.perf_counter() - began
     return values, report.started, marks, report.peak_rss_bytes, report.rank, report.host, total_seconds
+
+
+def journey_seconds(packed: PackedMany) -> float:
+    """Return how long items or results travel, apart from the message that carries them."""
+    return 0.0 if type(packed) is tuple else size_of(packed) / TRAVELLED_BYTES_PER_SECOND
 
 
 def unpack_report(packed: PackedReport) -> Report:

@@ -14,7 +14,7 @@ from mpidriver.pool._isolated._isolation import packed_arguments
 from mpidriver.pool._rank._blocks import run_blocks
 from mpidriver.pool._rank._calls import Report
 from mpidriver.pool._rank._context import Context, MainThread
-from mpidriver.pool._rank._work import Work, WorkSpan, pack_report, run_span
+from mpidriver.pool._rank._work import Work, WorkSpan, journey_seconds, pack_report, run_span
 from mpidriver.pool._terms import Terms
 from mpidriver.pool._transport import _messages as kind
 from mpidriver.pool._transport._codec import Broken, Failure, Packed, are_plain, pack_each, unpack_each, unpack_or_fail
@@ -154,6 +154,8 @@ class Worker:
             if report is None:
                 break
             report.total_seconds = time.perf_counter() - began
+            if work.scope[0] != self._post.rank:
+                report.total_seconds += journey_seconds(span.items)
             reports.append(report)
         return reports
 

@@ -30,6 +30,7 @@ __all__ = [
     "pack",
     "pack_each",
     "pack_or_fail",
+    "size_of",
     "unpack",
     "unpack_each",
     "unpack_or_fail",
@@ -231,6 +232,17 @@ def unpack_each(packed: PackedMany) -> Sequence[Any]:
     if isinstance(packed, tuple):
         return packed
     return [one if isinstance(one, Failure) else unpack_or_fail(one) for one in packed]
+
+
+def size_of(packed: PackedMany) -> int:
+    """Return how many bytes of what `pack_each` has packed travel beside the message."""
+    if type(packed) is list:
+        return sum(memoryview(buffer).nbytes for one in packed if type(one) is Packed for buffer in _buffers_of(one))
+    return sum(memoryview(buffer).nbytes for buffer in _buffers_of(packed)) if type(packed) is Packed else 0
+
+
+def _buffers_of(packed: Packed) -> list[Any]:
+    return packed.buffers if isinstance(packed.data, bytes) else [packed.data, *packed.buffers]
 
 
 def unpack_or_fail(packed: Packed) -> Any:
