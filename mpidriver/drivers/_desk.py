@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,6 +166,18 @@ class Desk:
         """Return path and digest of the reference catalogue, as a list; empty without one."""
         path = self.context.config.reference.path
         return [] if path is None else [self.named(self.context.repository.root / path)]
+
+    def joined_solutions(self, names: Sequence[tuple[int, int]]) -> "np.ndarray":
+        """Return the rows of frames, exposure and detector, that the joining of tracts has solutions of."""
+        rows, number = self._joined
+        return rows[[number[name] for name in names if name in number]]
+
+    @functools.cached_property
+    def _joined(self) -> "tuple[np.ndarray, dict[tuple[int, int], int]]":
+        """The joined solutions of all tracts, and the row of each frame."""
+        rows = read_table(self.context.repository.path("joined_solutions"))
+        names = zip(rows["exposure"].tolist(), rows["detector"].tolist(), strict=True)
+        return rows, {name: number for number, name in enumerate(names)}
 
     def solution(self, tract: int, exposure: int, detector: int) -> Solution | None:
         """Return the mosaic's solution of one frame, or none if the mosaic has dropped it."""

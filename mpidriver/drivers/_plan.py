@@ -42,6 +42,7 @@ def plan_survey(
     keep_warps: bool = True,
     sky_correction: bool = False,
     coupled: Mapping[int, Collection[int]] | None = None,
+    tied: bool = True,
 ) -> Plan:
     """Return the graph of quanta that takes frames to catalogues and Faraday spectra.
 
@@ -62,6 +63,9 @@ def plan_survey(
         Whether the detectors of an exposure share one model of its sky.
     coupled
         Detectors that record light of others, with those others.
+    tied
+        Whether a reference catalogue ties each tract; if not, those that have frames in common are solved each for
+        itself first and then joined.
     """
     plan = Plan()
     in_order = sorted(frames, key=lambda frame: (frame.exposure, frame.detector, frame.band))
@@ -80,7 +84,9 @@ def plan_survey(
         shared = skies.get((frame.exposure, frame.band))
         return before_sky(frame) + ([] if shared is None else [shared])
 
-    catalogues = _plan_images(plan, _members(plan, "single_frame", images, sky, margin_deg, needed), keep_warps)
+    members = _members(plan, "single_frame", images, sky, margin_deg, needed)
+    joining = {} if tied else _plan_joining(plan, members)
+    catalogues = [_plan_tract(plan, tract, members[tract], keep_warps, joining) for tract in members]
     if catalogues:
         plan.add("survey_catalogue", uses=catalogues)
         plan.add("survey_fakes", uses=[quantum for quantum in plan.graph if quantum.task == "fakes"])
@@ -164,14 +170,29 @@ def _coverage(frames: "list[Frame]", sky: "SkyMap", margin_deg: float) -> list[l
     return [[] if number < 0 else patches[number] for number in numbers]
 
 
-def _plan_images(plan: Plan, members: dict[int, dict[Quantum, list[PatchIndex]]], keep_warps: bool) -> list[Quantum]:
-    """Add mosaics to tract catalogues; return the latter."""
-    return [_plan_tract(plan, tract, frames, keep_warps) for tract, frames in members.items()]
+def _plan_joining(plan: Plan, members: dict[int, dict[Quantum, list[PatchIndex]]]) -> dict[int, list[Quantum]]:
+    """Add solutions of tracts that have frames in common, and what joins them; return the mosaics' needs by tract."""
+    tracts_of: dict[Quantum, list[int]] = defaultdict(list)
+    for tract, frames in members.items():
+        for frame in frames:
+            tracts_of[frame].append(tract)
+    overlapping = sorted({tract for tracts in tracts_of.values() if len(tracts) > 1 for tract in tracts})
+    alone = {tract: plan.add("solve_tract", uses=members[tract], tract=tract) for tract in overlapping}
+    if not alone:
+        return {}
+    joined = plan.add("join_tracts", uses=alone.values())
+    return {tract: [solution, joined] for tract, solution in alone.items()}
 
 
-def _plan_tract(plan: Plan, tract: int, members: dict[Quantum, list[PatchIndex]], keep_warps: bool) -> Quantum:
+def _plan_tract(
+    plan: Plan,
+    tract: int,
+    members: dict[Quantum, list[PatchIndex]],
+    keep_warps: bool,
+    joining: dict[int, list[Quantum]],
+) -> Quantum:
     """Add mosaic, matching of backgrounds, warps, coadds and multiband of one tract; return its catalogue."""
-    mosaic = plan.add("mosaic", uses=members, tract=tract)
+    mosaic = plan.add("mosaic", needs=joining.get(tract, ()), uses=members, tract=tract)
     solved = [mosaic, plan.add("match_backgrounds", needs=[mosaic], uses=members, tract=tract)]
     images: dict[PatchIndex, dict[str, list[Quantum]]] = defaultdict(lambda: defaultdict(list))
     for frame, patches in members.items():

@@ -1,18 +1,19 @@
 """The table of a mosaic's solutions: what it holds, and what later stages read of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpidriver.store import WrittenFile, read_table, write_table
+from mpidriver.errors import DataError
+from mpidriver.store import WrittenFile, read_table, wcs_from_header, write_table
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from mpidriver.tasks.mosaic import MosaicSolution
+    from mpidriver.tasks.mosaic import FrameSolution
 
-__all__ = ["Solution", "read_solutions", "write_solutions"]
+__all__ = ["Solution", "read_frame_solutions", "read_solutions", "write_solution_rows", "write_solutions"]
 
 _UNITS = {"zero_point": "mag", "flat": "mag", "astrometric_rms": "mas", "photometric_rms": "mmag"}
 
@@ -40,31 +41,38 @@ class Solution:
         return self.wcs_header, self.zero_point_mag, self.flat_mag, self.background
 
 
-def write_solutions(path: Path, solution: "MosaicSolution", header: Mapping[str, Any]) -> WrittenFile:
+def write_solutions(path: Path, frames: "Sequence[FrameSolution]", header: Mapping[str, Any]) -> WrittenFile:
     """Write the solutions of a tract's frames as a table, a row a frame."""
-    return write_table(path, _table(solution), units=_UNITS, header=header)
+    return write_solution_rows(path, _table(frames), header)
 
 
-def _table(solution: "MosaicSolution") -> "np.ndarray":
+def write_solution_rows(path: Path, rows: "np.ndarray", header: Mapping[str, Any]) -> WrittenFile:
+    """Write rows of such a table as another."""
+    return write_table(path, rows, units=_UNITS, header=header)
+
+
+def _table(frames: "Sequence[FrameSolution]") -> "np.ndarray":
     import numpy as np
 
-    n_flat = max([1, *(len(frame.flat_mag) for frame in solution.frames)])
+    n_flat = max([1, *(len(frame.flat_mag) for frame in frames)])
     rows = [
         (
             frame.exposure,
             frame.detector,
             frame.band,
+            *frame.shape,
             frame.zero_point_mag,
             [*frame.flat_mag, *([0.0] * (n_flat - len(frame.flat_mag)))],
             frame.n_stars,
             frame.astrometric_rms_mas,
             frame.photometric_rms_mmag,
             frame.matched,
+            frame.group,
             frame.misplaced,
             frame.reason,
             frame.wcs.to_header(relax=True).tostring(),
         )
-        for frame in solution.frames
+        for frame in frames
     ]
     return np.array(
         rows,
@@ -72,12 +80,15 @@ def _table(solution: "MosaicSolution") -> "np.ndarray":
             ("exposure", "i8"),
             ("detector", "i4"),
             ("band", "S16"),
+            ("n_row", "i4"),
+            ("n_column", "i4"),
             ("zero_point", "f8"),
             ("flat", "f8", (n_flat,)),
             ("n_stars", "i4"),
             ("astrometric_rms", "f8"),
             ("photometric_rms", "f8"),
             ("matched", "?"),
+            ("group", "i4"),
             ("misplaced", "?"),
             ("reason", f"S{_width(rows, -2)}"),
             ("wcs", f"S{_width(rows, -1)}"),
@@ -90,9 +101,19 @@ def _width(rows: list[tuple[Any, ...]], column: int) -> int:
 
 
 def read_solutions(path: Path) -> dict[tuple[int, int], Solution]:
-    """Read a tract's solutions, by exposure and detector."""
+    """Read a tract's solutions, by exposure and detector.
+
+    Raises
+    ------
+    DataError
+        If an earlier version has made them, which lacks a column.
+    """
     import numpy as np
 
+    rows = read_table(path)
+    missing = {"wcs", "zero_point", "misplaced", "reason", "flat"}.difference(rows.dtype.names or ())
+    if missing:
+        raise DataError(f"{path}: made by an earlier version: no column {min(missing)!r}; run `mpidriver mosaic` again")
     return {
         (int(row["exposure"]), int(row["detector"])): Solution(
             wcs_header=_text(row["wcs"]),
@@ -101,8 +122,35 @@ def read_solutions(path: Path) -> dict[tuple[int, int], Solution]:
             reason=_text(row["reason"]),
             flat_mag=tuple(np.atleast_1d(row["flat"]).tolist()),
         )
-        for row in read_table(path)
+        for row in rows
     }
+
+
+def read_frame_solutions(path: Path) -> "list[FrameSolution]":
+    """Read a tract's solutions as the mosaic made them."""
+    import numpy as np
+
+    from mpidriver.tasks.mosaic import FrameSolution
+
+    return [
+        FrameSolution(
+            exposure=int(row["exposure"]),
+            detector=int(row["detector"]),
+            band=_text(row["band"]),
+            shape=(int(row["n_row"]), int(row["n_column"])),
+            wcs=wcs_from_header(_text(row["wcs"])),
+            zero_point_mag=float(row["zero_point"]),
+            flat_mag=tuple(np.atleast_1d(row["flat"]).tolist()),
+            n_stars=int(row["n_stars"]),
+            astrometric_rms_mas=float(row["astrometric_rms"]),
+            photometric_rms_mmag=float(row["photometric_rms"]),
+            matched=bool(row["matched"]),
+            group=int(row["group"]),
+            misplaced=bool(row["misplaced"]),
+            reason=_text(row["reason"]),
+        )
+        for row in read_table(path)
+    ]
 
 
 def _text(value: Any) -> str:

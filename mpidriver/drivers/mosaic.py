@@ -1,7 +1,8 @@
 """The mosaic driver: one astrometric and photometric solution a tract over all its overlapping frames.
 
 Scatter the frames' catalogues, gather their stars; scatter these by blocks, reduce their normal equations, solve on one
-rank.
+rank. Without a reference, tracts that have frames in common are solved so first (`solve_tract`) and then joined, and
+each mosaic is what was joined of its frames.
 """
 
 import math
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
-from mpidriver.drivers._solutions import write_solutions
+from mpidriver.drivers._solutions import read_frame_solutions, write_solution_rows, write_solutions
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.pool import current_pool
 from mpidriver.store import read_table, read_table_header, wcs_from_header
@@ -20,31 +21,64 @@ if TYPE_CHECKING:
 
     from mpidriver.drivers._desk import Desk
 
-__all__ = ["STAGES", "load_stars", "solve"]
+__all__ = ["STAGES", "join", "load_stars", "mosaic", "solve_alone"]
 
 #: Reference stars are looked for this far beyond a tract's edge.
 REFERENCE_MARGIN_DEG = 30.0 / 3600
+#: Cards of a solution: tract, matches, rms of positions (mas), of stars kept out (mas) and of magnitudes (mmag).
+FIGURES = ("TRACT", "NMATCH", "ASTRMS", "ASTVAL", "PHOTRMS")
 
 
-def solve(
-    context: Context, quantum: Quantum, *, members: Sequence[tuple[int, int, float]], reference: "np.ndarray | None"
+def solve_alone(context: Context, quantum: Quantum, **given: Any) -> Record:
+    """Solve one tract, which is to be joined to others, and write the solution of each of its frames."""
+    return _solve(context, quantum, "tract_solution", **given)
+
+
+def join(context: Context, quantum: Quantum, *, tracts: Sequence[int]) -> Record:
+    """Join the solutions of tracts and write one of each frame."""
+    from mpidriver.tasks.mosaic import join_tracts
+
+    paths = [context.repository.path("tract_solution", tract=tract) for tract in tracts]
+    alone = dict(zip(tracts, current_pool().map(read_frame_solutions, paths), strict=True))
+    joined = join_tracts(alone, context.config.mosaic)
+    written = write_solutions(context.path("joined_solutions", quantum), [joined[name] for name in sorted(joined)], {})
+    return Record(products=(context.product("joined_solutions", written),))
+
+
+def mosaic(context: Context, quantum: Quantum, *, joined: "np.ndarray | None" = None, **given: Any) -> Record:
+    """Solve one tract, or write what has been joined of it, and write the solution of each of its frames."""
+    if joined is None:
+        return _solve(context, quantum, "mosaic", **given)
+    header = read_table_header(context.path("tract_solution", quantum))
+    figures = {name: header[name] for name in FIGURES}
+    written = write_solution_rows(context.path("mosaic", quantum), joined, figures)
+    return Record(products=(context.product("mosaic", written),))
+
+
+def _solve(
+    context: Context,
+    quantum: Quantum,
+    dataset: str,
+    *,
+    members: Sequence[tuple[int, int, float]],
+    reference: "np.ndarray | None",
 ) -> Record:
-    """Solve one tract and write the solution of each of its frames."""
     from mpidriver.tasks.mosaic import solve_mosaic
 
     paths = [context.repository.path("frame_catalogue", exposure=e, detector=d) for e, d, _ in members]
     pool = current_pool()
     frames = pool.map(load_stars, paths, [mjd for _, _, mjd in members])
     solution = solve_mosaic(frames, reference=reference, options=context.config.mosaic, ranks=pool)
-    header = {
-        "TRACT": quantum.data_id.tract,
-        "NMATCH": solution.n_matches,
-        "ASTRMS": solution.astrometric_rms_mas,
-        "ASTVAL": solution.validation_rms_mas,
-        "PHOTRMS": solution.photometric_rms_mmag,
-    }
-    written = write_solutions(context.path("mosaic", quantum), solution, header)
-    return Record(products=(context.product("mosaic", written),))
+    numbers = (
+        quantum.data_id.tract,
+        solution.n_matches,
+        solution.astrometric_rms_mas,
+        solution.validation_rms_mas,
+        solution.photometric_rms_mmag,
+    )
+    figures = dict(zip(FIGURES, numbers, strict=True))
+    written = write_solutions(context.path(dataset, quantum), solution.frames, figures)
+    return Record(products=(context.product(dataset, written),))
 
 
 def load_stars(path: Path, mjd: float) -> Any:
@@ -74,4 +108,20 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     return Prepared({"members": members, "reference": reference}, fingerprint, tuple(desk.reference_file()))
 
 
-STAGES = {"mosaic": Stage(solve, options=lambda config: (config.mosaic,), prepare=_prepare, seconds=2.0)}
+def _prepare_joining(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    return Prepared({"tracts": tuple(one.data_id.tract for one in inputs)})
+
+
+def _prepare_mosaic(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    frames = [one for one in inputs if one.task == "single_frame"]
+    if len(frames) == len(inputs):
+        return _prepare(desk, quantum, inputs)
+    names = [(one.data_id.exposure, one.data_id.detector) for one in frames]
+    return Prepared({"joined": desk.joined_solutions(names)})
+
+
+STAGES = {
+    "solve_tract": Stage(solve_alone, options=lambda config: (config.mosaic,), prepare=_prepare, seconds=2.0),
+    "join_tracts": Stage(join, options=lambda config: (config.mosaic,), prepare=_prepare_joining),
+    "mosaic": Stage(mosaic, options=lambda config: (config.mosaic,), prepare=_prepare_mosaic, seconds=2.0),
+}

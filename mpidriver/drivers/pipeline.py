@@ -48,6 +48,8 @@ FOLDERS = {
     "sky": ("calibs",),
     "single_frame": ("frames",),
     "channel_frame": ("frames",),
+    "solve_tract": ("mosaic",),
+    "join_tracts": ("mosaic",),
     "mosaic": ("mosaic",),
     "match_backgrounds": ("mosaic",),
     "warp": ("warps",),

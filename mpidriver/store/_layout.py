@@ -24,6 +24,8 @@ DATASETS: dict[str, str] = {
     "frame_background": "frames/{exposure:012d}/{detector:03d}-bkg.fits",
     "channel_frame": "frames/{exposure:012d}/{detector:03d}-{band}.fits",
     "mosaic": "mosaic/{tract:05d}.fits",
+    "tract_solution": "mosaic/{tract:05d}-alone.fits",
+    "joined_solutions": "mosaic/joined.fits",
     "background_match": "mosaic/{tract:05d}-backgrounds.fits",
     "background_seams": "mosaic/{tract:05d}-seams.fits",
     "warp": "warps/{tract:05d}/{patch}/{band}/{exposure:012d}-{detector:03d}.fits",

@@ -9,7 +9,15 @@ import pytest
 from astropy.wcs import WCS
 
 from mpidriver.sphere import angular_separation_deg, unit_vectors
-from mpidriver.tasks.mosaic import FrameSources, MosaicOptions, fit_sip, flat_magnitudes, flatten, solve_mosaic
+from mpidriver.tasks.mosaic import (
+    FrameSources,
+    MosaicOptions,
+    fit_sip,
+    flat_magnitudes,
+    flatten,
+    join_tracts,
+    solve_mosaic,
+)
 from mpidriver.tasks.reference import at_epoch, julian_year
 from mpidriver.tasks.skymap import TangentPlane
 
@@ -103,6 +111,8 @@ def make_survey(
     distort=None,
     clouds_mag=0.003,
     flat=None,
+    pointings_deg=((0.0, 0.0),),
+    field_deg=0.16,
 ):
     """Simulate the catalogues of dithered exposures of a focal plane of 2 x 2 detectors with wrong WCS.
 
@@ -110,12 +120,12 @@ def make_survey(
     """
     rng = np.random.default_rng(seed)
     plane = TangentPlane(*centre)
-    stars = make_stars(rng, plane, n_stars)
+    stars = make_stars(rng, plane, n_stars, field_deg)
     survey = Survey(stars, [], np.zeros(0), [], [])
     side_deg = SHAPE[0] * SCALE_ARCSEC / 3600.0 * 1.02
     of_exposure, of_detector = rng.normal(0.0, 0.1, n_exposures), rng.normal(0.0, 0.1, n_detectors)
     for exposure in range(n_exposures):
-        dither = rng.uniform(-0.012, 0.012, 2)
+        dither = rng.uniform(-0.012, 0.012, 2) + pointings_deg[exposure % len(pointings_deg)]
         rotation = np.radians(rotations_deg[exposure % len(rotations_deg)])
         cos, sin = np.cos(rotation), np.sin(rotation)
         for detector in range(n_detectors):
@@ -133,7 +143,7 @@ def make_survey(
     return survey
 
 
-def make_stars(rng, plane, n_stars, field_deg=0.16):
+def make_stars(rng, plane, n_stars, field_deg):
     """Return stars of 16 to 22 mag, more of the faint; the first lies in the middle."""
     stars = np.zeros(n_stars, dtype=[("ra", "f8"), ("dec", "f8"), ("mag", "f8")])
     xi, eta = rng.uniform(-field_deg / 2, field_deg / 2, (2, n_stars))
@@ -262,6 +272,54 @@ def test_frame_with_a_pointing_error_is_repaired_and_one_beyond_the_radius_named
     assert rms(far.position_errors_mas(solution, tied=tied)) < 3.0
 
 
+def turned(wcs, centre, angle_deg):
+    """Return the WCS of a frame whose exposure is turned about a position."""
+    plane, cos, sin = TangentPlane(*centre), np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    turn = np.array([[cos, -sin], [sin, cos]])
+    wrong = wcs.deepcopy()
+    wrong.wcs.crval = plane.deproject(*(turn @ plane.project(*wcs.wcs.crval)))
+    wrong.wcs.cd = turn @ wcs.wcs.cd
+    wrong.wcs.set()
+    return wrong
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_exposure_that_is_turned_by_half_a_degree_is_found(survey, tied):
+    wrong = survey
+    for index in range(12, 16):
+        wrong = wrong.changed(index, wcs=turned(survey.frames[index].wcs, (150.0, 2.2), 0.5))
+    solution = solve_mosaic(wrong.frames, reference=survey.reference() if tied else None)
+    assert all(frame.matched for frame in solution.frames)
+    assert rms(wrong.position_errors_mas(solution, tied=tied)) < 2.0
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_exposure_two_minutes_off_is_named_with_its_frames_that_lie_beside_all_others(tied):
+    pointings = [(0.0, 0.0)] * 5 + [(0.06, 0.0)]
+    survey = make_survey(n_exposures=6, n_stars=2500, field_deg=0.24, pointings_deg=pointings)
+    wrong = survey
+    for index in range(20, 24):
+        wrong = wrong.changed(index, wcs=moved(survey.frames[index].wcs, 120.0))
+    solution = solve_mosaic(wrong.frames, reference=survey.reference() if tied else None)
+    assert [frame.misplaced for frame in solution.frames] == [False] * 20 + [True] * 4
+    beside = {"other frames of its exposure have a wrong position"}
+    assert ({frame.reason for frame in solution.frames} > beside) is not tied  # the reference lies everywhere
+    assert rms(wrong.position_errors_mas(solution, tied=tied)) < 5.0
+
+
+@pytest.mark.parametrize("n_stars", [150, 12000])
+def test_a_frame_of_garbage_is_named_and_pulls_none(n_stars):
+    survey, rng = make_survey(n_stars=n_stars, n_exposures=4), np.random.default_rng(5)
+    sources = survey.frames[5].sources.copy()
+    sources["x"], sources["y"] = rng.uniform(0.0, 999.0, (2, len(sources)))
+    without = dataclasses.replace(survey, frames=[f for f in survey.frames if f is not survey.frames[5]])
+    spoilt = solve_mosaic(survey.changed(5, sources=sources).frames, reference=survey.reference())
+    assert [frame.misplaced for frame in spoilt.frames] == [index == 5 for index in range(16)]
+    rest = [frame for index, frame in enumerate(spoilt.frames) if index != 5]
+    for frame, other in zip(rest, solve_mosaic(without.frames, reference=survey.reference()).frames, strict=True):
+        assert frame.zero_point_mag == pytest.approx(other.zero_point_mag, abs=5e-4)
+
+
 def test_two_frames_that_agree_on_a_wrong_place_do_not_win():
     """Exposures 0 and 1 lie a minute of arc off together; the reference or the majority tells."""
     survey = make_survey(n_exposures=5, n_detectors=1, shift_arcsec=0.1)
@@ -313,6 +371,74 @@ def test_disconnected_groups_are_solved_each_for_itself():
     for survey, frames in ((east, solution.frames[:16]), (west, solution.frames[16:])):
         part = dataclasses.replace(solution, frames=frames)
         assert rms(survey.position_errors_mas(part, tied=False)) < 10.0
+
+
+@pytest.fixture(scope="module", params=[(150.0, 2.2), (10.0, 89.95)])
+def strip(request):
+    """Twelve exposures along a strip, and the solutions of its halves, which have a third of the frames in common."""
+    pointings = [(along, 0.0) for along in np.linspace(-0.09, 0.09, 6)]
+    survey = make_survey(centre=request.param, n_exposures=12, n_stars=6000, pointings_deg=pointings, field_deg=0.32)
+    plane = TangentPlane(*request.param)
+    along = np.array([float(plane.project(*frame.wcs.wcs.crval)[0]) for frame in survey.frames])
+    halves = [[frame for frame, x in zip(survey.frames, along * side, strict=True) if x > -0.03] for side in (1, -1)]
+    return survey, {side: solve_mosaic(half).frames for side, half in enumerate(halves)}
+
+
+def in_order(survey, joined):
+    """Return joined solutions as one of the survey's frames."""
+    frames = [joined[frame.exposure, frame.detector] for frame in survey.frames]
+    return dataclasses.replace(solve_mosaic([]), frames=tuple(frames))
+
+
+def test_tracts_without_a_reference_are_joined_by_the_frames_that_they_share(strip):
+    survey, tracts = strip
+    apart = in_order(survey, {(f.exposure, f.detector): f for side in tracts for f in tracts[side]})
+    together = in_order(survey, join_tracts(tracts))
+    assert rms(survey.position_errors_mas(apart, tied=False)) > 50.0
+    assert rms(survey.position_errors_mas(together, tied=False)) < 7.0
+    assert np.std(survey.zero_point_errors_mmag(together)) < 0.6 * np.std(survey.zero_point_errors_mmag(apart))
+
+
+def test_joined_tracts_lie_where_the_mean_of_all_their_headers_does(strip):
+    survey, tracts = strip
+    together = in_order(survey, join_tracts(tracts))
+    assert np.all(np.abs(survey.position_errors_mas(together).mean(axis=0)) < 3 * 1000 / np.sqrt(len(survey.frames)))
+
+
+def test_a_frame_that_contradicts_one_tract_is_misplaced_in_all_and_pulls_none(strip):
+    _, tracts = strip
+    name = next(
+        (frame.exposure, frame.detector)
+        for frame in tracts[0]
+        if (frame.exposure, frame.detector) in {(f.exposure, f.detector) for f in tracts[1]}
+    )
+    spoilt = dict(tracts)
+    spoilt[1] = [
+        dataclasses.replace(frame, misplaced=True, matched=False, reason="wrong", wcs=moved(frame.wcs, 60.0))
+        if (frame.exposure, frame.detector) == name
+        else frame
+        for frame in tracts[1]
+    ]
+    joined, without = join_tracts(spoilt), join_tracts(tracts)
+    assert joined[name].misplaced
+    assert joined[name].reason == "wrong"
+    for other in without:
+        if other != name:
+            apart = unit_vectors(*joined[other].wcs.all_pix2world(500, 500, 0)) - unit_vectors(
+                *without[other].wcs.all_pix2world(500, 500, 0)
+            )
+            assert np.linalg.norm(apart) < np.radians(2.0 / 3.6e6) * 5
+
+
+def test_tracts_without_a_frame_in_common_stay_where_they_are(strip):
+    _, tracts = strip
+    joined = join_tracts({0: tracts[0]})
+    for frame in tracts[0]:
+        own = joined[frame.exposure, frame.detector]
+        assert own.zero_point_mag == frame.zero_point_mag
+        x, y = np.array([0.0, 999.0]), np.array([10.0, 500.0])
+        apart = unit_vectors(*own.wcs.all_pix2world(x, y, 0)) - unit_vectors(*frame.wcs.all_pix2world(x, y, 0))
+        assert np.max(np.abs(apart)) < np.radians(0.2 / 3.6e6)
 
 
 def test_outliers_are_dropped(survey):

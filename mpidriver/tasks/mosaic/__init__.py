@@ -14,6 +14,7 @@ _HOMES = {
     "fit_sip": "_sip",
     "flat_magnitudes": "_flat",
     "flatten": "_flat",
+    "join_tracts": "_joining",
     "solve_mosaic": "_solve",
 }
 
@@ -25,6 +26,7 @@ __all__ = [
     "fit_sip",
     "flat_magnitudes",
     "flatten",
+    "join_tracts",
     "solve_mosaic",
 ]
 

@@ -54,6 +54,8 @@ class Astrometry:
     """Measurements of each frame that the solution uses, shape (f,)."""
     frame_rms_mas: np.ndarray
     """Shape (f,)."""
+    group: np.ndarray
+    """Number of the frames that hang together, shape (f,)."""
     n_stars: int
     n_reference: int
     rms_mas: float
@@ -109,12 +111,10 @@ def solve_astrometry(
     plane = fit_focal_plane(given_maps, first.low_terms, noise, exposures, detectors, options)
     m = _at_places_of_means(_moved(first.measured, plane), first.fit, frames, options)
     fit = solve_robustly(m, ~first.kept_out, **robustly)
-    low = first.low_terms + without_whole(
-        plane.corrections(len(frames)) + fit.coefficients[:, :3, 0] - first.low_terms,
-        given_maps + first.low_terms,
-        *connected_frames(m.frame[fit.used], m.star[fit.used], fit.tied, len(frames)),
-    )
-    return _astrometry(m, fit, first.kept_out, low, _turns(frames, options), options)
+    group, is_tied = connected_frames(m.frame[fit.used], m.star[fit.used], fit.tied, len(frames))
+    change = plane.corrections(len(frames)) + fit.coefficients[:, :3, 0] - first.low_terms
+    low = first.low_terms + without_whole(change, given_maps + first.low_terms, group, is_tied)
+    return _astrometry(m, fit, first.kept_out, low, group, _turns(frames, options), options)
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,13 @@ def _moved(m: Measurements, plane: FocalPlane) -> Measurements:
 
 
 def _astrometry(
-    m: Measurements, fit: Fit, kept_out: np.ndarray, low: np.ndarray, turn: np.ndarray, options: MosaicOptions
+    m: Measurements,
+    fit: Fit,
+    kept_out: np.ndarray,
+    low: np.ndarray,
+    group: np.ndarray,
+    turn: np.ndarray,
+    options: MosaicOptions,
 ) -> Astrometry:
     """Return the solution with its figures; `low` are its constant and linear terms, shape (f, 3)."""
     coefficients = fit.coefficients * turn[:, :, None]
@@ -191,6 +197,7 @@ def _astrometry(
         coefficients=coefficients.view(float),
         n_used=np.bincount(m.frame[fit.used], minlength=n_frames),
         frame_rms_mas=frame_rms * 1000.0,
+        group=group,
         n_stars=int(measured.sum()),
         n_reference=int((measured & fit.tied).sum()),
         rms_mas=weighted_rms(fit.residual, m.sigma, fit.share, fit.used) * 1000.0,

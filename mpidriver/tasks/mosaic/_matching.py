@@ -40,7 +40,7 @@ class Matches:
         return np.repeat(np.arange(len(self.star)), [np.count_nonzero(star >= 0) for star in self.star])
 
 
-@dataclass
+@dataclass(eq=False)
 class _Group:
     """Frames that are laid on common stars."""
 
@@ -58,6 +58,7 @@ def match_stars(
     reference: np.ndarray,
     options: MosaicOptions,
     *,
+    exposures: np.ndarray,
     shifts: list[np.ndarray] | None = None,
 ) -> Matches:
     """Find the stars that frames share with each other and with the reference.
@@ -70,15 +71,24 @@ def match_stars(
         Reference stars; they get the first numbers.
     options
         Radii.
+    exposures : ndarray of int, shape (f,)
+        Which frames have their pointing in common.
     shifts
         For each frame by how much the reference stars have moved when it was taken, shape (k, 2), arcsec.
     """
-    return _Matcher(points, options, shifts).match(reference)
+    return _Matcher(points, options, exposures, shifts).match(reference)
 
 
 class _Matcher:
-    def __init__(self, points: list[np.ndarray], options: MosaicOptions, shifts: list[np.ndarray] | None) -> None:
+    def __init__(
+        self,
+        points: list[np.ndarray],
+        options: MosaicOptions,
+        exposures: np.ndarray,
+        shifts: list[np.ndarray] | None,
+    ) -> None:
         self.points = points
+        self.exposures = exposures
         self.shifts = shifts
         self.options = options
         self.sizes = np.array([len(frame) for frame in points])
@@ -165,23 +175,39 @@ class _Matcher:
         return overlap * np.minimum(density, density[index])
 
     def _reasons(self, groups: list[_Group], *, anchored: bool) -> list[str]:
-        """Say for each frame why it is not matched; a group that should have met an earlier one is dropped whole."""
-        reason = [NO_STAR for _ in self.points]
+        """Say for each frame why it is not matched; a group that should have met a better one is dropped whole.
+
+        The reference is best, then the group of most frames. Groups of exposures that are wrong elsewhere come last:
+        where two frames contradict each other alone, the other is believed.
+        """
         ranked = groups[:1] * anchored + sorted(groups[anchored:], key=lambda group: -len(group.frames))
-        accepted: list[_Group] = []
+        accepted = _accepted(ranked)
+        anchor = groups[0] if anchored else None
+        sure = {index for group in accepted if group is anchor or len(group.frames) > 1 for index in group.frames}
+        dropped = {index for group in ranked if group not in accepted for index in group.frames}
+        wrong = set(self.exposures[list(dropped)].tolist()) - set(self.exposures[list(sure)].tolist())
+        ranked.sort(key=lambda group: group is not anchor and wrong.issuperset(self.exposures[group.frames].tolist()))
+        accepted = _accepted(ranked)
+        reason = [NO_STAR for _ in self.points]
         for group in ranked:
-            strays = any(other.score[index] >= SHOULD_MATCH for other in accepted for index in group.frames)
-            if not strays:
-                accepted.append(group)
             for index in group.frames:
-                reason[index] = self._wrong_position() if strays else ""
-                if strays:
+                reason[index] = "" if group in accepted else self._wrong_position()
+                if group not in accepted:
                     self.star[index][:] = -1
         return reason
 
     def _wrong_position(self) -> str:
         radius = self.options.search_radius_arcsec
         return f"its stars do not match those of overlapping frames or the reference within {radius:g} arcsec"
+
+
+def _accepted(ranked: list[_Group]) -> list[_Group]:
+    """Return the groups without those that should have met an earlier one."""
+    accepted: list[_Group] = []
+    for group in ranked:
+        if not any(other.score[index] >= SHOULD_MATCH for other in accepted for index in group.frames):
+            accepted.append(group)
+    return accepted
 
 
 def _box(points: np.ndarray) -> np.ndarray:

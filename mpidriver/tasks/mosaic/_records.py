@@ -37,6 +37,8 @@ class FrameSolution:
     exposure: int
     detector: int
     band: str
+    shape: tuple[int, int]
+    """Rows and columns."""
     wcs: "WCS"
     """TAN or TAN-SIP; the input WCS where the frame is not matched."""
     zero_point_mag: float
@@ -55,6 +57,8 @@ class FrameSolution:
     """Whether it has stars that contradict those of overlapping frames or the reference: its position is wrong."""
     flat_mag: tuple[float, ...] = ()
     """What is to be added to the zero point over the frame, for `flat_magnitudes`; empty where it is not matched."""
+    group: int = 0
+    """Number of the frames that hang together by common stars or the reference."""
     wcs_residual_mas: float = 0.0
     """Largest error of `wcs` against the solution that it stands for, mas."""
 

@@ -58,19 +58,26 @@ def solve_mosaic(
     stars = [choose_stars(frame, plane, options) for frame in frames]
     years, epoch_yr = _epochs(frames)
     ties = _Reference.of(reference, plane, epoch_yr)
-    matches = match_stars([frame.position for frame in stars], ties.position, options, shifts=ties.shifts(years))
+    groups = exposure_numbers(frames), detector_numbers(frames)
+    matches = match_stars(
+        [frame.position for frame in stars],
+        ties.position,
+        options,
+        exposures=groups[0],
+        shifts=ties.shifts(years),
+    )
     common = _measured_together(matches, ties)
     stars = [
         replace(each, position=ties.at_rest(each.position, star, year))
         for each, star, year in zip(stars, common.star, years, strict=True)
     ]
-    groups = exposure_numbers(frames), detector_numbers(frames)
     astrometry = solve_astrometry(stars, *groups, common, ties.position, ties.sigma(options), options, ranks)
     photometry = solve_photometry(frames, stars, common, ties.stars, options, ranks)
+    reasons = _reasons(frames, matches.reason, astrometry.n_used > 0)
     solved = [
         _solved(index, frame, plane, astrometry, photometry, options)
         if astrometry.n_used[index]
-        else _unsolved(frame, matches.reason[index])
+        else _unsolved(frame, reasons[index])
         for index, frame in enumerate(frames)
     ]
     return MosaicSolution.of(_summary(solved, astrometry, photometry), solved)
@@ -144,12 +151,29 @@ def _measured_together(matches: Matches, ties: _Reference) -> Matches:
     return Matches(star, matches.n_stars, matches.reason)
 
 
+def _reasons(frames: Sequence[FrameSources], reasons: list[str], solved: np.ndarray) -> list[str]:
+    """Say for each frame why it has no solution.
+
+    Where an exposure's frames all have none and some contradict others, none of them lies where its header says, not
+    even those beside the others.
+    """
+    wrong = {frame.exposure for frame, reason in zip(frames, reasons, strict=True) if reason not in ("", NO_STAR)}
+    wrong -= {frame.exposure for frame, is_solved in zip(frames, solved, strict=True) if is_solved}
+    return [
+        "other frames of its exposure have a wrong position"
+        if reason in ("", NO_STAR) and frame.exposure in wrong
+        else reason
+        for frame, reason in zip(frames, reasons, strict=True)
+    ]
+
+
 def _unsolved(frame: FrameSources, reason: str) -> FrameSolution:
     """Return a frame's input as its solution."""
     return FrameSolution(
         frame.exposure,
         frame.detector,
         frame.band,
+        shape=frame.shape,
         wcs=frame.wcs,
         zero_point_mag=float(frame.zero_point_mag),
         n_stars=0,
@@ -178,6 +202,7 @@ def _solved(
         frame.exposure,
         frame.detector,
         frame.band,
+        shape=frame.shape,
         wcs=wcs,
         zero_point_mag=float(photometry.zero_point_mag[index]),
         n_stars=int(astrometry.n_used[index]),
@@ -185,6 +210,7 @@ def _solved(
         photometric_rms_mmag=float(photometry.frame_rms_mmag[index]),
         matched=True,
         flat_mag=tuple(photometry.flat_mag[index].tolist()),
+        group=int(astrometry.group[index]),
         wcs_residual_mas=residual_mas,
     )
 
