@@ -33,7 +33,7 @@ class SingleFrameOptions:
     )
     detection_min_px: int = option(3, "Fewest connected pixels above the threshold.", unit="px", minimum=1)
     deblend_levels: int = option(32, "Number of thresholds of the deblending.", minimum=1)
-    deblend_contrast: float = option(0.005, "Smallest share of its parent's flux for a deblended child.", minimum=0.0)
+    deblend_contrast: float = option(0.001, "Smallest share of its parent's flux for a deblended child.", minimum=0.0)
     aperture_radius_fwhm: float = option(1.0, "Radius of the measuring aperture.", unit="FWHM", minimum=0.3)
     aperture_total_fwhm: float = option(4.0, "Radius the aperture correction reaches to.", unit="FWHM", minimum=1.0)
     star_snr_min: float = option(20.0, "Smallest signal-to-noise ratio of a star for the solutions.", minimum=3.0)
