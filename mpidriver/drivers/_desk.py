@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpidriver.drivers._backgrounds import read_corrections
-from mpidriver.drivers._reference import standard_columns
+from mpidriver.drivers._reference import ReferenceStars, standard_columns
 from mpidriver.drivers._solutions import Solution, read_solutions
 from mpidriver.drivers._sources._cells import cell_numbers
 from mpidriver.drivers._stage import Context
@@ -123,27 +123,16 @@ class Desk:
 
     def reference_in(self, corners_xyz: "np.ndarray", margin_deg: float) -> "np.ndarray | None":
         """Return the reference stars within the circle around a polygon, or none without a catalogue."""
-        import numpy as np
-
-        if self.reference is None:
-            return None
-        stars, vectors = self.reference
-        centre = corners_xyz.mean(axis=0)
-        centre = centre / np.linalg.norm(centre)
-        radius = np.arccos(np.clip(np.min(corners_xyz @ centre), -1.0, 1.0)) + np.radians(margin_deg)
-        return stars[vectors @ centre >= np.cos(min(radius, np.pi))]
+        return None if self.reference is None else self.reference.around(corners_xyz, margin_deg)
 
     @functools.cached_property
-    def reference(self) -> "tuple[np.ndarray, np.ndarray] | None":
-        """The reference catalogue with standard column names, and its unit vectors."""
+    def reference(self) -> ReferenceStars | None:
+        """The reference catalogue with standard column names."""
         options = self.context.config.reference
         if options.path is None:
             return None
-        from mpidriver.sphere import unit_vectors
-
         path = self.context.repository.root / options.path
-        stars = standard_columns(read_table(path), options, str(path))
-        return stars, unit_vectors(stars["ra"], stars["dec"])
+        return ReferenceStars(standard_columns(read_table(path), options, str(path)))
 
     def file_digest(self, path: Path) -> str:
         """Return the digest of a small file that many quanta read, as a calibration frame; read once a run."""

@@ -1,4 +1,4 @@
-"""The reference catalogue's columns by their standard names."""
+"""The reference catalogue: its columns by their standard names, and its stars by place."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,41 @@ if TYPE_CHECKING:
 
     from mpidriver.drivers.config import ReferenceOptions
 
-__all__ = ["standard_columns"]
+__all__ = ["ReferenceStars", "standard_columns"]
+
+
+class ReferenceStars:
+    """The stars of the catalogue in the order of their declination, so that a frame looks at a strip of them alone.
+
+    Parameters
+    ----------
+    stars : ndarray, shape (n,)
+        Structured, with ra and dec (deg); those without a position are never found.
+    """
+
+    def __init__(self, stars: "np.ndarray") -> None:
+        import numpy as np
+
+        from mpidriver.sphere import unit_vectors
+
+        vectors = unit_vectors(stars["ra"], stars["dec"])
+        self._stars = stars
+        self._order = np.argsort(vectors[:, 2], kind="stable")
+        self._vectors = vectors[self._order]
+        self._height = np.ascontiguousarray(self._vectors[:, 2])
+
+    def around(self, corners_xyz: "np.ndarray", margin_deg: float) -> "np.ndarray":
+        """Return the stars within the circle around a polygon, grown by a margin, in the order of the catalogue."""
+        import numpy as np
+
+        centre = corners_xyz.mean(axis=0)
+        centre = centre / np.linalg.norm(centre)
+        radius = min(np.arccos(np.clip(np.min(corners_xyz @ centre), -1.0, 1.0)) + np.radians(margin_deg), np.pi)
+        dec = np.arcsin(np.clip(centre[2], -1.0, 1.0))
+        lowest, highest = np.sin(np.clip([dec - radius, dec + radius], -np.pi / 2, np.pi / 2))
+        strip = slice(*np.searchsorted(self._height, [lowest - 1e-12, highest + 1e-12]))
+        near = self._vectors[strip] @ centre >= np.cos(radius)
+        return self._stars[np.sort(self._order[strip][near])]
 
 
 def standard_columns(table: "np.ndarray", options: "ReferenceOptions", where: str) -> "np.ndarray":

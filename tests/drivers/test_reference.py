@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from mpidriver.drivers._reference import standard_columns
+from mpidriver.drivers._reference import ReferenceStars, standard_columns
 from mpidriver.drivers.config import ReferenceOptions
 from mpidriver.errors import ConfigError
+from mpidriver.sphere import angular_separation_deg, unit_vectors
+from mpidriver.tasks.skymap import TangentPlane
 
 GAIA = ReferenceOptions(
     magnitude="{band}_mean",
@@ -56,3 +58,19 @@ def test_errors_of_magnitudes_are_no_band():
 def test_what_cannot_be_is_named(options, message):
     with pytest.raises(ConfigError, match=message):
         standard_columns(table(["ra", "dec", "mag_r"]), options, "survey.toml")
+
+
+@pytest.mark.parametrize("centre", [(150.0, 2.0), (0.0, -40.0), (359.99, 0.0), (77.0, 89.9), (10.0, -90.0)])
+@pytest.mark.parametrize(("half_deg", "margin_deg"), [(0.1, 0.05), (2.0, 0.0), (30.0, 20.0), (60.0, 180.0)])
+def test_stars_within_a_circle_are_found_anywhere_in_the_order_of_the_catalogue(centre, half_deg, margin_deg):
+    rng = np.random.default_rng(1)
+    near = TangentPlane(*centre).deproject(*rng.uniform(-0.3, 0.3, (2, 200)))
+    ra = np.concatenate([rng.uniform(0.0, 360.0, 2000), near[0], [np.nan, 10.0]])
+    dec = np.concatenate([np.degrees(np.arcsin(rng.uniform(-1.0, 1.0, 2000))), near[1], [0.0, np.nan]])
+    stars = np.zeros(len(ra), dtype=[("ra", "f8"), ("dec", "f8"), ("number", "i8")])
+    stars["ra"], stars["dec"], stars["number"] = ra, dec, np.arange(len(ra))
+    outline = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * half_deg
+    corners = TangentPlane(*centre).deproject_xyz(*outline.T)
+    radius = np.degrees(np.arctan(np.hypot(*np.radians(outline[0])))) + margin_deg
+    expected = angular_separation_deg(unit_vectors(ra, dec), unit_vectors(*centre)) <= radius
+    assert ReferenceStars(stars).around(corners, margin_deg)["number"].tolist() == np.flatnonzero(expected).tolist()
