@@ -30,6 +30,8 @@ class Roster:
         self.home_works = home_works if has_home else False
         self.home_waits = False
         """Whether the leader waits, whatever its rank runs on top of that."""
+        self.spares_home = False
+        """Whether home runs nothing that may kill its rank."""
         self.in_flight: dict[int, dict[int, Batch]] = {home: {}}
         """Batches of each rank by their numbers, oldest first."""
         self.idle: list[int] = []

@@ -19,29 +19,20 @@ Short tasks travel in batches of about two milliseconds of work, smaller towards
 Polychronopoulos & Kuck 1987), and a rank gets its next batch before it has finished the first.
 """
 
-import math
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
-from mpidriver.pool._scheduling._backlog import BATCH_SECONDS, Places, Span
+from mpidriver.pool._scheduling._backlog import Places, Span
 from mpidriver.pool._scheduling._children import Children
+from mpidriver.pool._scheduling._dispatch import Dispatch
 from mpidriver.pool._scheduling._gangs import NOTHING, Gang, Need
-from mpidriver.pool._scheduling._instructions import Assign, Batch, Instruction, Return, Want
+from mpidriver.pool._scheduling._instructions import Batch, Instruction, Return, Want
 from mpidriver.pool._scheduling._muster import Muster
-from mpidriver.pool._scheduling._placing import PlacedItem
 from mpidriver.pool._scheduling._ready import Ready
 from mpidriver.pool._scheduling._roster import Roster
 from mpidriver.pool._transport._messages import ScopeId
 
 __all__ = ["Scheduler"]
-
-LEISURE_SECONDS = 50e-3
-"""Time between two outcomes at a leader that may as well compute itself."""
-PREFETCH_SECONDS = 50e-3
-"""Tasks shorter than this are sent ahead; behind longer ones an item would be held up too long."""
-_ONLY = range(1)
-"""Indexes of a call of one item."""
 
 
 class Scheduler:
@@ -73,16 +64,14 @@ class Scheduler:
         self._ranks = Roster(home, ranks, owns_ranks=owns_ranks, home_works=home_works, has_home=has_home)
         self._children = Children()
         self._ready = Ready()
-        self._backlog, self._placed, self._gangs = self._ready.backlog, self._ready.placed, self._ready.gangs
+        self._backlog, self._gangs = self._ready.backlog, self._ready.gangs
         self._muster = Muster(self._ranks, self._children, self._gangs)
+        self._dispatch = Dispatch(self._ranks, self._children, self._ready, self._muster)
         self.home = home
         self.owns_ranks = owns_ranks
-        self.spares_home = False
-        """Whether home runs nothing that may kill its rank."""
         self._announced = 0
         self._announced_need = NOTHING
         self._announces_again = False
-        self._grants = 0
 
     @property
     def own(self) -> tuple[int, ...]:
@@ -97,6 +86,15 @@ class Scheduler:
     @home_works.setter
     def home_works(self, works: bool | None) -> None:
         self._ranks.home_works = works
+
+    @property
+    def spares_home(self) -> bool:
+        """Whether the home rank runs nothing that may kill it."""
+        return self._ranks.spares_home
+
+    @spares_home.setter
+    def spares_home(self, spares: bool) -> None:
+        self._ranks.spares_home = spares
 
     @property
     def home_waits_for_work(self) -> bool:
@@ -149,10 +147,7 @@ class Scheduler:
         batch
             What an idle rank is to run; None if it is not plain that this would be the only decision: then add it.
         """
-        ranks = self._ranks
-        if not (ranks.idle and self.is_content) or (ranks.home_waits and self._home_is_idle()):
-            return None
-        return ranks.send_next(ranks.idle.pop(), [Span(call, function, _ONLY, costs)])
+        return self._dispatch.assign_at_once(call, function, costs) if self.is_content else None
 
     def add_together(self, call: int, function: int) -> None:
         """Note a call whose items all ranks of this scope, which owns them, run at the same time: one item a rank."""
@@ -281,11 +276,7 @@ class Scheduler:
     @property
     def has_all_ranks(self) -> bool:
         """Whether nothing is ready or in flight and every rank is back."""
-        return not self._ready.count and self._has_no_tasks
-
-    @property
-    def _has_no_tasks(self) -> bool:
-        return not (self._children.known or self._ranks.parts or self._ranks.is_busy)
+        return not (self._ready.count or self._dispatch.is_busy)
 
     def census(self) -> tuple[int, bool, int]:
         """Return how many idle ranks find nothing ready, whether anything runs, and how often work was given out.
@@ -300,7 +291,7 @@ class Scheduler:
             idle = 0
         elif ranks.home_waits and ranks.home_is_free:
             idle += 1
-        return idle, runs, ranks.batches + self._grants
+        return idle, runs, ranks.batches + self._dispatch.grants
 
     @property
     def next_rank(self) -> int | None:
@@ -325,124 +316,11 @@ class Scheduler:
 
     def decide(self) -> list[Instruction]:
         """Return what to do now; it counts as done."""
-        instructions: list[Instruction] = []
-        if self._children.known:
-            instructions += self._muster.grants()
-        if self._ready.together:
-            self._run_together(instructions)
-        if not self._ready.together and (self._ready.count or self._children.known):
-            self._hand_out(instructions)
+        instructions = self._dispatch.decide()
         if self._ranks.leaving or not self.owns_ranks:
             instructions += map(Return, self._ranks.dismiss())
             self._announce(instructions)
         return instructions
-
-    def _hand_out(self, instructions: list[Instruction]) -> None:
-        if self._ready.alone:
-            self._assign_alone(instructions)
-        if self._gangs.count:
-            self._form_gangs(instructions)
-        if self._placed.count:
-            self._assign_placed(instructions)
-        if self._backlog.count:
-            self._assign(instructions)
-        if self._placed.count:
-            self._move_placed(instructions)
-        if self._children.known:
-            self._grant(instructions)
-
-    def _assign(self, instructions: list[Instruction]) -> None:
-        backlog = self._backlog
-        if self._gangs.count and self._gangs.next.key() < backlog.next_key:
-            return  # what becomes idle is saved for the gang
-        while backlog.count and (rank := self._next_idle()) is not None:
-            instructions.append(Assign(self._batch_for(rank)))
-        hungry = self._ranks.hungry
-        while hungry and backlog.count > len(self._ranks.in_flight) and self._next_is_short():
-            rank, _ = hungry.popitem()
-            instructions.append(Assign(self._batch_for(rank)))
-
-    def _assign_placed(self, instructions: list[Instruction]) -> None:
-        """Let ranks run what is placed on them, ahead too if it is short."""
-        idle, hungry = self._ranks.idle, self._ranks.hungry
-        for rank in self._placed:
-            item = self._placed.first(rank)
-            seconds = self._backlog.seconds_or(PREFETCH_SECONDS, item.function)
-            if self._is_saved_for_gang(item):
-                continue
-            if rank in idle:
-                idle.remove(rank)
-            elif not (rank == self.home and self._home_is_idle()):
-                if rank not in hungry or seconds >= PREFETCH_SECONDS:
-                    continue
-                del hungry[rank]
-            most = max(1, int(BATCH_SECONDS / max(seconds, 1e-9)))
-            instructions.append(Assign(self._ranks.send_next(rank, [self._placed.take(rank, most)])))
-
-    def _move_placed(self, instructions: list[Instruction]) -> None:
-        """Let idle ranks run what is placed on others for which that would have to wait for longer."""
-        seconds_of = partial(self._backlog.seconds_or, PREFETCH_SECONDS)
-        while self._placed.count:
-            holder = self._placed.longest_wait(self._wait_seconds, seconds_of)
-            if holder is None or self._is_saved_for_gang(self._placed.last(holder)):
-                return
-            if (rank := self._next_idle()) is None:
-                return
-            instructions.append(Assign(self._ranks.send_next(rank, [self._placed.take_last(holder)])))
-
-    def _is_saved_for_gang(self, item: PlacedItem) -> bool:
-        """Whether a rank that becomes idle is saved for a gang that comes before an item."""
-        return self._gangs.count > 0 and self._gangs.next.key() < item.key()
-
-    def _wait_seconds(self, rank: int) -> float:
-        """Return how long a rank is busy with what it has, as far as is known; infinity for one that is elsewhere."""
-        if self._ranks.is_out_of_reach(rank):
-            return math.inf
-        seconds_or, spans = self._backlog.seconds_or, self._ranks.spans_of(rank)
-        return sum(len(span.indexes) * seconds_or(PREFETCH_SECONDS, span.function) for span in spans)
-
-    def _assign_alone(self, instructions: list[Instruction]) -> None:
-        alone = self._ready.alone
-        while alone and (rank := self._next_to_risk()) is not None:
-            instructions.append(Assign(self._ranks.send_only(rank, alone.popleft())))
-            self._ranks.held_up.add(rank)
-
-    def _next_to_risk(self) -> int | None:
-        if self._ranks.idle:
-            return self._ranks.idle[-1]
-        return self.home if self._home_is_idle() and not self.spares_home else None
-
-    def _next_idle(self) -> int | None:
-        idle = self._ranks.idle
-        if (self._backlog.count == 1 or not idle) and self._home_is_idle():
-            return self.home
-        return idle.pop() if idle else None
-
-    def _home_is_idle(self) -> bool:
-        works = self._ranks.home_works
-        return works is not False and self._ranks.home_is_free and (works is True or self._home_is_at_leisure())
-
-    def _home_is_at_leisure(self) -> bool:
-        """Whether outcomes come in slowly: the next task is long, or all that is left belongs to children."""
-        longest = LEISURE_SECONDS * len(self._ranks.in_flight)
-        return not self._backlog.count or self._backlog.seconds_of_next(0.0) >= longest
-
-    def _next_is_short(self) -> bool:
-        return self._backlog.seconds_of_next(PREFETCH_SECONDS) < PREFETCH_SECONDS
-
-    def _batch_for(self, rank: int) -> Batch:
-        share = 2 * len(self._ranks.in_flight)
-        return self._ranks.send_next(rank, self._backlog.take_message(share))
-
-    def _grant(self, instructions: list[Instruction]) -> None:
-        while (child := self._children.neediest()) is not None and (rank := self._next_idle()) is not None:
-            known = self._children[child]
-            known.work -= known.work / known.want
-            known.want -= 1
-            if rank != self.home:
-                self._ranks.idle.append(rank)
-            self._grants += 1
-            instructions.append(self._muster.lend((rank,), child))
 
     def _announce(self, instructions: list[Instruction]) -> None:
         if self.owns_ranks:
@@ -456,25 +334,3 @@ class Scheduler:
         self._announces_again = False
         self._announced, self._announced_need = count, need
         instructions.append(Want(count, self._ready.work + self._children.work, need))
-
-    # Gangs
-
-    def _run_together(self, instructions: list[Instruction]) -> None:
-        ranks = self._ranks
-        together = self._ready.together
-        while together and ranks.home_waits and not ranks.home_is_lent and self._has_no_tasks:
-            call, function = together.popleft()
-            for index, rank in enumerate(ranks.own):
-                batch = ranks.send_only(rank, Span(call, function, [index], None), is_together=True)
-                instructions.append(Assign(batch))
-
-    def _form_gangs(self, instructions: list[Instruction]) -> None:
-        while self._gangs.count:
-            ranks = self._muster.gang_of(self._gangs.next.ranks)
-            if not ranks:
-                return
-            leader, *members = ranks
-            gang = self._gangs.take()
-            self._ranks.take_away(members)
-            span = Span(gang.call, gang.function, [gang.index], gang.costs)
-            instructions.append(Assign(self._ranks.send_only(leader, span, members=tuple(sorted(members)))))
