@@ -9,7 +9,7 @@ from test_scheduler import TASKS, Finished, count_tasks
 
 from mpidriver.pool._scheduling._instructions import Assign
 from mpidriver.pool._scheduling._scheduler import Scheduler
-from mpidriver.pool._simulation._virtual_ranks import World
+from mpidriver.pool._simulation._world import World
 
 GIGABYTE = 10**9
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from mpidriver.pool._scheduling._instructions import Assign, Grant, Return, Want
 from mpidriver.pool._scheduling._scheduler import Scheduler
-from mpidriver.pool._simulation._virtual_ranks import Gangs, Observer, World
+from mpidriver.pool._simulation._virtual_ranks import Gangs
+from mpidriver.pool._simulation._world import Observer, World
 
 SECONDS = st.sampled_from([0.0, 0.5, 1.0, 3.0, 20.0])
 LEAVES = st.lists(SECONDS, max_size=2)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from mpidriver.pool._launch import who_works
 from mpidriver.pool._simulation._prediction import Prediction, Ran, predict
-from mpidriver.pool._simulation._virtual_ranks import Observer, World
 from mpidriver.pool._simulation._workload import Job, chains_behind, check_jobs
+from mpidriver.pool._simulation._world import Observer, World
 from mpidriver.pool._transport._messages import ScopeId
 
 __all__ = ["simulate"]
