@@ -109,40 +109,52 @@ def launch(
     """
     if ranks is not None and ranks < 1:
         raise LaunchError(f"launch(ranks={ranks}): at least 1 rank is needed")
-    limit_seconds = None if walltime is None else read_walltime(walltime)
+    heeding = functools.partial(
+        heeding_signals,
+        walltime_seconds=None if walltime is None else read_walltime(walltime),
+        drains_on_ctrl_c=drains_on_ctrl_c,
+    )
     launcher = find_launcher(os.environ)
     _check_promise(os.environ, launcher)
-    if launcher is None or launcher.ranks == 1:
-        if ranks is not None and ranks > 1:
-            script = sys.argv[0] or "script.py"
-            raise LaunchError(f"launch(ranks={ranks}): one rank was started; `mpirun -n {ranks} python {script}` would")
-        with contextlib.closing(Isolation(preload)) as isolation:
+    with contextlib.closing(Isolation(preload)) as isolation:
+        if launcher is None or launcher.ranks == 1:
+            _check_alone(ranks)
             if preload:
                 isolation.prepare()
             engine = Engine(SerialWire(), isolation=isolation, trace=trace)
-            with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
+            with heeding(engine):
                 return _run_main(engine, main, args)
-    with contextlib.closing(Isolation(preload)) as isolation:
         isolation.prepare()
         from mpidriver.pool._transport._joining import connect
 
         wire = connect(launcher.ranks, ranks)
         if wire is None:
             return None
-        if root_works is None and not wire.allows_threads:  # nobody would hand out while the root works
-            root_works = wire.size <= ROOT_WORKS_UP_TO
-        root_works = who_works(wire.size, root_works)
-        offsets = None if trace is None else wire.clock_offsets()
-        engine = Engine(
-            wire,
-            root_works=root_works,
-            isolation=isolation,
-            give_up=functools.partial(_give_up, wire),
-            trace=trace,
-            clock_offsets=offsets,
-        )
-        with heeding_signals(engine, limit_seconds, drains_on_ctrl_c=drains_on_ctrl_c):
+        engine = _engine_on(wire, root_works, isolation, trace)
+        with heeding(engine):
             return _run_rank(wire, engine, main, args)
+
+
+def _check_alone(ranks: int | None) -> None:
+    """Refuse to go on alone where several ranks were asked for."""
+    if ranks is not None and ranks > 1:
+        script = sys.argv[0] or "script.py"
+        raise LaunchError(f"launch(ranks={ranks}): one rank was started; `mpirun -n {ranks} python {script}` would")
+
+
+def _engine_on(
+    wire: "MpiWire", root_works: bool | None, isolation: Isolation, trace: str | os.PathLike[str] | None
+) -> Engine:
+    if root_works is None and not wire.allows_threads:  # nobody would hand out while the root works
+        root_works = wire.size <= ROOT_WORKS_UP_TO
+    return Engine(
+        wire,
+        root_works=who_works(wire.size, root_works),
+        isolation=isolation,
+        give_up=functools.partial(_give_up, wire),
+        trace=trace,
+        clock_offsets=None if trace is None else wire.clock_offsets(),
+    )
 
 
 def _check_promise(environment: Mapping[str, str], launcher: Launcher | None) -> None:

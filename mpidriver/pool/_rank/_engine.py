@@ -27,7 +27,7 @@ from mpidriver.pool._rank._waiting import Waiting
 from mpidriver.pool._rank._work import PeakMemory
 from mpidriver.pool._rank._worker import Worker
 from mpidriver.pool._scheduling._scheduler import Scheduler
-from mpidriver.pool._transport._post import Post, Wire
+from mpidriver.pool._transport._post import Handler, Post, Wire
 from mpidriver.pool._values._held_values import HeldValues
 from mpidriver.pool._values._shared import SharedValues
 from mpidriver.pool._watching._observing import Observer
@@ -88,22 +88,20 @@ class Engine:
         self._recovery = Recovery(self._post, self._leader, self._worker, self.main, mourners)
         values = (self.shared, self.held)
         self.traffic = Traffic(self._post, self.lock, self.main, self._leader, self._worker, values, self.callbacks)
-        self.traffic.handlers = {
-            **self._farewell.handlers,
-            **self._stopping.handlers,
-            **self._recovery.guarded(self._leader.handlers),
-            **self._recovery.handlers,
-            **self._worker.handlers,
-            **self.shared.handlers,
-            **self.communicators.handlers,
-            **self.held.handlers,
-        }
         if trace is not None:
             self._leader.trace = Trace(self._post, trace, clock_offsets)
-            self.traffic.handlers |= self._leader.trace.handlers
+        self.traffic.handlers = self._handlers()
         self.waiting = Waiting(self, self._leader, self._worker, self._recovery)
         self.scattering = Scattering(self, self._leader, self._stopping)
         self.parts = Parts(self, self._leader)
+
+    def _handlers(self) -> dict[int, Handler]:
+        """Return who takes which message."""
+        handlers = self._recovery.guarded(self._leader.handlers)
+        others = (self._farewell, self._stopping, self._recovery, self._worker)
+        for part in (*others, self.shared, self.communicators, self.held):
+            handlers |= part.handlers
+        return handlers | (self._leader.trace.handlers if self._leader.trace is not None else {})
 
     @property
     def alive(self) -> int:
