@@ -6,7 +6,7 @@ Each survey goes from channel images to the RM table by the command line: point 
 in five of them without polarisation, in noise that is correlated like the beam. Printed and drawn are, for bins of the
 true S/N in the Faraday spectrum, the scatter of the RM over the Cramér-Rao limit and over its own error, and the part
 of sources that are found (S/N of 8 or more, RM within one FWHM of the truth) beside what noise allows at best; and for
-each threshold the part of unpolarised sources above it.
+each threshold the part of unpolarised sources above it, with the limit below which the true part lies at 95 %.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import ncx2
+from scipy.stats import beta, ncx2
 
 from mpidriver.cli import main as mpidriver
 from mpidriver.drivers.pipeline import open_context
@@ -100,16 +100,23 @@ def binned(snr, over_limit, over_error, near, found):
 
 def report(rows, thresholds, false, count):
     """Print the figures."""
-    names = ("true S/N", "sources", "RM/limit", "RM/error", "near", "found", "at best")
+    names = ("true S/N", "sources", "RM/limit", "+-", "RM/error", "near", "found", "at best")
     print("".join(f"{name:>9s}" for name in names))
     for snr, number, limit, error, near, found, best in rows:
-        print(f"{snr:9.1f}{number:9.0f}{limit:9.3f}{error:9.3f}{near:9.3f}{found:9.3f}{best:9.3f}")
-    print(f"\nof {count} sources without polarisation have a S/N above")
-    for threshold, part in zip(thresholds, false, strict=True):
-        print(f"{threshold:9.1f}{part:9.4f}")
+        spread = limit / np.sqrt(2.0 * max(number * near, 1.0))
+        print(f"{snr:9.1f}{number:9.0f}{limit:9.3f}{spread:9.3f}{error:9.3f}{near:9.3f}{found:9.3f}{best:9.3f}")
+    print(f"\nof {count} sources without polarisation have a S/N above  (at most, 95 %)")
+    for threshold, part, most in zip(thresholds, false, upper_limit(false, count), strict=True):
+        print(f"{threshold:9.1f}{part:9.4f}{most:9.4f}")
 
 
-def draw(path, rows, thresholds, false):
+def upper_limit(part, count):
+    """Return below which the true part lies at 95 %, of what was found in `count` trials (Clopper and Pearson 1934)."""
+    found = np.rint(part * count)
+    return beta.ppf(0.95, found + 1, np.maximum(count - found, 1e-9))
+
+
+def draw(path, rows, thresholds, false, count):
     """Draw the figures against S/N."""
     import matplotlib
 
@@ -128,9 +135,11 @@ def draw(path, rows, thresholds, false):
     middle.errorbar(snr, found, np.sqrt(found * (1 - found) / number), fmt="o", label=f"S/N > {THRESHOLD:.0f} and near")
     middle.plot(snr, near, "s", mfc="none", label="within a FWHM of the true RM")
     middle.set(xscale="log", xlabel="true S/N in the Faraday spectrum", ylabel="completeness", ylim=(-0.03, 1.06))
-    right.semilogy(thresholds, np.where(false > 0, false, np.nan), "o-")
-    right.set(xlabel="threshold of S/N", ylabel="part of unpolarised sources above it", ylim=(5e-4, 1.5))
-    for axes in (left, middle):
+    most = upper_limit(false, count)
+    right.semilogy(thresholds, np.where(false > 0, false, np.nan), "o-", label=f"of {count} sources")
+    right.semilogy(thresholds, most, "v", mfc="none", label="at most, 95 %")
+    right.set(xlabel="threshold of S/N", ylabel="part of unpolarised sources above it", ylim=(0.3 * most.min(), 1.5))
+    for axes in (left, middle, right):
         axes.legend(frameon=False)
     figure.savefig(path, dpi=120)
     print(f"drawn in {path}")
@@ -158,7 +167,7 @@ def main():
         f"\nabove S/N {THRESHOLD:.0f}: {bright.sum()} sources, RM scatter {scatter:.3f} of the limit, {verdict} "
         f"{WITHIN:.2f}, and {pull:.3f} of its own error; {(snr > THRESHOLD).sum() - bright.sum()} RMs are wrong"
     )
-    draw(options.plot, rows, THRESHOLDS, false)
+    draw(options.plot, rows, THRESHOLDS, false, spurious.size)
 
 
 if __name__ == "__main__":

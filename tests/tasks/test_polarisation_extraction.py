@@ -46,7 +46,7 @@ def test_the_same_as_the_obvious_loop():
                 values = values[np.abs(values - centre) <= 4.0 * sigma]
             centre = np.median(values)
             assert found.background[target, stokes] == pytest.approx(centre, abs=1e-6)
-            assert found.noise[target, stokes] == pytest.approx(1.4826 * np.median(np.abs(values - centre)), rel=1e-5)
+            assert found.noise[target, stokes] == pytest.approx(np.sqrt(np.mean((values - centre) ** 2)), rel=1e-5)
 
 
 def test_without_data_there_is_nothing():

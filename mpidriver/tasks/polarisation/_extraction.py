@@ -24,7 +24,7 @@ class Extracted(NamedTuple):
     background: np.ndarray
     """Median of the annulus."""
     noise: np.ndarray
-    """σ of the annulus, by the median absolute deviation."""
+    """Standard deviation of what is left of the annulus."""
 
 
 def annulus_mask(grid, beam_deg, radii_beams):
@@ -43,7 +43,9 @@ def annulus_mask(grid, beam_deg, radii_beams):
 def extract_sources(cutouts, annulus):
     """Read the middle pixel of each cut-out, where its source lies, against its annulus.
 
-    Other sources in the annulus are clipped, three times at four σ about the median.
+    Other sources in the annulus are clipped, three times at four σ, by the median absolute deviation, about the median.
+    The noise is the standard deviation of the rest: of some sixty beams the median absolute deviation tells it only to
+    15 %, and weights that scatter so cost rotation measures 5 % of their accuracy.
 
     Parameters
     ----------
@@ -63,8 +65,7 @@ def extract_sources(cutouts, annulus):
         centre = _median(around, first, last)
         sigma = MAD_TO_SIGMA * _spread(around, first, last, centre)
         first, last = _within(around, last, centre, CLIP_SIGMA * sigma)
-    centre = _median(around, first, last)
-    sigma = MAD_TO_SIGMA * _spread(around, first, last, centre)
+    centre, sigma = _moments(around, first, last)
     known = enough & (sigma > 0.0)
     centre, sigma = np.where(known, centre, np.nan), np.where(known, sigma, np.nan)
     value = cutouts[..., middle, middle] - centre
@@ -82,10 +83,22 @@ def _median(ordered, first, last):
 
 def _spread(ordered, first, last, centre):
     """Return the median distance from a centre."""
-    place = np.arange(ordered.shape[-1])
-    kept = (place >= first[..., None]) & (place < last[..., None])
-    distance = np.sort(np.where(kept, np.abs(ordered - centre[..., None]), np.nan), axis=-1)
+    distance = np.sort(np.where(_between(ordered, first, last), np.abs(ordered - centre[..., None]), np.nan), axis=-1)
     return _median(distance, np.zeros_like(first), last - first)
+
+
+def _moments(ordered, first, last):
+    """Return median and standard deviation of ordered values between two places, NaN where there are none."""
+    centre, kept = _median(ordered, first, last), _between(ordered, first, last)
+    squares = np.where(kept, ordered - centre[..., None], 0.0) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return centre, np.sqrt(squares.sum(axis=-1) / (last - first))
+
+
+def _between(ordered, first, last):
+    """Return which values lie between two places of the last axis."""
+    place = np.arange(ordered.shape[-1])
+    return (place >= first[..., None]) & (place < last[..., None])
 
 
 def _within(ordered, last, centre, distance):
