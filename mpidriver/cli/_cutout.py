@@ -27,6 +27,20 @@ def add_arguments(verbs: "Verbs") -> None:
     summary = "cut squares about positions out of frames, coadds and cubes, or out of any FITS files"
     parser = add_verb(verbs, "cutout", summary, run_on_pool=cutout)
     parser.add_argument("repo", metavar="REPO", nargs="?", help="repository whose images hold the positions")
+    _add_positions(parser)
+    _add_images(parser)
+    parser.add_argument("--size", type=float, default=20.0, metavar="SIDE", help="side of the square (default: 20)")
+    parser.add_argument("--unit", choices=("pixel", "arcsec"), default="pixel", help="unit of SIDE (default: pixel)")
+    parser.add_argument("--image-only", action="store_true", help="leave out variance, mask and other planes")
+    parser.add_argument("--packed", action="store_true", help="one file a position with all of its cutouts")
+    parser.add_argument("--out", metavar="DIR", help="where they go (default: REPO/cutouts, or cutouts)")
+    parser.add_argument(
+        "--locate-only", action="store_true", help="of --files and --messages: write where positions lie, cut nothing"
+    )
+    add_staging(parser)
+
+
+def _add_positions(parser: argparse.ArgumentParser) -> None:
     where = parser.add_argument_group("where")
     where.add_argument(
         "--at", action="append", metavar="RA,DEC", help="a position, deg or hh:mm:ss,dd:mm:ss; repeatable"
@@ -39,6 +53,9 @@ def add_arguments(verbs: "Verbs") -> None:
         help='JSON lines or a list of {"file": …, "ra": …, "dec": …}: each out of its file',
     )
     where.add_argument("--pixels", metavar="FILE", help="the table that --locate-only has written")
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
     of_what = parser.add_argument_group("of what")
     of_what.add_argument(
         "--dataset",
@@ -62,15 +79,6 @@ def add_arguments(verbs: "Verbs") -> None:
         "--from", dest="folder", metavar="DIR", help="where files of messages lie (default: REPO/raw, or this folder)"
     )
     of_what.add_argument("--hdu", metavar="N|NAME", help="of FILE (default: each image that has coordinates)")
-    parser.add_argument("--size", type=float, default=20.0, metavar="SIDE", help="side of the square (default: 20)")
-    parser.add_argument("--unit", choices=("pixel", "arcsec"), default="pixel", help="unit of SIDE (default: pixel)")
-    parser.add_argument("--image-only", action="store_true", help="leave out variance, mask and other planes")
-    parser.add_argument("--packed", action="store_true", help="one file a position with all of its cutouts")
-    parser.add_argument("--out", metavar="DIR", help="where they go (default: REPO/cutouts, or cutouts)")
-    parser.add_argument(
-        "--locate-only", action="store_true", help="of --files and --messages: write where positions lie, cut nothing"
-    )
-    add_staging(parser)
 
 
 def cutout(pool: "Pool", options: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from mpidriver.drivers.config import (
     SurveyConfig,
     config_text,
 )
+from mpidriver.frequencies import SPEED_OF_LIGHT_M_S
 from mpidriver.store import Repository, instrument_preset, write_image, write_table
 from mpidriver.tasks.faraday import FaradayOptions
 from mpidriver.tasks.polarisation import IonosphereOptions, SourceOptions
@@ -75,7 +76,7 @@ def _source_options(options: SimulationOptions) -> SourceOptions:
     columns = {"cat_id": "id", "total_I_flux": "i_jy"}
     if radio.primary_fwhm_arcsec == 0.0:
         return SourceOptions(columns=columns)
-    wavelength_m = 299792458.0 / (sum(radio.freq_range_hz) / 2)
+    wavelength_m = SPEED_OF_LIGHT_M_S / (sum(radio.freq_range_hz) / 2)
     factor = SourceOptions().fwhm_factor
     dish_m = factor * wavelength_m / math.radians(radio.primary_fwhm_arcsec / 3600)
     return SourceOptions(columns=columns, primary_beam="gaussian", dish_m=dish_m, corrected=False)

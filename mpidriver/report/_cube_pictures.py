@@ -20,8 +20,11 @@ __all__ = ["brightest_pixels", "draw_clean_pictures", "draw_cube_pictures"]
 
 DIRTY = ("FDF_real_dirty", "FDF_im_dirty", "RMSF_real", "RMSF_im")
 CLEAN = ("FDF_clean_real", "FDF_clean_im", "FDF_clean_tot")
+MAD_TO_SIGMA = 1.4826
 SPECTRA = 6
 """Pixels whose spectra are drawn."""
+PLANES = 16
+"""Faraday depths whose noise is measured."""
 APART = 8
 """Rows or columns by which they differ at least, so that one source is not drawn six times."""
 
@@ -56,7 +59,9 @@ def draw_cube_pictures(
         read_map(folder / f"{prefix}{name}{suffix}", *everywhere) for name in ("FDF_maxPI", "FDF_peakRM")
     )
     cubes |= {"Q": open_cube(cube_q, stokes="Q"), "U": open_cube(cube_u, stokes="U")}
-    return _draw(folder / "pictures", prefix, cubes, freq_hz, peak_pi, peak_rm, title="Peaks of the Faraday spectra")
+    noise = _noise(cubes["FDF_real_dirty"], cubes["FDF_im_dirty"])
+    title = "Peaks of the Faraday spectra"
+    return _draw(folder / "pictures", prefix, cubes, freq_hz, peak_pi, peak_rm, noise, title=title)
 
 
 def draw_clean_pictures(
@@ -78,11 +83,21 @@ def draw_clean_pictures(
     cubes |= _open_products(folder, CLEAN, prefix, suffix)
     peak_pi, peak_rm = _highest(cubes["FDF_clean_tot"])
     pictures, title = folder / "pictures", "Peaks of the cleaned Faraday spectra"
-    return _draw(pictures, f"{prefix}clean-", cubes, np.zeros(0), peak_pi, peak_rm, title=title)
+    noise = _noise(cubes["FDF_clean_real"], cubes["FDF_clean_im"])
+    return _draw(pictures, f"{prefix}clean-", cubes, np.zeros(0), peak_pi, peak_rm, noise, title=title)
 
 
 def _open_products(folder: Path, names: "Sequence[str]", prefix: str, suffix: str) -> "dict[str, CubeSource]":
     return {name: open_cube(folder / f"{prefix}{name}{suffix}") for name in names}
+
+
+def _noise(real: "CubeSource", imaginary: "CubeSource") -> float:
+    """Return the noise of spectra, of the quietest of some depths: what fills the sky does not fill all depths."""
+    sky = slice(0, real.shape[1]), slice(0, real.shape[2])
+    numbers = np.unique(np.linspace(0, real.shape[0] - 1, PLANES).astype(int))
+    planes = (np.abs(cube.read(*sky, slice(at, at + 1))) for at in numbers for cube in (real, imaginary))
+    medians = [float(np.median(plane[np.isfinite(plane)])) for plane in planes if np.isfinite(plane).any()]
+    return MAD_TO_SIGMA * min(medians, default=0.0)
 
 
 def _highest(cube: "CubeSource") -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +118,7 @@ def _draw(
     freq_hz: np.ndarray,
     peak_pi: np.ndarray,
     peak_rm: np.ndarray,
+    noise: float,
     *,
     title: str,
 ) -> list[Path]:
@@ -114,7 +130,7 @@ def _draw(
         _spectrum(cubes, freq_hz, row, col, wcs, float(peak_rm[row, col])) for row, col in brightest_pixels(peak_pi)
     ]
     maps, spectra_path = (pictures / f"{prefix}{name}.png" for name in ("peaks", "spectra"))
-    draw_faraday_maps(maps, peak_rm, peak_pi, wcs, unit=f"{unit}/RMTF", title=title)
+    draw_faraday_maps(maps, peak_rm, peak_pi, wcs, noise=noise, unit=f"{unit}/RMTF", title=title)
     draw_faraday_spectra(spectra_path, spectra, unit=unit, title="Brightest pixels")
     return [maps, spectra_path]
 

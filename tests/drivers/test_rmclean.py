@@ -13,7 +13,7 @@ from mpidriver.drivers.rmclean import CleanOptions, clean_cubes
 from mpidriver.drivers.rmsynth import CubePaths, SynthesisOptions, synthesise_cubes
 from mpidriver.errors import ConfigError, DataError
 from mpidriver.pool import Pool
-from mpidriver.report import draw_clean_pictures
+from mpidriver.report import _cube_pictures, draw_clean_pictures
 from mpidriver.tasks.faraday import rm_clean, spectrum_noise
 
 MANY_REGIONS = BASE_BYTES + (1 << 16)
@@ -93,6 +93,19 @@ def test_pictures_show_the_cleaned_peaks_and_the_brightest_pixels(dirty, tmp_pat
     drawn = draw_clean_pictures(report.dirty, tmp_path)
     assert [path.name for path in drawn] == ["clean-peaks.png", "clean-spectra.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 20_000 for path in drawn)
+
+
+def test_pictures_take_no_signal_for_noise_where_everything_is_polarised(dirty, tmp_path, monkeypatch):
+    """Every pixel has a source of 1 Jy/beam, in noise of 0.2 in each of 23 channels."""
+    shown = []
+    monkeypatch.setattr(_cube_pictures, "draw_faraday_maps", lambda *_, noise, **__: shown.append(noise))
+    report = clean(dirty / "common", tmp_path)
+    draw_clean_pictures(report.dirty, tmp_path)
+    cubes = [str(dirty / f"{name}.fits") for name in "QU"]
+    _cube_pictures.draw_cube_pictures(dirty / "common", *cubes, FREQ_HZ)
+    expected_noise = 0.2 / np.sqrt(23)
+    assert shown[0] == pytest.approx(expected_noise, rel=0.4)
+    assert expected_noise < shown[1] < 0.125  # sidelobes, yet S/N 8 all the same
 
 
 @pytest.mark.slow

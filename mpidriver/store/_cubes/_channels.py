@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from mpidriver.errors import DataError
+from mpidriver.frequencies import HERTZ
 from mpidriver.store._cubes._axes import CubeAxes
 
 __all__ = ["header_frequencies", "read_channel_values", "spectral_cards"]
 
 Array = np.ndarray[Any, Any]
 
-_HERTZ = {"": 1.0, "hz": 1.0, "khz": 1e3, "mhz": 1e6, "ghz": 1e9, "thz": 1e12}
 _TABLES = (".fits", ".fit", ".xml", ".vot", ".ecsv", ".csv", ".parquet")
 
 
@@ -30,13 +30,13 @@ def header_frequencies(header: Any, axes: CubeAxes) -> tuple[float, ...] | None:
     kind = str(header.get(f"CTYPE{number}", "")).strip().upper()
     step = header.get(f"CDELT{number}", header.get(f"CD{number}_{number}"))
     unit = str(header.get(f"CUNIT{number}", "")).strip().lower()
-    if "FREQ" not in kind or kind.startswith("FREQ-") or step is None or unit not in _HERTZ:
+    if "FREQ" not in kind or kind.startswith("FREQ-") or step is None or unit not in HERTZ:
         return None
     if f"CRVAL{number}" not in header:
         return None
     pixel = np.arange(1, axes.cube_shape[0] + 1) - float(header.get(f"CRPIX{number}", 1.0))
     values = float(header[f"CRVAL{number}"]) + pixel * float(step)
-    return tuple(float(value) for value in _HERTZ[unit] * values)
+    return tuple(float(value) for value in HERTZ[unit] * values)
 
 
 def read_channel_values(path: str | os.PathLike[str], *, column: str, unit: str = "") -> Array:

@@ -4,14 +4,12 @@ import re
 from typing import Any
 
 from mpidriver.errors import DataError
+from mpidriver.frequencies import HERTZ, LOWEST_FREQUENCY_HZ
 
 __all__ = ["jy_per_beam", "stokes_metadata"]
 
 #: FITS numbers of the Stokes parameters that count.
 LETTERS = {1: "I", 2: "Q", 3: "U", 4: "V"}
-HERTZ = {"": 1.0, "HZ": 1.0, "KHZ": 1e3, "MHZ": 1e6, "GHZ": 1e9}
-#: Below this a number cannot be meant in Hz: no interferometer observes there, and 30 GHz in MHz are 3e4.
-LOWEST_FREQUENCY_HZ = 1e6
 _FLUX = re.compile(r"(?P<prefix>[munµ]?)jy *(/ *beam|[. ] *beam *(\^|\*\*)?-1)", re.IGNORECASE)
 _PREFIXES = {"": 1.0, "m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9}
 
@@ -61,9 +59,9 @@ def _axis_values(header: Any, axis: int) -> list[float]:
 
 def _frequency(where: str, header: Any, axis: int) -> float:
     unit = str(header.get(f"CUNIT{axis}", "Hz")).strip()
-    if unit.upper() not in HERTZ:
-        raise DataError(f"{where}: CUNIT{axis} of the frequency: expected Hz, kHz, MHz or GHz, got {unit!r}")
-    freq_hz = _axis_values(header, axis)[0] * HERTZ[unit.upper()]
+    if unit.lower() not in HERTZ:
+        raise DataError(f"{where}: CUNIT{axis} of the frequency: expected Hz, kHz, MHz, GHz or THz, got {unit!r}")
+    freq_hz = _axis_values(header, axis)[0] * HERTZ[unit.lower()]
     if not LOWEST_FREQUENCY_HZ <= freq_hz < float("inf"):
         raise DataError(
             f"{where}: expected a frequency above {LOWEST_FREQUENCY_HZ:g} Hz, got {freq_hz:g}; if it is in MHz or GHz, "

@@ -112,6 +112,23 @@ def rm_clean(
         If shapes do not fit, depths are not uniform, or a number is out of its range.
     """
     fdf, phi_radm2 = np.asarray(fdf), check_phi(phi_radm2)
+    _check(fdf, phi_radm2, gain, max_iterations)
+    pixels = fdf.shape[1:]
+    fwhm = _positive("fwhm_radm2", fwhm_radm2, pixels) / uniform_step(phi_radm2)
+    unit = 1.0 if noise is None else _positive("noise", noise, pixels)
+    to_clean, allowed = _split_mask(mask, fdf.shape)
+    to_clean = to_clean & np.isfinite(fwhm)
+    limit = _squares(_positive("cutoff", cutoff, pixels) * unit, to_clean)
+    window_limit = np.full_like(limit, np.inf)
+    if window_cutoff is not None:
+        window_limit = _squares(_positive("window_cutoff", window_cutoff, pixels) * unit, to_clean)
+    responses = _responses(rmtf, fdf)
+    spectra = fdf.reshape(phi_radm2.size, -1)
+    task = _Task(spectra, responses, allowed, limit, window_limit, fwhm.ravel(), float(gain), int(max_iterations))
+    return _clean_all(task, pixels, threads)
+
+
+def _check(fdf, phi_radm2, gain, max_iterations):
     if fdf.dtype not in (np.complex64, np.complex128) or fdf.shape[:1] != phi_radm2.shape:
         raise DataError(
             f"fdf: expected complex64 or complex128 with {phi_radm2.size} Faraday depths (as phi_radm2) along the "
@@ -121,24 +138,6 @@ def rm_clean(
         raise DataError(f"gain: expected more than 0 and at most 1, got {gain:g}")
     if max_iterations < 0:
         raise DataError(f"max_iterations: expected at least 0, got {max_iterations}")
-    pixels = fdf.shape[1:]
-    fwhm = _positive("fwhm_radm2", fwhm_radm2, pixels) / uniform_step(phi_radm2)
-    unit = 1.0 if noise is None else _positive("noise", noise, pixels)
-    to_clean, allowed = _split_mask(mask, fdf.shape)
-    to_clean = to_clean & np.isfinite(fwhm)
-    task = _Task(
-        fdf=fdf.reshape(phi_radm2.size, -1),
-        rmtf=_responses(rmtf, fdf),
-        allowed=allowed,
-        limit=_squares(_positive("cutoff", cutoff, pixels) * unit, to_clean),
-        window_limit=_squares(
-            np.inf if window_cutoff is None else _positive("window_cutoff", window_cutoff, pixels) * unit, to_clean
-        ),
-        fwhm=fwhm.ravel(),
-        gain=gain,
-        max_iterations=max_iterations,
-    )
-    return _clean_all(task, pixels, threads)
 
 
 def _positive(name, values, pixels):
@@ -213,8 +212,8 @@ def _clean_tile(task, some, result):
         task.limit[some],
         task.window_limit[some],
         task.fwhm[some],
-        float(task.gain),
-        int(task.max_iterations),
+        task.gain,
+        task.max_iterations,
         components,
         residual,
         cleaned,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpidriver.tasks.faraday._grids import SPEED_OF_LIGHT_M_S
+from mpidriver.frequencies import SPEED_OF_LIGHT_M_S
 
 __all__ = ["Fractions", "divide"]
 

@@ -9,10 +9,10 @@ import math
 import numpy as np
 
 from mpidriver.errors import DataError
+from mpidriver.frequencies import LOWEST_FREQUENCY_HZ, SPEED_OF_LIGHT_M_S
 from mpidriver.tasks.faraday._checks import real_values
 
 __all__ = [
-    "SPEED_OF_LIGHT_M_S",
     "check_frequencies",
     "check_phi",
     "double_phi_grid",
@@ -23,10 +23,6 @@ __all__ = [
     "rmtf_fwhm",
     "uniform_step",
 ]
-
-SPEED_OF_LIGHT_M_S = 299792458.0
-LOWEST_FREQUENCY_HZ = 1e6
-"""Below this a value cannot be meant in Hz: no interferometer observes there, and 30 GHz given in MHz is 3e4."""
 
 
 def check_frequencies(freq_hz):

@@ -210,6 +210,25 @@ def _shape_error(data, usable, weight, planes, q, prior):
 
 
 @kernel
+def _galaxy_guess(source, point, typical_px):
+    """Return the seven numbers of a galaxy from which its fit begins, where the point source was fitted."""
+    q = np.empty(7)
+    q[0], q[1] = point[0], point[1]
+    area = source[2] * source[3] - source[4] * source[4]
+    q[2] = 0.25 * np.log(area) if area > 0.0 else np.log(typical_px)
+    q[3], q[4] = 0.0, 0.0
+    if area > 0.0:
+        root = np.sqrt(area)
+        h = np.arccosh(max(0.5 * (source[2] + source[3]) / root, 1.0))
+        ratio = np.sinh(h) / h if h > 1e-6 else 1.0
+        q[3], q[4] = 0.5 * (source[2] - source[3]) / root / ratio, source[4] / root / ratio
+        q[5], q[6] = source[6] * (1.0 - source[5]), source[6] * source[5]
+    else:
+        q[5], q[6] = 0.7 * max(point[6], 0.0), 0.3 * max(point[6], 0.0)
+    return q
+
+
+@kernel
 def fit_sources(
     residual, usable, sources, shape_errors, begins, weights, order, psf_matrices, psf, profiles, limits, steps
 ):
@@ -253,19 +272,7 @@ def fit_sources(
         point = np.zeros(8)
         point[0], point[1], point[6], point[7] = source[0] - col0, source[1] - row0, max(source[6], 0.0), half
         flat = _fit_point(data, good, weights[i], point, prior, psf_matrices[i], psf, profiles, planes, line)
-        q = np.empty(7)
-        q[0], q[1] = point[0], point[1]
-        area = source[2] * source[3] - source[4] * source[4]
-        q[2] = 0.25 * np.log(area) if area > 0.0 else np.log(typical_px)
-        q[3], q[4] = 0.0, 0.0
-        if area > 0.0:
-            root = np.sqrt(area)
-            h = np.arccosh(max(0.5 * (source[2] + source[3]) / root, 1.0))
-            ratio = np.sinh(h) / h if h > 1e-6 else 1.0
-            q[3], q[4] = 0.5 * (source[2] - source[3]) / root / ratio, source[4] / root / ratio
-            q[5], q[6] = source[6] * (1.0 - source[5]), source[6] * source[5]
-        else:
-            q[5], q[6] = 0.7 * max(point[6], 0.0), 0.3 * max(point[6], 0.0)
+        q = _galaxy_guess(source, point, typical_px)
         _bounded(q, bounds[0], bounds[1])
         psf_matrix = psf_matrices[i]
         curved = _fit_galaxy(

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-__all__ = ["primary_beam"]
+from mpidriver.frequencies import SPEED_OF_LIGHT_M_S
 
-SPEED_OF_LIGHT_M_S = 299792458.0
+__all__ = ["primary_beam"]
 
 
 def primary_beam(kind, offset_deg, freq_hz, *, dish_m, fwhm_factor):

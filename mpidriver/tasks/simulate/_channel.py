@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from mpidriver.errors import DataError
+from mpidriver.frequencies import SPEED_OF_LIGHT_M_S
 from mpidriver.sphere import angular_separation_deg, unit_vectors
 from mpidriver.tasks.simulate._options import RadioOptions, SimulationOptions
-from mpidriver.tasks.simulate._polarisation import LIGHT_M_S, stokes_spectra
+from mpidriver.tasks.simulate._polarisation import stokes_spectra
 from mpidriver.tasks.simulate._radio import channel_frequencies, reference_frequency
 from mpidriver.tasks.simulate._streams import Stream, generator
 from mpidriver.tasks.simulate._tangent import tangent_wcs
@@ -87,7 +88,7 @@ def _through_ionosphere(stokes_jy: np.ndarray, radio: RadioOptions, freq_hz: flo
     start, end = radio.ionosphere_radm2
     if start == end == 0.0:
         return stokes_jy
-    lambda_sq = (LIGHT_M_S / freq_hz) ** 2
+    lambda_sq = (SPEED_OF_LIGHT_M_S / freq_hz) ** 2
     turn = np.exp(1j * (start + end) * lambda_sq) * np.sinc((end - start) * lambda_sq / np.pi)
     turned = (stokes_jy[1] + 1j * stokes_jy[2]) * turn
     return np.stack([stokes_jy[0], turned.real, turned.imag])

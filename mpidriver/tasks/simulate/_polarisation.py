@@ -2,13 +2,11 @@
 
 import numpy as np
 
+from mpidriver.frequencies import SPEED_OF_LIGHT_M_S
 from mpidriver.tasks.simulate._options import SimulationOptions
 from mpidriver.tasks.simulate._radio import reference_frequency
 
-__all__ = ["LIGHT_M_S", "polarised_fraction", "stokes_spectra"]
-
-#: Speed of light in a vacuum, m/s (SI, exact).
-LIGHT_M_S = 299792458.0
+__all__ = ["polarised_fraction", "stokes_spectra"]
 
 
 def polarised_fraction(sources: np.ndarray, freq_hz) -> np.ndarray:
@@ -27,7 +25,7 @@ def polarised_fraction(sources: np.ndarray, freq_hz) -> np.ndarray:
     -------
     ndarray of complex128, shape (source, chan)
     """
-    lambda_sq = (LIGHT_M_S / np.atleast_1d(np.asarray(freq_hz, dtype=float))) ** 2
+    lambda_sq = (SPEED_OF_LIGHT_M_S / np.atleast_1d(np.asarray(freq_hz, dtype=float))) ** 2
     slab = np.sinc(sources["slab_radm2"][:, None] * lambda_sq / np.pi)
     first = _thin(sources, "1", lambda_sq) * slab
     return first + _thin(sources, "2", lambda_sq)
