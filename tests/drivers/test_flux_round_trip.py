@@ -5,6 +5,7 @@ images of the second are sharper, in mJy/beam, with the Stokes parameters the ot
 maps of inverse variance say channel by channel how much each counts.
 """
 
+import csv
 import functools
 
 import numpy as np
@@ -274,3 +275,36 @@ def test_the_catalogue_has_the_fluxes_angles_and_rotation_measures_of_the_sky(me
     island = rows["fracpol"] * rows["total_I_flux"]
     assert island == pytest.approx(fraction * flux, rel=0.02)
     assert set(rows["ionosphere"]) == {"FRion"}
+
+
+@pytest.mark.parametrize("dataset", ["frames", "raw"])
+def test_cutouts_of_channels_have_the_brightness_of_the_sky_in_the_unit_that_their_headers_say(
+    measured, tmp_path, dataset
+):
+    """Raw images of the second beam are in mJy/beam, with their Stokes parameters the other way round."""
+    catalogue = measured / "catalogues" / "rmtable.fits"
+    ended = run(
+        "cutout", measured, "--catalogue", catalogue, "--columns", "ra,dec,cat_id", "--dataset", dataset, "--size", "9",
+        "--out", tmp_path, "--image-only", "--bands", "c000^c007",
+    )  # fmt: skip
+    assert ended.code == 0, ended.text
+    with open(tmp_path / "cutouts.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * len(SOURCES)
+    units = set()
+    for row in rows:
+        name, beam, chan = row["name"], int(row["detector"]), int(row["band"][1:])
+        with fits.open(tmp_path / row["cutout"]) as hdus:
+            header, wcs = hdus[0].header, WCS(hdus[0].header).celestial
+            pixels = hdus[0].data.reshape(3, 9, 9)[:: -1 if header.get("CDELT3", 1.0) < 0 else 1]
+        units.add(header["BUNIT"])
+        jy = {"Jy/beam": 1.0, "mJy/beam": 1e-3}[header["BUNIT"]] * pixels
+        stokes_i, p = true_stokes(name, FREQ_HZ[chan])
+        p = p * ionosphere(beam)[chan]
+        x, y = wcs.world_to_pixel_values(*(values[list(SOURCES).index(name)] for values in positions()))
+        down, right = np.indices((9, 9))
+        area, width = FWHM_DEG[beam] ** 2, FWHM_DEG[beam] ** 2 + (SOURCES[name][-1] / 3600) ** 2
+        profile = np.exp(-4 * np.log(2) * ((down - y) ** 2 + (right - x) ** 2) * PIXEL_DEG**2 / width)
+        expected = BRIGHTER[beam] * area / width * np.array([stokes_i, p.real, p.imag])[:, None, None] * profile
+        assert np.abs(jy - expected).max() < 6 * NOISE_JY, row
+    assert units == ({"Jy/beam", "mJy/beam"} if dataset == "raw" else {"Jy/beam"})

@@ -326,3 +326,17 @@ def test_cubes_are_written_when_asked_for_and_without_the_ionosphere_the_rm_is_o
                 depth = header["CRVAL3"] + header["CDELT3"] * (along.argmax() + 1 - header["CRPIX3"])
                 assert depth == pytest.approx(row["rm"], abs=header["CDELT3"])
                 assert along.max() == pytest.approx(row["polint"], rel=0.05)
+
+
+def test_one_channel_has_spectra_and_no_rotation_measures(tmp_path):
+    simulation = SIMULATION.replace("n_channels = 16", "n_channels = 1").replace("n_sources = 8", "n_sources = 2")
+    (tmp_path / "simulation.toml").write_text(simulation)
+    root = tmp_path / "repo"
+    ended = run_in_turn(
+        ("simulate", root, "--config", tmp_path / "simulation.toml", "--quiet"),
+        ("catalogue", root, root / "truth" / "radio_sources.fits"),
+        ("sources", root, "--no-pictures"),
+    )
+    assert ended.code == 1
+    assert "rotation measures need two channels or more, got one frequency, 8.88e+08 Hz" in ended.text
+    assert len(list((root / "faraday" / "cells").glob("*/spectra.fits"))) == 1
