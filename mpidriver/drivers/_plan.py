@@ -42,7 +42,7 @@ def plan_survey(
     keep_warps: bool = True,
     sky_correction: bool = False,
     coupled: Mapping[int, Collection[int]] | None = None,
-    tied: bool = True,
+    joined: bool = False,
 ) -> Plan:
     """Return the graph of quanta that takes frames to catalogues and Faraday spectra.
 
@@ -63,9 +63,9 @@ def plan_survey(
         Whether the detectors of an exposure share one model of its sky.
     coupled
         Detectors that record light of others, with those others.
-    tied
-        Whether a reference catalogue ties each tract; if not, those that have frames in common are solved each for
-        itself first and then joined.
+    joined
+        Whether tracts that have frames in common are solved each for itself first and then joined, as they must be
+        where no reference catalogue ties each.
     """
     plan = Plan()
     in_order = sorted(frames, key=lambda frame: (frame.exposure, frame.detector, frame.band))
@@ -85,7 +85,7 @@ def plan_survey(
         return before_sky(frame) + ([] if shared is None else [shared])
 
     members = _members(plan, "single_frame", images, sky, margin_deg, needed)
-    joining = {} if tied else _plan_joining(plan, members)
+    joining = _plan_joining(plan, members) if joined else {}
     catalogues = [_plan_tract(plan, tract, members[tract], keep_warps, joining) for tract in members]
     if catalogues:
         plan.add("survey_catalogue", uses=catalogues)

@@ -40,7 +40,7 @@ def join(context: Context, quantum: Quantum, *, tracts: Sequence[int]) -> Record
 
     paths = [context.repository.path("tract_solution", tract=tract) for tract in tracts]
     alone = dict(zip(tracts, current_pool().map(read_frame_solutions, paths), strict=True))
-    joined = join_tracts(alone, context.config.mosaic)
+    joined = join_tracts(alone, context.config.mosaic, tied=context.config.reference.path is not None)
     written = write_solutions(context.path("joined_solutions", quantum), [joined[name] for name in sorted(joined)], {})
     return Record(products=(context.product("joined_solutions", written),))
 
@@ -122,6 +122,6 @@ def _prepare_mosaic(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Pr
 
 STAGES = {
     "solve_tract": Stage(solve_alone, options=lambda config: (config.mosaic,), prepare=_prepare, seconds=2.0),
-    "join_tracts": Stage(join, options=lambda config: (config.mosaic,), prepare=_prepare_joining),
+    "join_tracts": Stage(join, options=lambda config: (config.mosaic, config.reference.path), prepare=_prepare_joining),
     "mosaic": Stage(mosaic, options=lambda config: (config.mosaic,), prepare=_prepare_mosaic, seconds=2.0),
 }

@@ -71,7 +71,7 @@ def test_tracts_are_joined_only_where_they_overlap_and_no_reference_ties_them():
     frames = [frame(number, ra) for number, ra in enumerate((10.0, 10.2, 10.4, 20.0))]
     centres = ((10.05, 0.0), (10.35, 0.0), (20.0, 0.0))
     sky = make_skymap(SkyMapOptions(kind="discrete", centres=centres, tract_radius_deg=0.16))
-    tied, free = (plan_survey(frames, sky, tied=tied).graph for tied in (True, False))
+    tied, free = (plan_survey(frames, sky, joined=joined).graph for joined in (False, True))
     assert not [quantum for quantum in tied if quantum.task in ("solve_tract", "join_tracts")]
     needs = {
         quantum.data_id.tract: [need.key for need in free[quantum].needs]

@@ -378,10 +378,14 @@ def strip(request):
     """Twelve exposures along a strip, and the solutions of its halves, which have a third of the frames in common."""
     pointings = [(along, 0.0) for along in np.linspace(-0.09, 0.09, 6)]
     survey = make_survey(centre=request.param, n_exposures=12, n_stars=6000, pointings_deg=pointings, field_deg=0.32)
-    plane = TangentPlane(*request.param)
+    return survey, {number: solve_mosaic(half).frames for number, half in enumerate(halves(survey))}
+
+
+def halves(survey):
+    """Return the frames of the two halves of a strip."""
+    plane = TangentPlane(float(survey.stars["ra"][0]), float(survey.stars["dec"][0]))
     along = np.array([float(plane.project(*frame.wcs.wcs.crval)[0]) for frame in survey.frames])
-    halves = [[frame for frame, x in zip(survey.frames, along * side, strict=True) if x > -0.03] for side in (1, -1)]
-    return survey, {side: solve_mosaic(half).frames for side, half in enumerate(halves)}
+    return [[frame for frame, x in zip(survey.frames, along * side, strict=True) if x > -0.03] for side in (1, -1)]
 
 
 def in_order(survey, joined):
@@ -397,6 +401,16 @@ def test_tracts_without_a_reference_are_joined_by_the_frames_that_they_share(str
     assert rms(survey.position_errors_mas(apart, tied=False)) > 50.0
     assert rms(survey.position_errors_mas(together, tied=False)) < 7.0
     assert np.std(survey.zero_point_errors_mmag(together)) < 0.6 * np.std(survey.zero_point_errors_mmag(apart))
+
+
+def test_bands_that_the_reference_lacks_have_one_zero_point_though_it_ties_the_tracts(strip):
+    survey, _ = strip
+    reference = survey.reference()[["ra", "dec", "error_mas"]]
+    tracts = {number: solve_mosaic(half, reference=reference).frames for number, half in enumerate(halves(survey))}
+    together = in_order(survey, join_tracts(tracts, tied=True))
+    apart = in_order(survey, {(f.exposure, f.detector): f for side in tracts for f in tracts[side]})
+    assert np.std(survey.zero_point_errors_mmag(together)) < 0.6 * np.std(survey.zero_point_errors_mmag(apart))
+    assert rms(survey.position_errors_mas(together)) < rms(survey.position_errors_mas(apart)) + 0.1
 
 
 def test_joined_tracts_lie_where_the_mean_of_all_their_headers_does(strip):

@@ -76,16 +76,18 @@ class _Corrected:
 
 
 def join_tracts(
-    tracts: Mapping[int, Sequence[FrameSolution]], options: MosaicOptions | None = None
+    tracts: Mapping[int, Sequence[FrameSolution]], options: MosaicOptions | None = None, *, tied: bool = False
 ) -> dict[tuple[int, int], FrameSolution]:
     """Return one solution for each frame of tracts that were solved each for itself.
 
     Parameters
     ----------
     tracts
-        Tract to the solutions of its frames, made without a reference.
+        Tract to the solutions of its frames.
     options
         Priors, clipping and the tolerance of the WCS; defaults if None.
+    tied
+        Whether a reference ties the tracts' positions, so that joining changes these by what it leaves alone.
 
     Returns
     -------
@@ -98,7 +100,9 @@ def join_tracts(
     misplaced = {_name(frame): frame for frame in frames if frame.misplaced}
     parts = _parts(tracts, misplaced)
     owners = _owners(parts)
-    corrections = _position_corrections(parts, owners, options)
+    corrections = _position_corrections(
+        parts, owners, BEND_ARCSEC if tied else options.correction_prior_arcsec, options
+    )
     shifts = _zero_point_shifts(parts, owners, options)
     solved = {
         name: _mean(
@@ -138,7 +142,9 @@ def _owners(parts: list[_Part]) -> Owners:
     return dict(sorted(owners.items()))
 
 
-def _position_corrections(parts: list[_Part], owners: Owners, options: MosaicOptions) -> np.ndarray:
+def _position_corrections(
+    parts: list[_Part], owners: Owners, linear_arcsec: float, options: MosaicOptions
+) -> np.ndarray:
     """Return what lays the parts on each other: coefficients of their terms, complex, shape (n_parts, k), arcsec."""
     number, place, basis, value = [], [], [], []
     for first, own in enumerate(several for several in owners.values() if len(several) > 1):
@@ -151,7 +157,7 @@ def _position_corrections(parts: list[_Part], owners: Owners, options: MosaicOpt
             value.append(np.stack(local.project_xyz(vectors), axis=-1) * 3600.0)
     if not number:
         return np.zeros((len(parts), len(POWERS)), dtype=complex)
-    size = np.array([options.correction_prior_arcsec if i + j < 2 else BEND_ARCSEC for i, j in POWERS])
+    size = np.array([linear_arcsec if i + j < 2 else BEND_ARCSEC for i, j in POWERS])
     weight = np.array([len(part.frames) for part in parts])  # so that the whole lies where the mean of all frames does
     return _laid_together(
         np.concatenate(number),

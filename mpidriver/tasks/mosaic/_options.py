@@ -42,6 +42,10 @@ class MosaicOptions:
         unit="arcsec",
         minimum=1e-3,
     )
+    join_tied_tracts: bool = option(
+        False,
+        "Join tracts that have frames in common though a reference ties them: for bands of which it has no magnitudes.",
+    )
     min_snr: float = option(10.0, "Fainter stars are not used.", minimum=0.0)
     max_stars: int = option(2000, "Brightest stars of a frame that are used.", minimum=1)
     centroid_floor_mas: float = option(2.0, "Added in quadrature to the error of a centroid.", unit="mas", minimum=1e-3)
