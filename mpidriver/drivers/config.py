@@ -21,6 +21,7 @@ from mpidriver.tasks.warp import WarpOptions
 
 __all__ = [
     "CalibrationOptions",
+    "FakesOptions",
     "PipelineOptions",
     "ReferenceOptions",
     "SurveyConfig",
@@ -79,6 +80,14 @@ class ReferenceOptions:
 
 
 @dataclass(frozen=True)
+class FakesOptions:
+    """Known sources that are put into frames; `mpidriver fakes` writes this table."""
+
+    catalogue: str | None = option(None, "FITS table of fakes, relative to the repository; none: no fakes")
+    original: str = option("", "the repository of the same frames, reduced without fakes, that shows their PSF")
+
+
+@dataclass(frozen=True)
 class PipelineOptions:
     """How the stages are planned."""
 
@@ -128,6 +137,8 @@ class SurveyConfig:
     """Table [qu_fitting]."""
     rm_table: RMTableOptions = RMTableOptions()
     """Table [rm_table]."""
+    fakes: FakesOptions = FakesOptions()
+    """Table [fakes]: known sources put into the raw frames."""
     pipeline: PipelineOptions = PipelineOptions()
     """Table [pipeline]."""
     state: StateOptions = StateOptions()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mpidriver.drivers._backgrounds import write_superpixels
+from mpidriver.drivers._frame_fakes import FrameFakes, fakes_of, with_fakes
 from mpidriver.drivers._quantum import Quantum
 from mpidriver.drivers._raw import calibration_paths, load_calibrations, load_raw, made_calibrations
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
@@ -36,13 +37,17 @@ def reduce(
     reference: "np.ndarray | None",
     made: Mapping[str, str],
     sky_model: "np.ndarray | None",
+    fakes: FrameFakes | None,
 ) -> Record:
     """Reduce one raw frame to a calibrated frame and its catalogue."""
     from mpidriver.tasks.single_frame import reduce_frame
 
+    raw, calibrations = load_raw(context, frame), load_calibrations(context, frame, made)
+    if fakes is not None and fakes.rows.size:
+        raw = with_fakes(context, frame, raw, calibrations, fakes)
     reduced = reduce_frame(
-        load_raw(context, frame),
-        calibrations=load_calibrations(context, frame, made),
+        raw,
+        calibrations=calibrations,
         reference=reference,
         sky_model=sky_model,
         options=context.config.single_frame,
@@ -53,10 +58,11 @@ def reduce(
         corners=reduced.corners,
         quality=reduced.quality,
     )
-    return Record(products=_write(context, frame, reduced), frame=found)
+    cards = {} if fakes is None else {"NFAKES": fakes.rows.size}
+    return Record(products=_write(context, frame, reduced, cards), frame=found)
 
 
-def _write(context: Context, frame: "Frame", reduced: "ReducedFrame") -> tuple[Product, ...]:
+def _write(context: Context, frame: "Frame", reduced: "ReducedFrame", cards: Mapping[str, int]) -> tuple[Product, ...]:
     """Write the calibrated frame, its catalogue and its background by superpixels."""
     from mpidriver.tasks.image import MASK_PLANES
     from mpidriver.tasks.matching import superpixels
@@ -69,6 +75,7 @@ def _write(context: Context, frame: "Frame", reduced: "ReducedFrame") -> tuple[P
         "EXPTIME": frame.exptime_s,
         "ZEROPNT": reduced.zero_point_mag,
         "BUNIT": "electron",
+        **cards,
     }
     ids = {"exposure": frame.exposure, "detector": frame.detector}
     image = reduced.image
@@ -114,14 +121,17 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     made = made_calibrations(desk.context, inputs) | desk.patterns.get((ids.detector, ids.band), {})
     calibrations = list(calibration_paths(desk.context, frame, made).values())
     made |= spill_of(desk.context, ids.detector, inputs)
+    fakes = fakes_of(desk, frame)
+    arguments = {"sky_model": model_of(desk, ids.detector, inputs), "fakes": fakes}
     return Prepared(
-        {"frame": frame, "reference": reference, "made": made, "sky_model": model_of(desk, ids.detector, inputs)},
+        {"frame": frame, "reference": reference, "made": made, **arguments},
         (
             frame.digest,
             frame.wcs_header,
             frame.zero_point_mag,
             tuple(map(desk.file_digest, calibrations)),
             None if reference is None else reference.tobytes(),
+            *(() if fakes is None else (fakes.rows.tobytes(), fakes.solution.fingerprint)),
         ),
         ((frame.path, frame.digest), *map(desk.named, calibrations), *desk.reference_file()),
     )

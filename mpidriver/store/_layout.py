@@ -39,6 +39,7 @@ DATASETS: dict[str, str] = {
     "forced": "catalogues/{tract:05d}/{patch}/forced-{band}.fits",
     "light_curves": "catalogues/{tract:05d}/{patch}/light-curves.fits",
     "fakes": "fakes/{tract:05d}/{patch}.fits",
+    "fakes_on_frames": "fakes/frames.fits",
     "survey_fakes": "fakes/fakes.fits",
     "fakes_summary": "fakes/summary.fits",
     "objects": "catalogues/{tract:05d}/{patch}/objects.fits",

@@ -18,6 +18,7 @@ __all__ = [
     "FAKE_UNITS",
     "SUMMARY_UNITS",
     "fake_units",
+    "fakes_light",
     "inject",
     "join_fakes",
     "make_fakes",
@@ -138,6 +139,12 @@ def inject(coadd, wcs, objects, fakes, *, psf=None, options=None):
     -------
     MaskedImage
     """
+    light = fakes_light(coadd, wcs, objects, fakes, psf=psf, options=options)
+    return dataclasses.replace(coadd, image=(coadd.image + light).astype(np.float32))
+
+
+def fakes_light(coadd, wcs, objects, fakes, *, psf=None, options=None):
+    """Return the light that `inject` adds, float64, shape (row, col)."""
     options = options or MultibandOptions()
     psf = band_psf(make_scene(coadd, background_box_px=options.background_box_px), wcs, objects, options, psf)
     ellipses = np.column_stack([fakes[name] for name in ("model_xx", "model_yy", "model_xy")])
@@ -146,9 +153,9 @@ def inject(coadd, wcs, objects, fakes, *, psf=None, options=None):
     sources = sources_at(
         fakes["x"], fakes["y"], fakes["flux"], faint, psf, ellipses=ellipses, dev_share=fakes["model_dev_share"]
     )
-    image = np.array(coadd.image, dtype=np.float64)
-    add_models(image, sources, psf.matrices(fakes["x"], fakes["y"]), psf.planes, PROFILES, 1.0)
-    return dataclasses.replace(coadd, image=image.astype(np.float32))
+    light = np.zeros(coadd.image.shape)
+    add_models(light, sources, psf.matrices(fakes["x"], fakes["y"]), psf.planes, PROFILES, 1.0)
+    return light
 
 
 def recovered(fakes, real, reference, forced, *, covered=None):
@@ -175,7 +182,7 @@ def recovered(fakes, real, reference, forced, *, covered=None):
     """
     bands = sorted(forced)
     table = empty(_fake_dtype(bands), fakes.size)
-    for name in fakes.dtype.names:
+    for name in set(fakes.dtype.names) & set(FAKE_UNITS):
         table[name] = fakes[name]
     table["on_object"] = _nearest_arcsec(real[np.isfinite(real["ra"])], fakes)[0] < _MATCH_ARCSEC
     table["covered"] = True if covered is None else covered

@@ -8,7 +8,7 @@ from mpidriver.tasks.multiband._flags import ObjectFlag
 from mpidriver.tasks.multiband._measure import force
 from mpidriver.tasks.multiband._options import MultibandOptions
 
-__all__ = ["force_frame", "on_grid"]
+__all__ = ["force_frame", "on_grid", "transformed_ellipses"]
 
 #: Pixels around the objects that are measured too, for the background and the PSF.
 _MARGIN_PX = 100
@@ -34,19 +34,44 @@ def on_grid(merged, wcs_from, wcs_to):
     out = merged.copy()
     if merged.size == 0:
         return out
-    x, y = wcs_from.all_world2pix(merged["ra"], merged["dec"], 0)
-    points = [
-        _mapped(wcs_from, wcs_to, x + dx, y + dy) for dx, dy in ((0, 0), (0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5))
-    ]
-    out["x"], out["y"] = points[0]
-    along_x, along_y = points[1] - points[2], points[3] - points[4]
-    local = np.stack([along_x, along_y], axis=-1).transpose(1, 0, 2)
+    places, local = _local_maps(merged, wcs_from, wcs_to)
+    out["x"], out["y"] = places
     model = _transformed(local, *(merged[f"model_{name}"] for name in ("xx", "yy", "xy")))
     out["model_xx"], out["model_yy"], out["model_xy"] = model
     out["kron_a_px"], out["kron_b_px"], out["kron_theta_rad"] = _axes(
         *_transformed(local, *_matrix(merged["kron_a_px"], merged["kron_b_px"], merged["kron_theta_rad"]))
     )
     return out
+
+
+def transformed_ellipses(rows, wcs_from, wcs_to, names):
+    """Return positions of rows with `ra` and `dec` on the pixels of another WCS, and their ellipses there.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (object,)
+    wcs_from, wcs_to : astropy.wcs.WCS
+    names : tuple of str
+        Columns of xx, yy, xy.
+
+    Returns
+    -------
+    places : ndarray, shape (2, object), px
+    ellipses : tuple of ndarray
+        xx, yy, xy, shape (object,) each.
+    """
+    places, local = _local_maps(rows, wcs_from, wcs_to)
+    return places, _transformed(local, *(rows[name] for name in names))
+
+
+def _local_maps(rows, wcs_from, wcs_to):
+    """Return positions on another WCS, shape (2, object), and the linear map between both there, (object, 2, 2)."""
+    x, y = wcs_from.all_world2pix(rows["ra"], rows["dec"], 0)
+    points = [
+        _mapped(wcs_from, wcs_to, x + dx, y + dy) for dx, dy in ((0, 0), (0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5))
+    ]
+    along_x, along_y = points[1] - points[2], points[3] - points[4]
+    return points[0], np.stack([along_x, along_y], axis=-1).transpose(1, 0, 2)
 
 
 def _mapped(wcs_from, wcs_to, x, y):

@@ -19,6 +19,7 @@ _HOMES = {
     "counts_above_bias": "_signature",
     "crosstalk": "_crosstalk",
     "reduce_frame": "_reduce",
+    "saturation_limit": "_signature",
     "signal_counts": "_signature",
 }
 
@@ -35,6 +36,7 @@ __all__ = [
     "counts_above_bias",
     "crosstalk",
     "reduce_frame",
+    "saturation_limit",
     "signal_counts",
 ]
 

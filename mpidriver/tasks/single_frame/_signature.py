@@ -13,7 +13,7 @@ from mpidriver.tasks.single_frame._crosstalk import crosstalk
 from mpidriver.tasks.single_frame._linearity import linearise
 from mpidriver.tasks.single_frame._records import Calibrations
 
-__all__ = ["counts_above_bias", "remove_signature", "signal_counts", "subtract_overscan", "trim"]
+__all__ = ["counts_above_bias", "remove_signature", "saturation_limit", "signal_counts", "subtract_overscan", "trim"]
 
 #: Larger values are no signal, and their squares overflow float32.
 _FINITE_LIMIT = 1e18
