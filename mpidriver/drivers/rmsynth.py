@@ -14,7 +14,7 @@ import mpidriver
 from mpidriver.drivers._cubes._channels import channel_frequencies, channel_weights, used_channels
 from mpidriver.drivers._cubes._regions import MIB, Filled, PixelObserver, cut_regions, fill_cubes
 from mpidriver.drivers._cubes._synthesis import Synthesis
-from mpidriver.errors import DataError
+from mpidriver.errors import ConfigError, DataError
 from mpidriver.options import digest
 from mpidriver.pool import Pool
 from mpidriver.store import CubeSource, NewCube, depth_cards, open_cube
@@ -178,8 +178,9 @@ def _open(paths: CubePaths) -> tuple[CubeSource, CubeSource, CubeSource | None]:
     q = open_cube(paths.q, stokes="Q")
     u = open_cube(paths.u or paths.q, stokes="U")
     i = open_cube(paths.i, stokes="I") if paths.i is not None else None
-    if paths.u is None and q == u:
-        raise DataError(f"{paths.q}: expected a STOKES axis with Q and U, or a second cube with Stokes U")
+    if q == u:
+        other = "a second cube" if paths.u is None else "another cube"
+        raise DataError(f"{paths.q}: expected a STOKES axis with Q and U, or {other} with Stokes U")
     for other in (u, i):
         if other is not None and other.shape != q.shape:
             raise DataError(
@@ -224,6 +225,8 @@ def make_synthesis(
     lambda0_sq_m2 = options.lambda0_sq_m2
     if lambda0_sq_m2 is None:
         lambda0_sq_m2 = float(reference_lambda_sq(freq_hz, weights=weights))
+    elif not 0.0 <= lambda0_sq_m2 < np.inf:
+        raise ConfigError(f"--lambda0: expected a number of m² of at least 0, got {lambda0_sq_m2:g}")
     return Synthesis(
         q=q,
         u=u,

@@ -273,6 +273,7 @@ def test_bad_input_is_named_and_leaves_nothing(cubes, tmp_path):
     for inputs, says in (
         (CubePaths(good, str(small)), "expected the shape of"),
         (CubePaths(good), "expected a STOKES axis with Q and U, or a second cube"),
+        (CubePaths(good, good), "expected a STOKES axis with Q and U, or another cube"),
         (CubePaths(str(bare), str(cubes / "U.fits")), "give --freq FILE"),
         (CubePaths(good, str(cubes / "U.fits"), frequencies=str(tmp_path / "few")), "expected 24 frequencies"),
         (CubePaths(good, str(cubes / "U.fits"), frequencies=str(tmp_path / "mixed")), "must rise or fall .* channel 5"),
@@ -286,6 +287,9 @@ def test_bad_input_is_named_and_leaves_nothing(cubes, tmp_path):
     ):
         with pytest.raises(DataError, match=says):
             synthesise(cubes, tmp_path / "out", inputs=inputs)
+    for wrong in (-0.1, np.nan, np.inf):
+        with pytest.raises(ConfigError, match="--lambda0: expected a number of m² of at least 0"):
+            synthesise(cubes, tmp_path / "out", lambda0_sq_m2=wrong)
     assert not (tmp_path / "out").exists()
 
 

@@ -221,6 +221,8 @@ def test_all_flagged_pixel_is_nan_and_one_channel_is_flat():
         ({"dtype": np.float32}, "complex64 or complex128"),
         ({"lambda0_sq_m2": "own"}, "a number, an array or"),
         ({"lambda0_sq_m2": np.ones(3)}, "one value or shape"),
+        ({"lambda0_sq_m2": -0.1}, "at least 0"),
+        ({"lambda0_sq_m2": np.nan}, "at least 0"),
     ],
 )
 def test_wrong_input_is_named(change, message):

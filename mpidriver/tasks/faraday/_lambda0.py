@@ -18,6 +18,9 @@ def check_lambda0(wanted, pixels):
     own = real_values("lambda0_sq_m2", wanted)
     if own.shape not in ((), pixels):
         raise DataError(f"lambda0_sq_m2: expected one value or shape {pixels}, got {own.shape}")
+    wrong = own[(own < 0) | np.isinf(own)] if own.ndim else own[~(own >= 0) | np.isinf(own)]
+    if wrong.size:
+        raise DataError(f"lambda0_sq_m2: expected m² of at least 0, got {wrong.flat[0]:g}")
     return own if own.ndim else float(own)
 
 
