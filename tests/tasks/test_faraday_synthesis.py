@@ -268,6 +268,29 @@ def test_each_pixel_about_its_own_lambda0(dtype, uniform):
         assert np.abs(response[:, row, col] - transfer).max() < 2 * TOLERANCE
 
 
+@pytest.mark.parametrize("kind", ["none", "channel", "voxel"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, ">f4"])
+def test_lambda0_of_pixels_is_the_mean_over_their_own_channels(kind, dtype):
+    rng = np.random.default_rng(15)
+    q, u = rng.normal(size=(2, 30, 7, 400)).astype(dtype)
+    q[rng.random(q.shape) < 0.3], u[4, 2], q[:, 0, 0] = np.nan, np.inf, np.nan
+    weights = {
+        "none": None,
+        "channel": rng.uniform(0.0, 2.0, 30) * (np.arange(30) != 3),
+        "voxel": rng.uniform(-0.2, 2.0, q.shape).astype(np.float32),
+    }[kind]
+    used = np.ones(30) if weights is None else weights
+    used = np.broadcast_to(used[:, None, None] if used.ndim == 1 else used, q.shape)
+    good = np.isfinite(q) & np.isfinite(u) & (used > 0)
+    used = np.where(good, used, 0.0).astype(float)
+    with np.errstate(invalid="ignore"):
+        expected = np.tensordot(lambda_sq(POSSUM_HZ[:30]), used, axes=1) / used.sum(axis=0)
+    found = pixel_lambda0(q, u, POSSUM_HZ[:30], weights=weights)
+    assert found.shape == (7, 400)
+    assert np.isnan(found[0, 0])
+    assert found == pytest.approx(expected, rel=1e-12, nan_ok=True)
+
+
 def test_rmtf_is_one_at_zero_and_has_the_flags_of_the_pixel():
     rng = np.random.default_rng(12)
     phi_radm2 = np.arange(-1000.0, 1001.0, 10.0)

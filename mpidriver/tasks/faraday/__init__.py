@@ -5,7 +5,8 @@
     _options        the option record (imports no numpy)
     _grids          λ², Faraday-depth grids, FWHM
     _checks         arrays as users give them
-    _lambda0        λ²_0 of cubes and pixels
+    _lambda0, _lambda0_kernels
+                    λ²_0 of cubes and pixels (numba)
     _synthesis      rm_synthesis
     _transfer       rmtf
     _transform      pixels through the kernel, threads

@@ -3,8 +3,10 @@
 import numpy as np
 
 from mpidriver.errors import DataError
-from mpidriver.tasks.faraday._checks import real_values
+from mpidriver.tasks.faraday._checks import real_values, split_weights
 from mpidriver.tasks.faraday._grids import check_frequencies, lambda_sq, reference_lambda_sq
+from mpidriver.tasks.faraday._lambda0_kernels import sum_weights
+from mpidriver.tasks.faraday._transform import planes
 
 __all__ = ["check_lambda0", "cube_lambda0", "pixel_lambda0"]
 
@@ -50,16 +52,20 @@ def pixel_lambda0(q, u, freq_hz, *, weights=None):
     There the polarisation angle and the Faraday depth of a pixel are independent. NaN where all is flagged.
     """
     freq_hz = check_frequencies(freq_hz)
-    first, total = np.zeros(np.shape(q)[1:]), np.zeros(np.shape(q)[1:])
-    for chan, lambda_sq_m2 in enumerate(lambda_sq(freq_hz)):
-        weight = np.ones(()) if weights is None else np.asarray(weights[chan], dtype=np.float64)
-        with np.errstate(invalid="ignore"):
-            good = np.isfinite(q[chan]) & np.isfinite(u[chan]) & np.isfinite(weight) & (weight > 0)
-        weight = np.where(good, weight, 0.0)
-        total += weight
-        first += weight * lambda_sq_m2
+    q, u = (real_values(name, part, _float_of(part)) for name, part in (("q", q), ("u", u)))
+    if not q.shape == u.shape or q.shape[:1] != freq_hz.shape:
+        raise DataError(f"q and u: expected one shape with {freq_hz.size} channels first, got {q.shape} and {u.shape}")
+    channel_weights, cube = split_weights(weights, q.shape, q.dtype)
+    total, first = np.zeros((2, q[0].size))
+    voxel_weights = np.zeros((0, 0), q.dtype) if cube is None else planes(cube)
+    sum_weights(planes(q), planes(u), voxel_weights, channel_weights, lambda_sq(freq_hz), total, first)
     with np.errstate(invalid="ignore"):
-        return first / total
+        return (first / total).reshape(q.shape[1:])
+
+
+def _float_of(values):
+    """Return float32 for values of that type, float64 for all others."""
+    return np.float32 if getattr(values, "dtype", None) == np.float32 else np.float64
 
 
 def _has_data(q, u):
