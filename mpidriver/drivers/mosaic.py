@@ -39,8 +39,10 @@ def join(context: Context, quantum: Quantum, *, tracts: Sequence[int]) -> Record
     from mpidriver.tasks.mosaic import join_tracts
 
     paths = [context.repository.path("tract_solution", tract=tract) for tract in tracts]
-    alone = dict(zip(tracts, current_pool().map(read_frame_solutions, paths), strict=True))
-    joined = join_tracts(alone, context.config.mosaic, tied=context.config.reference.path is not None)
+    pool = current_pool()
+    alone = dict(zip(tracts, pool.map(read_frame_solutions, paths), strict=True))
+    tied = context.config.reference.path is not None
+    joined = join_tracts(alone, context.config.mosaic, tied=tied, ranks=pool)
     written = write_solutions(context.path("joined_solutions", quantum), [joined[name] for name in sorted(joined)], {})
     return Record(products=(context.product("joined_solutions", written),))
 

@@ -17,6 +17,7 @@ from mpidriver.tasks.least_squares import Measurements, solve_robustly
 from mpidriver.tasks.mosaic._options import MosaicOptions
 from mpidriver.tasks.mosaic._records import FrameSolution
 from mpidriver.tasks.mosaic._sip import fit_sip
+from mpidriver.tasks.scattering import ALONE, Ranks
 from mpidriver.tasks.skymap import TangentPlane
 
 __all__ = ["join_tracts"]
@@ -27,27 +28,22 @@ PLACES = 4
 DEVIATION_ARCSEC, DEVIATION_MAG = 0.003, 0.003
 #: Expected size of quadratic and cubic bends of a tract's solution, arcsec.
 BEND_ARCSEC = 0.003
+#: Frames whose solutions a rank makes at a time.
+CHUNK = 8
 #: Powers of xi and eta of a part's correction.
 POWERS = [(total - j, j) for total in range(4) for j in range(total + 1)]
 
 
 @dataclass(frozen=True)
-class _Part:
-    """Frames of a tract that hang together."""
+class _Terms:
+    """Terms of the correction of a part of the sky."""
 
-    frames: list[FrameSolution]
     plane: TangentPlane
     reach_deg: float
-    """From its middle to the farthest frame."""
+    """From its middle to where the terms are about 1."""
 
-    @classmethod
-    def of(cls, frames: list[FrameSolution]) -> "_Part":
-        centres = np.concatenate([_positions(frame, *_grid(frame, 1)) for frame in frames])
-        plane = TangentPlane(*map(float, lon_lat(centres.mean(axis=0))))
-        return cls(frames, plane, max(float(np.max(np.hypot(*plane.project_xyz(centres)))), 1.0 / 60))
-
-    def terms(self, vectors: np.ndarray) -> np.ndarray:
-        """Return the terms of the part's correction at positions, shape (n, k)."""
+    def at(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the terms at positions, shape (n, k)."""
         x, y = (axis / self.reach_deg for axis in self.plane.project_xyz(vectors))
         return np.stack([x**i * y**j for i, j in POWERS], axis=-1)
 
@@ -60,8 +56,22 @@ class _Part:
     def moved(self, vectors: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
         """Return corrected positions, shape (n, 3)."""
         xi, eta = self.plane.project_xyz(vectors)
-        correction = self.terms(vectors) @ coefficients / 3600.0
+        correction = self.at(vectors) @ coefficients / 3600.0
         return self.plane.deproject_xyz(xi + correction.real, eta + correction.imag)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Frames of a tract that hang together."""
+
+    frames: list[FrameSolution]
+    terms: _Terms
+
+    @classmethod
+    def of(cls, frames: list[FrameSolution]) -> "_Part":
+        centres = np.concatenate([_positions(frame, *_grid(frame, 1)) for frame in frames])
+        plane = TangentPlane(*map(float, lon_lat(centres.mean(axis=0))))
+        return cls(frames, _Terms(plane, max(float(np.max(np.hypot(*plane.project_xyz(centres)))), 1.0 / 60)))
 
 
 @dataclass(frozen=True)
@@ -69,14 +79,18 @@ class _Corrected:
     """The solution that one part has of a frame, and what joins the part to the others."""
 
     frame: FrameSolution
-    part: _Part
+    terms: _Terms
     coefficients: np.ndarray
-    """Of the part's correction, complex, shape (k,), arcsec."""
+    """Complex, shape (k,), arcsec."""
     shift_mag: float
 
 
 def join_tracts(
-    tracts: Mapping[int, Sequence[FrameSolution]], options: MosaicOptions | None = None, *, tied: bool = False
+    tracts: Mapping[int, Sequence[FrameSolution]],
+    options: MosaicOptions | None = None,
+    *,
+    tied: bool = False,
+    ranks: Ranks = ALONE,
 ) -> dict[tuple[int, int], FrameSolution]:
     """Return one solution for each frame of tracts that were solved each for itself.
 
@@ -88,6 +102,8 @@ def join_tracts(
         Priors, clipping and the tolerance of the WCS; defaults if None.
     tied
         Whether a reference ties the tracts' positions, so that joining changes these by what it leaves alone.
+    ranks
+        Who makes the frames' solutions; these do not depend on it.
 
     Returns
     -------
@@ -104,13 +120,13 @@ def join_tracts(
         parts, owners, BEND_ARCSEC if tied else options.correction_prior_arcsec, options
     )
     shifts = _zero_point_shifts(parts, owners, options)
-    solved = {
-        name: _mean(
-            [_Corrected(frame, parts[part], corrections[part], shifts[part, frame.band]) for part, frame in own],
-            options,
-        )
-        for name, own in owners.items()
-    }
+    corrected = [
+        [_Corrected(frame, parts[part].terms, corrections[part], shifts[part, frame.band]) for part, frame in own]
+        for own in owners.values()
+    ]
+    chunks = [corrected[first : first + CHUNK] for first in range(0, len(corrected), CHUNK)]
+    means = ranks.reduce(list.__add__, _means, chunks, [options] * len(chunks)) if chunks else []
+    solved = {_name(frame): frame for frame in means}
     return {_name(frame): frame for frame in frames} | solved | misplaced
 
 
@@ -153,7 +169,7 @@ def _position_corrections(
             vectors = _positions(frame, *_grid(frame, PLACES))
             number.append(np.full(len(vectors), part))
             place.append(np.arange(len(vectors)) + first * PLACES**2)
-            basis.append(parts[part].terms(vectors) * parts[part].directions(vectors, local)[:, None])
+            basis.append(parts[part].terms.at(vectors) * parts[part].terms.directions(vectors, local)[:, None])
             value.append(np.stack(local.project_xyz(vectors), axis=-1) * 3600.0)
     if not number:
         return np.zeros((len(parts), len(POWERS)), dtype=complex)
@@ -237,13 +253,17 @@ def _laid_together(
     return fit.coefficients[..., 0]
 
 
+def _means(frames: list[list[_Corrected]], options: MosaicOptions) -> list[FrameSolution]:
+    return [_mean(own, options) for own in frames]
+
+
 def _mean(own: list[_Corrected], options: MosaicOptions) -> FrameSolution:
     """Return the mean of a frame's solutions, weighted by the stars that they use."""
     frame = own[0].frame
     weight = np.array([one.frame.n_stars for one in own]) / sum(one.frame.n_stars for one in own)
 
     def to_sky(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        positions = [one.part.moved(_positions(one.frame, x, y), one.coefficients) for one in own]
+        positions = [one.terms.moved(_positions(one.frame, x, y), one.coefficients) for one in own]
         return lon_lat(np.tensordot(weight, positions, axes=1))
 
     wcs, residual_mas = fit_sip(to_sky, frame.shape, tolerance_mas=options.wcs_tolerance_mas)

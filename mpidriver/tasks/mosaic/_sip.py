@@ -10,6 +10,8 @@ from mpidriver.tasks.skymap import TangentPlane
 __all__ = ["fit_sip"]
 
 DEG_IN_MAS = 3.6e6
+#: Of SIP coefficients; more do not fit a card with a sign and an exponent, and a WCS would change when it is copied.
+DIGITS = 13
 
 
 def fit_sip(
@@ -108,5 +110,5 @@ def _add_sip(wcs: WCS, order: int, coefficients: np.ndarray, u: np.ndarray, v: n
 def _table(order: int, powers: list[tuple[int, int]], values: np.ndarray) -> np.ndarray:
     table = np.zeros((order + 1, order + 1))
     for (i, j), value in zip(powers, values, strict=True):
-        table[i, j] = value
+        table[i, j] = float(f"{value:.{DIGITS - 1}e}")
     return table
