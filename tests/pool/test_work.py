@@ -49,6 +49,13 @@ def test_what_travels_beside_the_message_counts_with_its_size(items, nbytes):
     assert journey_seconds(packed) == pytest.approx(nbytes / 4e9)
 
 
+def test_a_long_journey_counts_no_more_than_keeps_its_item_alone():
+    """So that whether it is sent ahead of another depends on how long it is worked on."""
+    large = np.zeros(10_000_000)
+    assert 2e-3 < journey_seconds(pack_each([large])) < 10e-3
+    assert journey_seconds(pack_each([(large, 1), (large, 2)])) == 2 * journey_seconds(pack_each([large]))
+
+
 def test_a_stream_reads_far_ahead_only_of_short_items():
     assert items_ahead(None) == items_ahead(3600.0) == LOOK_AHEAD
     assert items_ahead(0.0) == items_ahead(1e-6) == LOOK_AHEAD_SHORT

@@ -42,6 +42,8 @@ FEW_MARKS = 16
 """Up to so many numbers travel as they are."""
 TRAVELLED_BYTES_PER_SECOND = 4e9
 """How fast large buffers travel between ranks, about; what travels far is slower, and waited for no less."""
+LONGEST_JOURNEY_SECONDS = 5e-3
+"""What a journey counts at most: items that take longer travel alone anyway, and may still be sent ahead of others."""
 MEMORY_SECONDS = 1e-3
 """How old the peak of memory may be: a process cannot fill many megabytes in that time."""
 
@@ -188,8 +190,11 @@ def pack_report(report: Report) -> PackedReport:
 
 
 def journey_seconds(packed: PackedMany) -> float:
-    """Return how long items or results travel, apart from the message that carries them."""
-    return 0.0 if type(packed) is tuple else size_of(packed) / TRAVELLED_BYTES_PER_SECOND
+    """Return how long items or results travel, apart from the message that carries them, as far as it matters."""
+    if type(packed) is tuple:
+        return 0.0
+    seconds = size_of(packed) / TRAVELLED_BYTES_PER_SECOND
+    return min(seconds, LONGEST_JOURNEY_SECONDS * len(packed)) if type(packed) is list else seconds
 
 
 def unpack_report(packed: PackedReport) -> Report:
