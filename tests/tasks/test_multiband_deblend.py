@@ -139,3 +139,27 @@ def test_nothing_and_sources_outside_or_on_holes_go_through():
     assert found.joint.flux[0] == pytest.approx(3000.0, rel=0.05)
     assert np.isnan(found.joint.flux[1:]).all()
     assert sky_sigma(scene, np.array([50.0]), np.array([50.0])) == pytest.approx(SKY, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("radius_px", "most_bias", "most_pull"), [(0.0, 0.04, 1.2), (1.5, 0.08, 1.9), (2.5, 0.08, 1.6)]
+)
+def test_faint_sources_keep_their_light_and_errors_whether_galaxies_or_not(radius_px, most_bias, most_pull):
+    """At S/N 12 nobody can tell; what is taken for a point loses up to a third of a galaxy's light: errors hold it."""
+    psf, flux = known_psf(), 12 * SKY * np.sqrt(4 * np.pi) * 1.75 * (1.0 + (radius_px / 2) ** 2) ** 0.5
+    y, x = (axis.ravel() for axis in np.mgrid[20:200:32.0, 20:240:32.0])
+    light = np.zeros(SHAPE)
+    add = np.full(x.size, flux)
+    if radius_px:
+        matrices = np.tile(radius_px**2 * np.eye(2), (x.size, 1, 1))
+        add_galaxies(light, x, y, add, matrices, np.full(x.size, 0.5), fwhm_px=FWHM_PX)
+    else:
+        add_stars(light, x, y, add, fwhm_px=FWHM_PX)
+    found, error = [], []
+    for seed in range(4):
+        deblended = deblend(scene_of(light, seed=seed), x, y, psf)
+        found.append(deblended.joint.flux)
+        error.append(np.hypot(deblended.joint.flux_err, deblended.shape_errors * deblended.joint.flux))
+    found, error = np.concatenate(found), np.concatenate(error)
+    assert abs(np.median(found) / flux - 1) < most_bias
+    assert np.sqrt(np.mean(np.clip((found - flux) / error, -9, 9) ** 2)) < most_pull

@@ -30,7 +30,7 @@ OBJECT_COLUMNS = {
     "model_yy": "as model_xx",
     "model_xy": "as model_xx",
     "model_dev_share": "share of the de Vaucouleurs profile in the model's light; the rest is exponential",
-    "model_shape_err": "relative error of flux_model that comes from the model's shape",
+    "model_shape_err": "relative error of flux_model by the shape of its model, or by the chance that a point has one",
     "model_radius_arcsec": "geometric mean of the model's half-light axes; 0: point source",
     "psf_fwhm_arcsec": "FWHM of the PSF there, in the reference band",
     "extendedness": "0: as wide as the PSF, 1: wider, NaN: unknown",

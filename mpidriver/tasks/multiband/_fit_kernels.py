@@ -12,7 +12,7 @@ _DAMPING_MOST = 1e8
 #: Axis ratios of galaxies are above exp(-2).
 _LARGEST_STRETCH = 2.0
 #: A galaxy must fit better than a point source by this much in chi squared, for its three numbers of shape.
-_LEAST_GAIN = 9.0
+_LEAST_GAIN = 4.0
 #: What is assumed of faint galaxies: spread of the logarithm of the radius, of the stretch, share of the de
 #: Vaucouleurs profile and its spread.
 _RADIUS_SPREAD, _STRETCH_SPREAD, _SHARE, _SHARE_SPREAD = 0.7, 0.6, 0.3, 0.3
@@ -229,6 +229,15 @@ def _galaxy_guess(source, point, typical_px):
 
 
 @kernel
+def _doubt(gain, point_flux, galaxy_flux):
+    """Return the relative error of a point source's flux from the chance that it is a galaxy."""
+    if not point_flux > 0.0:
+        return 0.0
+    chance = 1.0 / (1.0 + np.exp(0.5 * (_LEAST_GAIN - min(gain, _LEAST_GAIN))))
+    return np.sqrt(chance) * abs(galaxy_flux / point_flux - 1.0)
+
+
+@kernel
 def fit_sources(
     residual, usable, sources, shape_errors, begins, weights, order, psf_matrices, psf, profiles, limits, steps
 ):
@@ -241,7 +250,7 @@ def fit_sources(
     usable : ndarray of bool, shape (row, col)
     sources : ndarray of float64, shape (source, 8), changed in place
     shape_errors : ndarray of float64, shape (source,), changed in place
-        Relative error of the flux that comes from a galaxy's shape; 0 for point sources.
+        Relative error of the flux that comes from a galaxy's shape, or from what a point source would have as one.
     begins : ndarray of float64, shape (source, 2), px
         Positions that sources keep close to.
     weights : ndarray of float64, shape (source,)
@@ -280,7 +289,7 @@ def fit_sources(
         )
         extended = curved < flat - _LEAST_GAIN
         source[:] = _source_of(q, half) if extended else point
-        shape_errors[i] = 0.0
+        shape_errors[i] = _doubt(flat - curved, point[6], q[5] + q[6])
         if extended:
             fill_templates(planes, line, data.shape, source, psf_matrix, psf, profiles, True)
             shape_errors[i] = _shape_error(data, good, weights[i], planes, q, prior)
