@@ -60,7 +60,15 @@ def fakes_of(desk: "Desk", frame: "Frame") -> FrameFakes | None:
 
 @functools.lru_cache(maxsize=4)
 def solutions_of(root: str) -> dict[tuple[int, int], Solution]:
-    """Return the solution of each frame that a repository's mosaics have matched, the first tract's."""
+    """Return the solution of each frame that a repository's mosaics have matched, the first tract's.
+
+    Raises
+    ------
+    DataError
+        If there is no repository.
+    """
+    if not (Path(root) / "survey.toml").exists():
+        raise DataError(f"[fakes] original: {root} is no repository; has it been moved?")
     found: dict[tuple[int, int], Solution] = {}
     for path in sorted((Path(root) / "mosaic").glob("[0-9]*[0-9].fits")):
         for key, solution in read_solutions(path).items():

@@ -44,7 +44,7 @@ class CalibrationOptions:
     )
     crosstalk: str | None = option(
         None,
-        "table with the columns victim and source (numbers of detectors) and coefficient, and for amplifiers of a "
+        "FITS table with the columns victim and source (numbers of detectors) and coefficient, and for amplifiers of a "
         "detector victim_section and source_section ([x1:x2,y1:y2]); one for all detectors",
     )
     dark: str | None = option(None, "dark frame per second of exposure", unit="ADU/s")

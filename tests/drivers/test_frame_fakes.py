@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from survey import run, run_in_turn
 
+from mpidriver.drivers._frame_fakes import solutions_of
+from mpidriver.errors import DataError
 from mpidriver.store import read_table, read_table_header
 from mpidriver.tasks.image import MaskedImage
 from mpidriver.tasks.multiband import electrons_of_fakes, found_on_frame, make_fakes
@@ -61,6 +63,8 @@ def test_a_copy_with_fakes_shows_them_in_every_frame(tmp_path):
     ended = run_in_turn(("mosaic", copy, "--quiet"), ("fakes", copy), ("fakes", copy, tmp_path / "other"))
     assert ended.code == 2
     assert "holds fakes itself" in ended.text
+    with pytest.raises(DataError, match="nowhere is no repository; has it been moved"):
+        solutions_of(str(tmp_path / "nowhere"))
     table, all_fakes = read_table(copy / "fakes" / "frames.fits"), read_table(copy / "fakes" / "injected.fits")
     assert sorted(set(table["exposure"])) == [1001, 1002]
     assert np.array_equal(table["ra"], all_fakes["ra"][table["fake"]])
