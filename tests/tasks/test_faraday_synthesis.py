@@ -148,6 +148,9 @@ def test_blank_planes_move_lambda0_and_isolated_flags_do_not():
     assert cube_lambda0(isolated, u, POSSUM_HZ) == whole
     u[:100] = np.nan
     assert cube_lambda0(q, u, POSSUM_HZ) == pytest.approx(lambda_sq(POSSUM_HZ)[100:].mean(), rel=1e-14)
+    weights = np.where(np.arange(288) < 200, np.nan, 2.0)
+    assert cube_lambda0(q, u, POSSUM_HZ, weights=weights) == pytest.approx(lambda_sq(POSSUM_HZ)[200:].mean(), rel=1e-14)
+    assert cube_lambda0(q[:, None, :0], u[:, None, :0], POSSUM_HZ) == pytest.approx(lambda_sq(POSSUM_HZ).mean())
 
 
 def test_voxel_weights_constant_along_pixels_equal_channel_weights():

@@ -10,6 +10,9 @@ from mpidriver.tasks.faraday._transform import planes
 
 __all__ = ["check_lambda0", "cube_lambda0", "pixel_lambda0"]
 
+FIRST_PIXELS = 64
+"""Of a row, that are looked at before the whole plane is."""
+
 
 def check_lambda0(wanted, pixels):
     """Return what a caller has asked for, one of None, "pixel", a float and float64 of the shape of the pixels."""
@@ -36,13 +39,10 @@ def cube_lambda0(q, u, freq_hz, *, weights=None):
     for name, values in (("q", q), ("u", u), ("weights", freq_hz if weights is None else weights)):
         if np.shape(values)[:1] != freq_hz.shape:
             raise DataError(f"{name}: expected {freq_hz.size} channels along the first axis, got {np.shape(values)}")
-    per_voxel = weights is not None and np.ndim(weights) > 1
-    means = np.zeros(freq_hz.size)
-    for chan in range(freq_hz.size):
-        if per_voxel:
-            means[chan] = _mean_weight(q[chan], u[chan], np.asarray(weights[chan]))
-        elif weights is None or weights[chan] > 0:
-            means[chan] = (1.0 if weights is None else weights[chan]) * _has_data(q[chan], u[chan])
+    if weights is not None and np.ndim(weights) > 1:
+        means = np.array([_mean_weight(*own) for own in zip(q, u, np.asarray(weights), strict=True)])
+    else:
+        means = _have_data(np.asarray(q), np.asarray(u)) * np.fmax(1.0 if weights is None else weights, 0.0)
     return reference_lambda_sq(freq_hz, weights=means if means.any() else None)
 
 
@@ -68,15 +68,13 @@ def _float_of(values):
     return np.float32 if getattr(values, "dtype", None) == np.float32 else np.float64
 
 
-def _has_data(q, u):
-    """Tell whether any voxel of a plane is finite in both; most planes show one in the first pixels."""
-    q, u = q.ravel(), u.ravel()
-    begin, length = 0, 64
-    while begin < q.size:
-        if np.any(np.isfinite(q[begin : begin + length]) & np.isfinite(u[begin : begin + length])):
-            return True
-        begin, length = begin + length, 8 * length
-    return False
+def _have_data(q, u):
+    """Return whether any voxel of each plane is finite in both, bool (chan,); most show one in their first pixels."""
+    first = (slice(None), *[slice(1)] * (q.ndim - 2), *[slice(FIRST_PIXELS)] * (q.ndim > 1))
+    found = (np.isfinite(q[first]) & np.isfinite(u[first])).reshape(len(q), -1).any(axis=1)
+    for chan in np.flatnonzero(~found):
+        found[chan] = np.any(np.isfinite(q[chan]) & np.isfinite(u[chan]))
+    return found
 
 
 def _mean_weight(q, u, weights):
