@@ -61,7 +61,7 @@ def _add_driver(verbs: "Verbs", verb: str, summary: str) -> None:
             nargs="*",
             type=_tasks_of_kind,
             metavar="KIND",
-            help="bias, dark, flat, defects; fringe and sky, which frames of the sky tell (default: all but these two)",
+            help="bias, dark, flat, defects; fringe, sky, crosstalk by frames of the sky (default: all but these)",
         )
     for name, example in (
         ("exposure", "1204..1210"),
@@ -109,9 +109,9 @@ def _chosen_tasks(options: argparse.Namespace) -> list[str] | None:
         return list(usual_tasks(options.verb, asked_for=asked_for))
     if options.verb != "calibs":
         return None
-    from mpidriver.drivers.calibs import KINDS, PATTERNS
+    from mpidriver.drivers.calibs import KINDS, ON_REQUEST
 
-    kinds = options.tasks or [tasks for kind, tasks in KINDS.items() if kind not in PATTERNS]
+    kinds = options.tasks or [tasks for tasks in KINDS.values() if not set(tasks) & set(ON_REQUEST)]
     return [task for tasks in kinds for task in tasks]
 
 

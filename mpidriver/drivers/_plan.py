@@ -42,6 +42,7 @@ def plan_survey(
     keep_warps: bool = True,
     sky_correction: bool = False,
     coupled: Mapping[int, Collection[int]] | None = None,
+    couplings: bool = False,
     joined: bool = False,
 ) -> Plan:
     """Return the graph of quanta that takes frames to catalogues and Faraday spectra.
@@ -63,6 +64,8 @@ def plan_survey(
         Whether the detectors of an exposure share one model of its sky.
     coupled
         Detectors that record light of others, with those others.
+    couplings
+        Whether there is a table of cross-talk whose coefficients could be measured.
     joined
         Whether tracts that have frames in common are solved each for itself first and then joined, as they must be
         where no reference catalogue ties each.
@@ -73,6 +76,8 @@ def plan_survey(
     channels = [frame for frame in in_order if frame.kind == "stokes"]
     calibrations = CalibrationPlan(plan.graph, in_order)
     calibrations.add_patterns(images)
+    if couplings:
+        plan.add("couplings", uses=[one for one in plan.graph if one.task in ("bias", "defects")])
     spills = _plan_spills(plan, images, calibrations, coupled or {})
 
     def before_sky(frame: "Frame") -> list[Quantum]:

@@ -27,6 +27,7 @@ __all__ = ["DRIVERS", "ON_DEMAND", "STAGES", "code_digest", "usual_tasks"]
 
 STAGES: dict[str, Stage] = {
     **calibs.STAGES,
+    **crosstalk.MEASURING,
     **crosstalk.STAGES,
     **sky_correction.STAGES,
     **single_frame.STAGES,
@@ -52,7 +53,7 @@ ON_DEMAND: dict[str, tuple[str, ...]] = {
 
 #: Verb to the tasks that it may run; those of `ON_DEMAND` are among them.
 DRIVERS: dict[str, tuple[str, ...]] = {
-    "calibs": tuple(calibs.STAGES),
+    "calibs": (*calibs.STAGES, *crosstalk.MEASURING),
     "single-frame": (*CALIBRATION_TASKS, *crosstalk.STAGES, *sky_correction.STAGES, *single_frame.STAGES),
     "mosaic": (*mosaic.STAGES, *matching.STAGES),
     "coadd": tuple(coadd.STAGES),
@@ -60,7 +61,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "faraday": (*cube.STAGES, *faraday.STAGES),
     "sources": ("channel_frame", *sources.STAGES),
     "rm-table": ("rm_table",),
-    "pipeline": tuple(task for task in STAGES if task not in calibs.PATTERNS),
+    "pipeline": tuple(task for task in STAGES if task not in calibs.ON_REQUEST),
 }
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mpidriver.store import Frame
     from mpidriver.tasks.calibs import SkyMeshes
 
-__all__ = ["KINDS", "PATTERNS", "STAGES"]
+__all__ = ["KINDS", "ON_REQUEST", "PATTERNS", "STAGES"]
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "defects": ("defects",),
     "fringe": ("fringe",),
     "sky": ("sky",),
+    "crosstalk": ("couplings",),
 }
 #: Tasks that look at the frames of the sky, when asked for.
 PATTERNS = ("fringe", "sky")
+#: What runs only when it is asked for.
+ON_REQUEST = (*PATTERNS, *KINDS["crosstalk"])
 
 _BEFORE_FLATS = ("bias", "crosstalk", "linearity", "dark")
 

@@ -8,6 +8,7 @@ import functools
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpidriver.drivers._quantum import Quantum
@@ -15,17 +16,40 @@ from mpidriver.drivers._raw import couplings_of, load_calibrations, load_raw, ma
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.errors import DataError
 from mpidriver.pool import current_pool
-from mpidriver.store import Product, write_image
+from mpidriver.store import Product, write_image, write_table
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mpidriver.drivers._desk import Desk
     from mpidriver.store import Frame
+    from mpidriver.tasks.single_frame import Coupling
 
-__all__ = ["STAGES", "coupled_detectors", "spill_of"]
+__all__ = ["MEASURING", "STAGES", "coupled_detectors", "spill_of"]
 
 log = logging.getLogger(__name__)
+
+_BEFORE = ("bias", "defects")
+_COUPLING_DTYPE = [
+    ("victim", "i4"),
+    ("source", "i4"),
+    ("coefficient", "f8"),
+    ("error", "f8"),
+    ("pixels", "i8"),
+    ("source_section", "U32"),
+    ("victim_section", "U32"),
+]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One coupling on one exposure."""
+
+    number: int
+    """Row of the table."""
+    victim: "Frame"
+    source: "Frame"
+    coupling: "Coupling"
 
 
 def coupled_detectors(context: Context) -> dict[int, set[int]]:
@@ -114,5 +138,68 @@ def _prepare(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
     named = [(frame.path, frame.digest) for frame in frames]
     return Prepared({"frames": frames, "made": made}, (known, desk.file_digest(table)), (*named, desk.named(table)))
 
+
+def measure_couplings(
+    context: Context, quantum: Quantum, *, pairs: "Sequence[Pair]", made: dict[int, Mapping[str, str]]
+) -> Record:
+    """Measure the coefficients of the table on all frames of the sky; a frame that cannot be read is left out."""
+    import numpy as np
+
+    outcomes = current_pool().map(functools.partial(sums_of, context, made), pairs, on_error="return")
+    couplings = [(victim, one) for victim, some in couplings_of(context).items() for one in some]
+    total = np.zeros((len(couplings), 3))
+    for pair, outcome in zip(pairs, outcomes, strict=True):
+        if outcome.error is not None:
+            log.warning("left out of %s: %s", quantum, outcome.error.cause)
+        else:
+            total[pair.number] += outcome.value
+    table = np.zeros(len(couplings), _COUPLING_DTYPE)
+    for row, (victim, one), (squares, products, count) in zip(table, couplings, total, strict=True):
+        row["victim"], row["source"], row["pixels"] = victim, one.source, count
+        row["coefficient"], row["error"] = (products / squares, squares**-0.5) if squares > 0 else (0.0, np.nan)
+        row["source_section"], row["victim_section"] = one.source_section, one.victim_section
+    written = write_table(context.path("couplings", quantum), table)
+    return Record(products=(context.product("couplings", written),))
+
+
+def sums_of(context: Context, made: dict[int, Mapping[str, str]], pair: Pair) -> "np.ndarray":
+    """Return what one exposure tells of one coupling."""
+    from mpidriver.tasks.calibs import coupling_sums
+    from mpidriver.tasks.single_frame import signal_counts
+
+    victim, source = (
+        signal_counts(load_raw(context, frame), load_calibrations(context, frame, made[frame.detector], kinds=_BEFORE))
+        for frame in (pair.victim, pair.source)
+    )
+    least_adu = context.config.calibs.crosstalk_least_adu
+    return coupling_sums(pair.coupling, victim, source, least_adu=least_adu)
+
+
+def _prepare_measuring(desk: "Desk", quantum: Quantum, inputs: list[Quantum]) -> Prepared:
+    couplings = [(victim, one) for victim, some in couplings_of(desk.context).items() for one in some]
+    frames = {(frame.exposure, frame.band, frame.detector): frame for frame in desk.frames("image")}
+    pairs = [
+        Pair(number, frames[exposure, band, victim], frames[exposure, band, one.source], one)
+        for exposure, band in sorted({key[:2] for key in frames})
+        for number, (victim, one) in enumerate(couplings)
+        if {(exposure, band, victim), (exposure, band, one.source)} <= frames.keys()
+    ]
+    used = {frame.key: frame for pair in pairs for frame in (pair.victim, pair.source)}.values()
+    made = {
+        detector: made_calibrations(desk.context, [one for one in inputs if one.data_id.detector == detector])
+        for detector in sorted({frame.detector for frame in used})
+    }
+    named = tuple((frame.path, frame.digest) for frame in used)
+    return Prepared({"pairs": pairs, "made": made}, (tuple(couplings), named), named)
+
+
+MEASURING = {
+    "couplings": Stage(
+        measure_couplings,
+        options=lambda config: (config.calibs, config.calibrations),
+        prepare=_prepare_measuring,
+        seconds=20.0,
+    )
+}
 
 STAGES = {"crosstalk": Stage(find_spill, options=lambda config: (config.calibrations,), prepare=_prepare, seconds=2.0)}

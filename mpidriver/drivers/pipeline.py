@@ -37,7 +37,7 @@ class DriverRun:
 
 
 #: Tasks that read raw files.
-RAW_TASKS = frozenset({*calibs.STAGES, "crosstalk", "sky_correction", "single_frame", "channel_frame"})
+RAW_TASKS = frozenset({*calibs.STAGES, "couplings", "crosstalk", "sky_correction", "single_frame", "channel_frame"})
 
 #: Task to the folders where its products lie.
 FOLDERS = {
@@ -46,6 +46,7 @@ FOLDERS = {
     "flat": ("calibs",),
     "fringe": ("calibs",),
     "sky": ("calibs",),
+    "couplings": ("calibs",),
     "single_frame": ("frames",),
     "channel_frame": ("frames",),
     "solve_tract": ("mosaic",),

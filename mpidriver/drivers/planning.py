@@ -74,6 +74,7 @@ def _planned(
         keep_warps=context.config.coadd.keep_warps,
         sky_correction=context.config.sky_correction.enabled,
         coupled=coupled_detectors(context),
+        couplings=context.config.calibrations.crosstalk is not None,
         joined=context.config.reference.path is None or context.config.mosaic.join_tied_tracts,
     )
     remarks = _add_sources(plan, context, frames, verb)

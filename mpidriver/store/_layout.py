@@ -16,6 +16,7 @@ DATASETS: dict[str, str] = {
     "flat": "calibs/flat-{detector:03d}-{band}.fits",
     "defects": "calibs/defects-{detector:03d}.fits",
     "fringe": "calibs/fringe-{detector:03d}-{band}.fits",
+    "couplings": "calibs/crosstalk.fits",
     "sky": "calibs/sky-{detector:03d}-{band}.fits",
     "crosstalk": "frames/{exposure:012d}/{detector:03d}-crosstalk.fits",
     "sky_correction": "frames/{exposure:012d}/sky-{band}.fits",

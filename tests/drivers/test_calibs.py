@@ -161,7 +161,7 @@ def test_fringes_are_made_when_asked_for(made):
 def test_an_unknown_kind_is_refused(made):
     ended = run("calibs", made.repo, "flats")
     assert ended.code == 2
-    assert "must be one of bias, dark, flat, defects, fringe, sky, got 'flats'" in ended.text
+    assert "must be one of bias, dark, flat, defects, fringe, sky, crosstalk, got 'flats'" in ended.text
 
 
 def test_they_are_drawn(made):

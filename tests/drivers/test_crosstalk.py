@@ -10,7 +10,7 @@ from survey import digests, run
 
 from mpidriver.drivers._plan import plan_survey
 from mpidriver.drivers._quantum import parse_quantum
-from mpidriver.store import Frame, read_image, write_table
+from mpidriver.store import Frame, read_image, read_table, write_table
 from mpidriver.tasks.single_frame import Coupling, crosstalk
 from mpidriver.tasks.skymap import SkyMapOptions, make_skymap
 
@@ -64,6 +64,13 @@ def test_frames_with_cross_talk_become_those_without(tmp_path):
     for path in (clean / "frames").rglob("00?.fits"):
         (image, *_), (without, *_) = (read_image(root / path.relative_to(clean)) for root in (one, clean))
         assert np.nanpercentile(np.abs(image - without), 99.8) < 3  # electrons; counts are whole numbers
+    ended = run("-n", 2, "calibs", one, "crosstalk", "--quiet")
+    assert ended.code == 0, ended.text
+    measured = read_table(one / "calibs" / "crosstalk.fits")
+    assert np.count_nonzero(measured["pixels"]) >= 2
+    for row in measured[measured["pixels"] > 0]:
+        (true,) = (known[2] for known in TABLE if known[:2] == (row["victim"], row["source"]))
+        assert abs(row["coefficient"] - true) < 5 * row["error"] + 0.05 * true
     again = run("single-frame", one)
     assert re.search(r"all +· +3 ", again.text), again.text
 

@@ -8,6 +8,7 @@ import pytest
 from mpidriver.drivers._raw import _couplings
 from mpidriver.errors import DataError
 from mpidriver.store import write_table
+from mpidriver.tasks.calibs import coupling_sums
 from mpidriver.tasks.single_frame import Calibrations, Coupling, RawFrame, crosstalk, signal_counts
 
 LEFT, RIGHT, RIGHT_MIRRORED = "[1:4,1:3]", "[5:8,1:3]", "[8:5,1:3]"
@@ -78,3 +79,26 @@ def test_a_table_without_coefficients_is_refused(tmp_path):
 def test_sections_that_do_not_fit_are_refused(sections, words):
     with pytest.raises(DataError, match=words):
         crosstalk([Coupling(3, 1e-3, *sections)], {3: counts()}, (3, 8))
+
+
+@pytest.mark.parametrize("true", [2e-3, -5e-4, 0.0])
+def test_a_coefficient_is_measured_among_the_victims_own_sources(true):
+    rng = np.random.default_rng(11)
+    victim, source = rng.normal(200, 12, (2, 128, 128)).astype(np.float32)
+    for image, count in ((victim, 60), (source, 30)):
+        rows, cols = rng.integers(4, 124, (2, count))
+        for row, col in zip(rows, cols, strict=True):
+            image[row - 3 : row + 4, col - 3 : col + 4] += rng.uniform(4e3, 5e4)
+    source[5, 5] = np.nan
+    coupling = Coupling(2, 1e-3, "[128:1,1:128]")
+    victim += true * np.nan_to_num(source[:, ::-1])
+    squares, products, pixels = coupling_sums(coupling, victim, source, least_adu=5000.0)
+    assert pixels > 500
+    assert products / squares == pytest.approx(true, abs=5 * squares**-0.5)
+    assert squares**-0.5 < 5e-5
+
+
+@pytest.mark.parametrize("fill", [np.nan, 100.0])
+def test_without_bright_pixels_nothing_is_measured(fill):
+    empty = np.full((64, 64), fill, np.float32)
+    assert not coupling_sums(Coupling(2, 1e-3), empty, empty, least_adu=5000.0).any()

@@ -14,6 +14,7 @@ _HOMES = {
     "SkyMeshes": "_sky",
     "combine_frames": "_combine",
     "combine_skies": "_sky",
+    "coupling_sums": "_couplings",
     "find_defects": "_defects",
     "fringe_of": "_fringe",
     "sky_of": "_sky",

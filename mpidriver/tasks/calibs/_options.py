@@ -18,5 +18,8 @@ class CalibsOptions:
     )
     response_min: float = option(0.3, "A pixel is bad if its flat is below this share of its neighbourhood's.")
     response_max: float = option(2.0, "A pixel is bad if its flat is above this share of its neighbourhood's.")
+    crosstalk_least_adu: float = option(
+        5000.0, "Counts above the sky from which a source shows cross-talk.", unit="ADU", minimum=1.0
+    )
     sky_mesh_px: int = option(64, "Side of the meshes of a sky frame.", unit="px", minimum=8)
     block_mib: int = option(128, "Memory for the block of rows that is combined at once.", unit="MiB", minimum=1)

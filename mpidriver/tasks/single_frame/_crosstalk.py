@@ -37,6 +37,23 @@ class Coupling:
             if section and (_SECTION.fullmatch(section) is None or re.search(r"\b0+\b", section)):
                 raise DataError(f"cross-talk: a section must be like [1:1024,1:4096], got {section!r}")
 
+    def sections(self, victim: np.ndarray, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return views of the images of both detectors whose pixels are read at the same moment.
+
+        Raises
+        ------
+        DataError
+            If a section reaches over the edge of its detector, or both are of different sizes.
+        """
+        seen = _section(victim, self.victim_section, "victim")
+        shown = _section(source, self.source_section, f"source {self.source}")
+        if seen.shape != shown.shape:
+            raise DataError(
+                f"cross-talk: the victim's section {self.victim_section or 'of all pixels'} has the shape "
+                f"{seen.shape}, that of source {self.source} {shown.shape}"
+            )
+        return seen, shown
+
 
 def crosstalk(couplings: Sequence[Coupling], sources: Mapping[int, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """Return what the sources add to a victim's counts, to first order in the coefficients.
@@ -63,13 +80,7 @@ def crosstalk(couplings: Sequence[Coupling], sources: Mapping[int, np.ndarray], 
     for coupling in couplings:
         if coupling.source not in sources:
             continue
-        victim = _section(added, coupling.victim_section, "victim")
-        source = _section(sources[coupling.source], coupling.source_section, f"source {coupling.source}")
-        if victim.shape != source.shape:
-            raise DataError(
-                f"cross-talk: the victim's section {coupling.victim_section or 'of all pixels'} has the shape "
-                f"{victim.shape}, that of source {coupling.source} {source.shape}"
-            )
+        victim, source = coupling.sections(added, sources[coupling.source])
         victim += np.float32(coupling.coefficient) * np.nan_to_num(source, nan=0.0, posinf=0.0, neginf=0.0)
     return added
 
