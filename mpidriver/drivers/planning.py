@@ -53,7 +53,7 @@ def plan_driver(
     Raises
     ------
     ConfigError
-        If there is no frame, or none selected.
+        If there is no frame, or none selected, or nothing says which cross-talk to measure.
     """
     with collecting_no_garbage():
         return _planned(context, state.frames(), verb, selection, usual_tasks(verb) if tasks is None else tasks)
@@ -65,6 +65,11 @@ def _planned(
     if not frames:
         raise ConfigError(
             f"{context.root}: no frames yet; enter raw frames with `mpidriver ingest {context.root} FILE …`"
+        )
+    if set(tasks) == {"couplings"} and context.config.calibrations.crosstalk is None:
+        raise ConfigError(
+            f"{context.root}: no cross-talk to measure; name a table of its couplings, coefficients 0, in survey.toml "
+            f"([calibrations] crosstalk)"
         )
     margin_deg = context.config.pipeline.pointing_margin_arcsec / 3600
     plan = plan_survey(

@@ -164,6 +164,12 @@ def test_an_unknown_kind_is_refused(made):
     assert "must be one of bias, dark, flat, defects, fringe, sky, crosstalk, got 'flats'" in ended.text
 
 
+def test_cross_talk_needs_a_table_of_what_may_couple(made):
+    ended = run("calibs", made.repo, "crosstalk")
+    assert ended.code == 2
+    assert "no cross-talk to measure; name a table" in ended.text
+
+
 def test_they_are_drawn(made):
     assert "calibs" in run("plot", made.repo, "--list").text.split()
     assert run("plot", made.repo, "calibs", "--quiet").code == 0
