@@ -5,13 +5,15 @@ rank. Without a reference, tracts that have frames in common are solved so first
 each mosaic is what was joined of its frames.
 """
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
-from mpidriver.drivers._solutions import read_frame_solutions, write_solution_rows, write_solutions
+from mpidriver.drivers._solutions import read_frame_solutions, read_solutions, write_solution_rows, write_solutions
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.pool import current_pool
 from mpidriver.store import read_table, read_table_header, wcs_from_header
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from mpidriver.drivers._desk import Desk
 
 __all__ = ["STAGES", "join", "load_stars", "mosaic", "solve_alone"]
+
+log = logging.getLogger(__name__)
 
 #: Reference stars are looked for this far beyond a tract's edge.
 REFERENCE_MARGIN_DEG = 30.0 / 3600
@@ -48,9 +52,17 @@ def join(context: Context, quantum: Quantum, *, tracts: Sequence[int]) -> Record
 
 
 def mosaic(context: Context, quantum: Quantum, *, joined: "np.ndarray | None" = None, **given: Any) -> Record:
-    """Solve one tract, or write what has been joined of it, and write the solution of each of its frames."""
-    if joined is None:
-        return _solve(context, quantum, "mosaic", **given)
+    """Solve one tract, or write what has been joined of it; write each frame's solution and name those left out."""
+    record = _solve(context, quantum, "mosaic", **given) if joined is None else _take(context, quantum, joined)
+    solutions = read_solutions(context.path("mosaic", quantum))
+    left_out = Counter((name[0], one.reason) for name, one in solutions.items() if one.misplaced)
+    for (exposure, reason), n_frames in sorted(left_out.items()):
+        log.warning("%s leaves out %d frames of exposure %d: %s", quantum, n_frames, exposure, reason)
+    return record
+
+
+def _take(context: Context, quantum: Quantum, joined: "np.ndarray") -> Record:
+    """Write what has been joined of one tract."""
     header = read_table_header(context.path("tract_solution", quantum))
     figures = {name: header[name] for name in FIGURES}
     written = write_solution_rows(context.path("mosaic", quantum), joined, figures)
