@@ -180,7 +180,10 @@ def publish(partial: Path, final: Path) -> None:
 def make_directory(directory: Path) -> None:
     """Make a directory and its parents, durably: each new entry is synced in the directory that holds it."""
     missing = [folder for folder in (directory, *directory.parents) if not folder.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # though its parents were made: a file system of the kernel's own
+        raise RepositoryError(f"{directory}: no directory can be made there; choose another place") from error
     for folder in reversed(missing):
         sync_directory(folder.parent)
 

@@ -76,6 +76,11 @@ def test_a_parent_that_is_a_file_is_a_clear_error(tmp_path):
         write_text(tmp_path / "folder" / "x" / "file", "")
 
 
+def test_a_place_where_no_directory_can_be_made_is_named():
+    with pytest.raises(RepositoryError, match="/proc/products: no directory can be made there"):
+        write_text("/proc/products/summary", "")
+
+
 def test_files_of_one_piece_of_work_appear_together_or_not_at_all(tmp_path):
     def fail_halfway():
         with all_or_none():

@@ -189,6 +189,7 @@ def test_a_file_of_several_images_gives_several_frames(tmp_path):
         ({"FILTER": "z DECam"}, "band 'z DECam' cannot be part of a file name; give band a pattern"),
         ({"MJD-OBS": "yesterday"}, "mjd: not a date in ISO 8601: 'yesterday'"),
         ({"CTYPE1": None, "CTYPE2": None}, "no celestial coordinates in the header"),
+        ({"CRVAL1": "abc"}, r"raw\.fits\[0\]: the coordinates cannot be used: CRVAL1 = 'abc' is not a number"),
         ({"CDELT1": 0.0}, "the coordinates cannot be used|give no position"),
     ],
 )

@@ -25,6 +25,7 @@ __all__ = ["read_headers"]
 
 _BAND = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]*")
 _SECTION = re.compile(r"\[(\d+):(\d+),(\d+):(\d+)\]")
+_NUMBERS_OF_WCS = re.compile(r"(CRVAL|CRPIX|CDELT|CROTA)\d|(CD|PC)\d_\d|PV\d_\d+|[AB]P?_\d_\d")
 _TABLE_WCS = re.compile(r"(CRVAL|CRPIX|CDELT|CTYPE|CUNIT)\d|(CD|PC)\d_\d|P[VS]\d_\d+|[AB]P?_(\d_\d|ORDER)")
 
 
@@ -199,6 +200,7 @@ def _coordinates(
     where = f"{sources.path}[{sources.hdu}]"
     try:
         header = _table_wcs(sources) if options.wcs == "table" else sources.headers[0]
+        _refuse_text(where, header)
         wcs = wcs_from_header(header)
         if not wcs.has_celestial:
             raise DataError(f"{where}: no celestial coordinates in the header; set wcs to 'table' or 'none'")
@@ -217,6 +219,13 @@ def _coordinates(
         raise DataError(f"{where}: the coordinates give no position for the corners: {corners.tolist()}")
     corners[:, 0] %= 360.0
     return text, corners
+
+
+def _refuse_text(where: str, header: Any) -> None:
+    """Refuse coordinates with text for a number, which astropy.wcs takes for the default without a word."""
+    for card in header.cards:
+        if _NUMBERS_OF_WCS.fullmatch(card.keyword) and isinstance(card.value, str):
+            raise DataError(f"{where}: the coordinates cannot be used: {card.keyword} = {card.value!r} is not a number")
 
 
 def _table_wcs(sources: Sources) -> Any:
