@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from mpidriver.errors import DataError
-from mpidriver.tasks.image import MaskedImage
 from mpidriver.tasks.single_frame._background import mode_sky
+from mpidriver.tasks.single_frame._patterns import subtract_scaled
 
 __all__ = ["subtract_fringes"]
 
@@ -32,14 +31,12 @@ def subtract_fringes(frame, fringe, options):
     DataError
         If the pattern has another shape.
     """
-    if np.shape(fringe) != frame.image.shape:
-        raise DataError(f"calibrations: fringe has the shape {np.shape(fringe)}, the frame {frame.image.shape}")
-    pattern = np.nan_to_num(np.asarray(fringe, dtype=np.float32))
-    sky = mode_sky(frame.image, frame.mask, options)
-    above = np.nan_to_num(frame.image) - sky.level
-    between = (frame.mask == 0) & (np.abs(above) < _SKY_SIGMA * sky.rms) & (pattern != 0)
-    power = float(np.sum(pattern[between] ** 2, dtype=np.float64))
-    if not power > 0:
-        return frame
-    amplitude = float(np.sum(pattern[between] * above[between], dtype=np.float64)) / power
-    return MaskedImage(frame.image - np.float32(amplitude) * pattern, frame.variance, frame.mask)
+
+    def amplitude_of(pattern):
+        sky = mode_sky(frame.image, frame.mask, options)
+        above = np.nan_to_num(frame.image) - sky.level
+        between = (frame.mask == 0) & (np.abs(above) < _SKY_SIGMA * sky.rms) & (pattern != 0)
+        power = float(np.sum(pattern[between] ** 2, dtype=np.float64))
+        return float(np.sum(pattern[between] * above[between], dtype=np.float64)) / power if power > 0 else 0.0
+
+    return subtract_scaled(frame, "fringe", fringe, amplitude_of)

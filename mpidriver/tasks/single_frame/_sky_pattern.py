@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from mpidriver.errors import DataError
-from mpidriver.tasks.image import MaskedImage
+from mpidriver.tasks.single_frame._patterns import subtract_scaled
 from mpidriver.tasks.sky import mesh_statistics
 
 __all__ = ["subtract_sky_pattern"]
@@ -36,14 +35,14 @@ def subtract_sky_pattern(frame, pattern, options):
     DataError
         If the pattern has another shape.
     """
-    if np.shape(pattern) != frame.image.shape:
-        raise DataError(f"calibrations: sky has the shape {np.shape(pattern)}, the frame {frame.image.shape}")
-    pattern = np.nan_to_num(np.asarray(pattern, dtype=np.float32))
-    good = frame.mask == 0
-    levels, shown = (mesh_statistics(image, good, options.superpixel_px)[0] for image in (frame.image, pattern))
-    known = np.isfinite(levels) & np.isfinite(shown)
-    amplitude = _slope(shown[known], levels[known])
-    return MaskedImage(frame.image - np.float32(amplitude) * pattern, frame.variance, frame.mask)
+
+    def amplitude_of(known):
+        good = frame.mask == 0
+        levels, shown = (mesh_statistics(image, good, options.superpixel_px)[0] for image in (frame.image, known))
+        both = np.isfinite(levels) & np.isfinite(shown)
+        return _slope(shown[both], levels[both])
+
+    return subtract_scaled(frame, "sky", pattern, amplitude_of)
 
 
 def _slope(x, y):
