@@ -1,5 +1,6 @@
 """The table of a mosaic's solutions: what it holds, and what later stages read of it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
 
     from mpidriver.tasks.mosaic import FrameSolution
 
-__all__ = ["Solution", "read_frame_solutions", "read_solutions", "write_solution_rows", "write_solutions"]
+__all__ = [
+    "Solution",
+    "count_misplaced",
+    "read_frame_solutions",
+    "read_solutions",
+    "solution_rows",
+    "write_solutions",
+]
 
 _UNITS = {"zero_point": "mag", "flat": "mag", "astrometric_rms": "mas", "photometric_rms": "mmag"}
 
@@ -41,39 +49,17 @@ class Solution:
         return self.wcs_header, self.zero_point_mag, self.flat_mag, self.background
 
 
-def write_solutions(path: Path, frames: "Sequence[FrameSolution]", header: Mapping[str, Any]) -> WrittenFile:
-    """Write the solutions of a tract's frames as a table, a row a frame."""
-    return write_solution_rows(path, _table(frames), header)
-
-
-def write_solution_rows(path: Path, rows: "np.ndarray", header: Mapping[str, Any]) -> WrittenFile:
-    """Write rows of such a table as another."""
+def write_solutions(path: Path, rows: "np.ndarray", header: Mapping[str, Any]) -> WrittenFile:
+    """Write the solutions of frames, as `solution_rows` gives them."""
     return write_table(path, rows, units=_UNITS, header=header)
 
 
-def _table(frames: "Sequence[FrameSolution]") -> "np.ndarray":
+def solution_rows(frames: "Sequence[FrameSolution]") -> "np.ndarray":
+    """Return the solutions of frames as a table, a row a frame."""
     import numpy as np
 
     n_flat = max([1, *(len(frame.flat_mag) for frame in frames)])
-    rows = [
-        (
-            frame.exposure,
-            frame.detector,
-            frame.band,
-            *frame.shape,
-            frame.zero_point_mag,
-            [*frame.flat_mag, *([0.0] * (n_flat - len(frame.flat_mag)))],
-            frame.n_stars,
-            frame.astrometric_rms_mas,
-            frame.photometric_rms_mmag,
-            frame.matched,
-            frame.group,
-            frame.misplaced,
-            frame.reason,
-            frame.wcs.to_header(relax=True).tostring(),
-        )
-        for frame in frames
-    ]
+    rows = [_row(frame, n_flat) for frame in frames]
     return np.array(
         rows,
         dtype=[
@@ -96,8 +82,34 @@ def _table(frames: "Sequence[FrameSolution]") -> "np.ndarray":
     )
 
 
+def _row(frame: "FrameSolution", n_flat: int) -> tuple[Any, ...]:
+    return (
+        frame.exposure,
+        frame.detector,
+        frame.band,
+        *frame.shape,
+        frame.zero_point_mag,
+        [*frame.flat_mag, *([0.0] * (n_flat - len(frame.flat_mag)))],
+        frame.n_stars,
+        frame.astrometric_rms_mas,
+        frame.photometric_rms_mmag,
+        frame.matched,
+        frame.group,
+        frame.misplaced,
+        frame.reason,
+        frame.wcs.to_header(relax=True).tostring(),
+    )
+
+
 def _width(rows: list[tuple[Any, ...]], column: int) -> int:
     return max([1, *(len(row[column]) for row in rows)])
+
+
+def count_misplaced(rows: "np.ndarray") -> dict[tuple[int, str], int]:
+    """Return how many frames lie elsewhere than they seem to, by exposure and reason."""
+    misplaced = rows[rows["misplaced"]]
+    names = zip(misplaced["exposure"].tolist(), map(_text, misplaced["reason"].tolist()), strict=True)
+    return dict(sorted(Counter(names).items()))
 
 
 def read_solutions(path: Path) -> dict[tuple[int, int], Solution]:

@@ -7,13 +7,12 @@ each mosaic is what was joined of its frames.
 
 import logging
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mpidriver.drivers._quantum import Quantum
-from mpidriver.drivers._solutions import read_frame_solutions, read_solutions, write_solution_rows, write_solutions
+from mpidriver.drivers._solutions import count_misplaced, read_frame_solutions, solution_rows, write_solutions
 from mpidriver.drivers._stage import Context, Prepared, Record, Stage
 from mpidriver.pool import current_pool
 from mpidriver.store import read_table, read_table_header, wcs_from_header
@@ -35,7 +34,7 @@ FIGURES = ("TRACT", "NMATCH", "ASTRMS", "ASTVAL", "PHOTRMS")
 
 def solve_alone(context: Context, quantum: Quantum, **given: Any) -> Record:
     """Solve one tract, which is to be joined to others, and write the solution of each of its frames."""
-    return _solve(context, quantum, "tract_solution", **given)
+    return _write(context, quantum, "tract_solution", *_solve(context, quantum, **given))
 
 
 def join(context: Context, quantum: Quantum, *, tracts: Sequence[int]) -> Record:
@@ -47,36 +46,34 @@ def join(context: Context, quantum: Quantum, *, tracts: Sequence[int]) -> Record
     alone = dict(zip(tracts, pool.map(read_frame_solutions, paths), strict=True))
     tied = context.config.reference.path is not None
     joined = join_tracts(alone, context.config.mosaic, tied=tied, ranks=pool)
-    written = write_solutions(context.path("joined_solutions", quantum), [joined[name] for name in sorted(joined)], {})
-    return Record(products=(context.product("joined_solutions", written),))
+    return _write(context, quantum, "joined_solutions", solution_rows([joined[name] for name in sorted(joined)]), {})
 
 
 def mosaic(context: Context, quantum: Quantum, *, joined: "np.ndarray | None" = None, **given: Any) -> Record:
     """Solve one tract, or write what has been joined of it; write each frame's solution and name those left out."""
-    record = _solve(context, quantum, "mosaic", **given) if joined is None else _take(context, quantum, joined)
-    solutions = read_solutions(context.path("mosaic", quantum))
-    left_out = Counter((name[0], one.reason) for name, one in solutions.items() if one.misplaced)
-    for (exposure, reason), n_frames in sorted(left_out.items()):
+    if joined is None:
+        rows, figures = _solve(context, quantum, **given)
+    else:
+        header = read_table_header(context.path("tract_solution", quantum))
+        rows, figures = joined, {name: header[name] for name in FIGURES}
+    for (exposure, reason), n_frames in count_misplaced(rows).items():
         log.warning("%s leaves out %d frames of exposure %d: %s", quantum, n_frames, exposure, reason)
-    return record
+    return _write(context, quantum, "mosaic", rows, figures)
 
 
-def _take(context: Context, quantum: Quantum, joined: "np.ndarray") -> Record:
-    """Write what has been joined of one tract."""
-    header = read_table_header(context.path("tract_solution", quantum))
-    figures = {name: header[name] for name in FIGURES}
-    written = write_solution_rows(context.path("mosaic", quantum), joined, figures)
-    return Record(products=(context.product("mosaic", written),))
+def _write(context: Context, quantum: Quantum, dataset: str, rows: "np.ndarray", header: Mapping[str, Any]) -> Record:
+    written = write_solutions(context.path(dataset, quantum), rows, header)
+    return Record(products=(context.product(dataset, written),))
 
 
 def _solve(
     context: Context,
     quantum: Quantum,
-    dataset: str,
     *,
     members: Sequence[tuple[int, int, float]],
     reference: "np.ndarray | None",
-) -> Record:
+) -> "tuple[np.ndarray, dict[str, Any]]":
+    """Return the solutions of one tract's frames as a table, and its header."""
     from mpidriver.tasks.mosaic import solve_mosaic
 
     paths = [context.repository.path("frame_catalogue", exposure=e, detector=d) for e, d, _ in members]
@@ -90,9 +87,7 @@ def _solve(
         solution.validation_rms_mas,
         solution.photometric_rms_mmag,
     )
-    figures = dict(zip(FIGURES, numbers, strict=True))
-    written = write_solutions(context.path(dataset, quantum), solution.frames, figures)
-    return Record(products=(context.product(dataset, written),))
+    return solution_rows(solution.frames), dict(zip(FIGURES, numbers, strict=True))
 
 
 def load_stars(path: Path, mjd: float) -> Any:
