@@ -64,8 +64,9 @@ def coupled_detectors(context: Context) -> dict[int, set[int]]:
 
 def spill_of(context: Context, detector: int, inputs: Iterable[Quantum]) -> dict[str, str]:
     """Return what a detector records of others, from the inputs of its frame: ``{"spill": path}``, or nothing."""
+    records_others = any(one.source != detector for one in couplings_of(context).get(detector, ()))
     for source in inputs:
-        if source.task == "crosstalk" and detector in coupled_detectors(context):
+        if source.task == "crosstalk" and records_others:
             path = context.path("crosstalk", source, detector=detector)
             return {"spill": str(path.relative_to(context.repository.root))}
     return {}
